@@ -1,0 +1,135 @@
+"""The verbs and their options."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedtt._version import __version__
+
+app = typer.Typer(
+    name="fedtt",
+    help="Federated fine-tuning of language models with tensor-train adapters.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Look at the data before training on it.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of CONFIG; repeatable."),
+]
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see presets/.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A directory that train made.")]
+
+
+@app.callback(invoke_without_command=True)
+def _fedtt(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="A TOML file; see presets/.")
+    ] = None,
+    overrides: Overrides = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Run directory (default: under runs/).")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with a run that stopped."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete an earlier run in the run directory.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train CONFIG's method on CONFIG's clients; Ctrl-C stops with the state saved."""
+    from fedtt.cli.train import train_command
+
+    train_command(
+        config,
+        overrides=overrides or [],
+        run=run,
+        resume=resume,
+        overwrite=overwrite,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    split: Annotated[str, typer.Option(metavar="NAME", help="test, validation or train.")] = "test",
+    as_json: Json = False,
+) -> None:
+    """Measure a run's global model on every client's data."""
+    from fedtt.cli.saved import evaluate_command
+
+    evaluate_command(run, split=split, as_json=as_json)
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Texts to classify.")],
+    as_json: Json = False,
+) -> None:
+    """Classify texts with a run's adapter."""
+    from fedtt.cli.saved import predict_command
+
+    predict_command(run, texts, as_json=as_json)
+
+
+@app.command()
+def cost(
+    model: Annotated[
+        str, typer.Option(metavar="ID|DIR|FILE", help="Alias, hub id, directory or config.json.")
+    ],
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", metavar="NAME", help="fedtt or lora; repeatable (default: both)."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A key of [method], such as rank=8."),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="classification or causal (default: the model's own)."),
+    ] = None,
+    num_labels: Annotated[int, typer.Option(min=1, help="Classes, for classification.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """Count what a method sends each round with a model; loads no weights."""
+    from fedtt.cli.cost import cost_command
+
+    cost_command(
+        model,
+        methods=method or ["fedtt", "lora"],
+        overrides=overrides or [],
+        task=task,
+        num_labels=num_labels,
+        as_json=as_json,
+    )
+
+
+@data_app.command()
+def preview(config: ConfigPath, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Show every client's examples: how many, how labeled, how long."""
+    from fedtt.cli.preview import preview_command
+
+    preview_command(config, overrides=overrides or [], as_json=as_json)

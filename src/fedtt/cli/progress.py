@@ -1,0 +1,127 @@
+"""A run as it goes: a live line on a terminal, one plain line a round elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fedtt.cli.console import format_bytes, format_seconds
+from fedtt.experiment.events import Evaluated, Event, Notify, RoundDone, RunPrepared, StepDone
+
+
+@contextmanager
+def watch(out: Console, *, silent: bool) -> Iterator[Notify]:
+    """A function to hand the run's events to, for the duration of the block."""
+    if silent:
+        yield lambda _event: None
+    elif not out.is_terminal:
+        yield PlainLines(out)
+    else:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[detail]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=out, transient=True) as progress:
+            yield LiveLine(out, progress)
+
+
+class PlainLines:
+    """Prints one line a round and one a baseline; no control characters."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._sent = 0
+        self._durations: list[float] = []
+        self._announced: set[str] = set()
+
+    def __call__(self, event: Event) -> None:
+        """Print what the event deserves, often nothing."""
+        line = self._line(event)
+        if line is not None:
+            self._out.print(line, markup=False)
+
+    def _line(self, event: Event) -> str | None:
+        match event:
+            case RunPrepared():
+                return describe_start(event)
+            case StepDone(alone=True) if event.client_id not in self._announced:
+                self._announced.add(event.client_id)
+                return f"baseline: {event.client_id} alone ..."
+            case RoundDone():
+                return self._round_line(event)
+            case Evaluated(what="before"):
+                return f"before training: {describe_accuracy(event.metrics)}"
+            case _:
+                return None
+
+    def _round_line(self, event: RoundDone) -> str:
+        record = event.record
+        self._sent += record["uplink_bytes"] + record["downlink_bytes"]
+        self._durations.append(record["seconds"])
+        left = event.rounds - record["round"] - 1
+        remaining = left * sum(self._durations) / len(self._durations)
+        return (
+            f"round {record['round'] + 1:>3}/{event.rounds}  {describe_round(event)}  "
+            f"sent {format_bytes(self._sent)}  {record['seconds']:.1f} s  "
+            f"left {format_seconds(remaining)}"
+        )
+
+
+class LiveLine:
+    """Keeps one live line: round, client, loss, bar, time left; finished rounds scroll above."""
+
+    def __init__(self, out: Console, progress: Progress) -> None:
+        self._progress = progress
+        self._plain = PlainLines(out)
+        self._task = progress.add_task("preparing", total=None, detail="")
+        self._prepared: RunPrepared | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Update the live line, and print what scrolls."""
+        if isinstance(event, RunPrepared):
+            self._prepared = event
+            self._progress.update(
+                self._task, total=event.rounds * event.cohort_size, completed=0, detail=""
+            )
+        if isinstance(event, StepDone):
+            self._step(event)
+        self._plain(event)
+
+    def _step(self, event: StepDone) -> None:
+        prepared = self._prepared
+        if prepared is None:
+            return
+        phase = f"{event.client_id} alone" if event.alone else f"{event.client_id}"
+        self._progress.update(
+            self._task,
+            advance=1 / event.steps,
+            description=f"round {event.round_index + 1}/{prepared.rounds} {phase}",
+            detail=f"step {event.step + 1}/{event.steps} loss {event.loss:.3f}",
+        )
+
+
+def describe_start(event: RunPrepared) -> str:
+    """Who takes part, and what each round exchanges."""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in event.exchanged_parameters.items())
+    start = f"resumed at round {event.next_round + 1}; " if event.next_round else ""
+    return (
+        f"{start}{len(event.clients)} clients, {event.cohort_size} a round, {event.rounds} rounds; "
+        f"exchanged parameters: {kinds}"
+    )
+
+
+def describe_round(event: RoundDone) -> str:
+    """Cohort, training loss and validation accuracy of a finished round."""
+    record = event.record
+    parts = [f"cohort {len(record['clients'])}", f"loss {record['loss']:.4f}"]
+    if record["validation"] is not None:
+        parts.append(f"validation {describe_accuracy(record['validation'])}")
+    return "  ".join(parts)
+
+
+def describe_accuracy(metrics: dict[str, dict[str, float]]) -> str:
+    """The mean accuracy over clients."""
+    return f"accuracy {metrics['accuracy']['mean']:.4f}"

@@ -1,0 +1,49 @@
+"""``fedtt evaluate`` and ``fedtt predict``: a run, opened again."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from fedtt.cli.console import console, print_json
+from fedtt.errors import ConfigError
+
+SPLITS = ("train", "validation", "test")
+
+
+def evaluate_command(run: Path, *, split: str, as_json: bool) -> None:
+    """Print every metric, per client and their mean."""
+    if split not in SPLITS:
+        raise ConfigError("unknown split", where="--split", got=split, expected=", ".join(SPLITS))
+    from fedtt.experiment import evaluate_run
+
+    metrics = evaluate_run(run, split=split)
+    if as_json:
+        print_json({"split": split, "metrics": metrics})
+        return
+    table = Table(title=f"{split} split", title_justify="left")
+    table.add_column("client")
+    for name in metrics:
+        table.add_column(name, justify="right")
+    first = next(iter(metrics.values()))
+    for row in [*(name for name in first if name != "mean"), "mean"]:
+        table.add_row(row, *(f"{values[row]:.4f}" for values in metrics.values()))
+    console().print(table)
+
+
+def predict_command(run: Path, texts: list[str], *, as_json: bool) -> None:
+    """Print the class of every text and its probability."""
+    from fedtt.experiment import predict_texts
+
+    predictions = predict_texts(run, texts)
+    if as_json:
+        print_json(
+            [
+                {"text": p.text, "label": p.label, "probabilities": p.probabilities}
+                for p in predictions
+            ]
+        )
+        return
+    out = console()
+    for prediction in predictions:
+        probability = prediction.probabilities[prediction.label]
+        out.print(f"{prediction.label}  {probability:.3f}  {prediction.text}", markup=False)

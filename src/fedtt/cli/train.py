@@ -1,0 +1,131 @@
+"""``fedtt train``: what is checked before, and what is shown after, a run."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fedtt.cli.console import console, print_json
+from fedtt.cli.report import print_notes, print_result
+from fedtt.config import RunConfig, load_config
+from fedtt.errors import ConfigError
+
+
+def train_command(
+    config_path: Path | None,
+    *,
+    overrides: list[str],
+    run: Path | None,
+    resume: Path | None,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Start a run, or resume one, and show its result."""
+    given = None if config_path is None else load_config(config_path, overrides=overrides)
+    _check_arguments(given, overrides, run=run, resume=resume, overwrite=overwrite)
+    silent = quiet or as_json
+    with _interrupt_flag() as stop:
+        summary, path = _train(
+            given, run=run, resume=resume, overwrite=overwrite, silent=silent, stop=stop
+        )
+    if as_json:
+        print_json(summary)
+    elif not quiet:
+        print_result(summary, path=path)
+
+
+def _check_arguments(
+    given: RunConfig | None,
+    overrides: list[str],
+    *,
+    run: Path | None,
+    resume: Path | None,
+    overwrite: bool,
+) -> None:
+    if given is None and resume is None:
+        raise ConfigError(
+            "nothing to train",
+            expected="a configuration file, or --resume RUN",
+            fix="fedtt train presets/silos.toml",
+        )
+    if given is None and overrides:
+        raise ConfigError("--set changes a CONFIG, and none is given", got=", ".join(overrides))
+    if resume is not None and (run is not None or overwrite):
+        raise ConfigError(
+            "--resume goes on in the run's own directory", fix="leave --run and --overwrite out"
+        )
+
+
+def _train(
+    given: RunConfig | None,
+    *,
+    run: Path | None,
+    resume: Path | None,
+    overwrite: bool,
+    silent: bool,
+    stop: threading.Event,
+) -> tuple[dict[str, Any], Path]:
+    """The summary and the directory of the run."""
+    out = console()
+    with out.status("loading torch and transformers ...") if _shown(silent) else _nothing():
+        from fedtt import experiment
+        from fedtt.cli.progress import watch
+        from fedtt.engine.build import build_federation
+
+    if resume is not None:
+        directory = experiment.open_run(resume)
+        config = directory.config()
+        if given is not None:
+            experiment.check_same_config(config, given, where=resume)
+        federation = build_federation(config)
+    else:
+        if given is None:
+            raise AssertionError("checked by _check_arguments")
+        config = given
+        path = run or _default_run_path(config)
+        experiment.check_new_run(path, overwrite=overwrite)
+        federation = build_federation(config)
+        directory = experiment.create_run(path, config, overwrite=overwrite)
+    if not silent:
+        print_notes(out, federation.notes)
+    with watch(out, silent=silent) as notify:
+        summary = experiment.run_experiment(
+            config, federation, directory, notify=notify, should_stop=stop.is_set
+        )
+    return summary, directory.path
+
+
+def _default_run_path(config: RunConfig) -> Path:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{stamp}-{config.method.name}-seed{config.seed}"
+
+
+def _shown(silent: bool) -> bool:  # noqa: FBT001
+    return not silent and console().is_terminal
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _interrupt_flag() -> Iterator[threading.Event]:
+    """The first Ctrl-C (or SIGTERM) sets the flag; a second Ctrl-C interrupts at once."""
+    flag = threading.Event()
+
+    def request_stop(signal_number: int, _frame: object) -> None:
+        if flag.is_set() and signal_number == signal.SIGINT:
+            raise KeyboardInterrupt
+        flag.set()
+
+    previous = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag
+    finally:
+        for signal_number, handler in previous.items():
+            signal.signal(signal_number, handler)

@@ -1,0 +1,194 @@
+"""TOML <-> :class:`RunConfig`, with messages a person can act on."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+
+import tomli_w
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from fedtt.config.schema import MethodConfig, RunConfig
+from fedtt.errors import ConfigError
+
+Table = dict[str, Any]
+
+
+def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
+    """The config in a TOML file, with ``a.b=value`` overrides applied (``a.b=`` unsets a key).
+
+    Relative paths in the file are relative to the file; in overrides, to the working directory.
+    Raises :class:`ConfigError` for anything wrong, naming the key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "cannot read the configuration",
+            where=str(path),
+            got=error,
+            fix="give the path of a TOML file; presets/ holds complete examples",
+        ) from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("not valid TOML", where=str(path), got=error) from error
+    table = _anchor_paths(table, folder=path.parent)
+    for override in overrides:
+        table = _apply_override(table, override)
+    return parse_config(_anchor_paths(table, folder=Path()), where=str(path))
+
+
+def parse_config(table: Mapping[str, Any], *, where: str) -> RunConfig:
+    """The config in a nested table. Raises :class:`ConfigError` naming every bad key."""
+    try:
+        return RunConfig.model_validate(dict(table))
+    except ValidationError as error:
+        problems = [_describe(item["loc"], dict(item)) for item in error.errors()]
+        raise ConfigError(
+            "the configuration does not hold together:\n" + "\n".join(f"  - {p}" for p in problems),
+            where=where,
+            fix="docs/configuration.md lists every key",
+        ) from error
+
+
+def parse_method(name: str, *, overrides: Iterable[str]) -> MethodConfig:
+    """The ``[method]`` section of that name, with ``key=value`` overrides of its keys."""
+    table: Table = {"name": name}
+    for override in overrides:
+        table = _apply_override(table, override)
+    try:
+        return TypeAdapter(MethodConfig).validate_python(table)
+    except ValidationError as error:
+        problems = [_describe(("method", *item["loc"]), dict(item)) for item in error.errors()]
+        raise ConfigError(
+            "the method does not hold together:\n" + "\n".join(f"  - {p}" for p in problems)
+        ) from error
+
+
+def dump_config(config: RunConfig) -> str:
+    """The config as TOML, complete, without the keys whose value is "left out"."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def config_differences(first: RunConfig, second: RunConfig) -> list[str]:
+    """``key: value in first -> value in second`` for every key whose values differ."""
+    old, new = _flatten(first.model_dump(mode="json")), _flatten(second.model_dump(mode="json"))
+    return [
+        f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Table:
+    flat: Table = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _anchor_paths(table: Table, *, folder: Path) -> Table:
+    """Make ``data.path``, and ``model.name`` where it is a directory there, absolute."""
+    anchored = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
+    data, model = anchored.get("data"), anchored.get("model")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = str((folder / Path(data["path"]).expanduser()).resolve())
+    if isinstance(model, dict) and isinstance(model.get("name"), str) and model["name"]:
+        directory = (folder / Path(model["name"]).expanduser()).resolve()
+        if directory.is_dir():
+            model["name"] = str(directory)
+    return anchored
+
+
+def _apply_override(table: Table, override: str) -> Table:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(
+            "cannot read an override",
+            where="--set",
+            got=override,
+            expected="section.key=value",
+            fix="for example: --set client.learning_rate=1e-3",
+        )
+    *sections, last = key.strip().split(".")
+    result = dict(table)
+    level = result
+    for section in sections:
+        below = level.get(section, {})
+        if not isinstance(below, dict):
+            raise ConfigError("an override goes through a plain value", where=f"--set {override}")
+        level[section] = dict(below)
+        level = level[section]
+    if text.strip():
+        level[last] = _toml_value(text.strip())
+    else:
+        level.pop(last, None)
+    return result
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string, as on every command line
+
+
+def _describe(path: tuple[int | str, ...], item: Mapping[str, Any]) -> str:
+    location = [str(part) for part in path if part not in _METHOD_NAMES]
+    key = ".".join(location) or "the file"
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key{_suggest(location)}"
+    if item["type"] == "missing":
+        return f"{key}: missing"
+    if item["type"].startswith("union_tag"):
+        return f"{key}.name: got {_got(item)}, expected one of {', '.join(_METHOD_NAMES)}"
+    return f"{key}: got {_got(item)}; {_reason(item)}"
+
+
+def _got(item: Mapping[str, Any]) -> str:
+    value = item["input"]
+    if isinstance(value, Mapping):
+        value = value.get("name") if item["type"].startswith("union_tag") else dict(value)
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _reason(item: Mapping[str, Any]) -> str:
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def _method_sections() -> dict[str, type[BaseModel]]:
+    union = get_args(MethodConfig)[0]
+    return {get_args(m.model_fields["name"].annotation)[0]: m for m in get_args(union)}
+
+
+_METHOD_NAMES = tuple(_method_sections())
+
+
+def _suggest(location: list[str]) -> str:
+    *sections, key = location
+    everywhere = _known_keys()
+    here = everywhere.get(".".join(sections), [])
+    close = get_close_matches(key, here, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {'.'.join([*sections, close[0]])!r}?"
+    elsewhere = [f"{s}.{key}" if s else key for s, keys in everywhere.items() if key in keys]
+    if elsewhere:
+        return f"; did you mean {elsewhere[0]!r}?"
+    return f"; known here: {', '.join(here)}"
+
+
+def _known_keys() -> dict[str, list[str]]:
+    keys = {"": list(RunConfig.model_fields)}
+    for name, field in RunConfig.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys[name] = list(field.annotation.model_fields)
+    methods = _method_sections().values()
+    keys["method"] = list(dict.fromkeys(key for m in methods for key in m.model_fields))
+    return keys

@@ -1,0 +1,127 @@
+"""A user's own file with text, label and optionally client columns."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedtt.data.labels import ClassIds, number_labels
+from fedtt.data.tables import Table, read_table
+from fedtt.data.types import LabeledTexts, RawData
+from fedtt.errors import DataError
+
+CLIENT_COLUMN = "client"
+
+
+def load_text_file(
+    path: str | Path,
+    *,
+    text_column: str = "text",
+    label_column: str = "label",
+    client_column: str = CLIENT_COLUMN,
+    label_names: Sequence[str] | None = None,
+) -> RawData:
+    """The examples of a ``.csv``, ``.jsonl``, ``.json`` (one object a line) or ``.parquet`` file.
+
+    Labels are integers or names, numbered as ``number_labels`` says. A column named ``client``
+    is used if it is there, and another ``client_column`` has to be there; integer client ids
+    become strings. Without one, the whole file is one client named after the file's stem.
+    Other columns are left out, and ``notes`` says so.
+
+    Raises:
+        DataError: the file, a column, a text, a label or a client id cannot be used; the message
+            names the line (parquet: the row, from 1).
+    """
+    path = Path(path)
+    table = read_table(path, (text_column, label_column, client_column))
+    wanted = [text_column, label_column]
+    if client_column in table.names or client_column != CLIENT_COLUMN:
+        wanted.append(client_column)
+    if not table.places:
+        raise DataError(
+            "the data file holds no examples",
+            where=str(path),
+            got="0 rows",
+            expected=f"rows with the columns {', '.join(wanted)}",
+            fix="check that the right file is named",
+        )
+    for column in wanted:
+        _check_column(table, column, path)
+    texts = _strings(table, text_column, what="text", numbers=False)
+    clients = (
+        _strings(table, client_column, what="client id", numbers=True)
+        if client_column in wanted
+        else [path.stem] * len(texts)
+    )
+    labels = table.columns[label_column]
+    ids = number_labels(
+        labels, places=table.places, label_names=label_names, textual=path.suffix.lower() == ".csv"
+    )
+    return _raw_data(path, texts, ids, clients, ignored=sorted(set(table.names) - set(wanted)))
+
+
+def _raw_data(
+    path: Path,
+    texts: Sequence[str],
+    ids: ClassIds,
+    clients: Sequence[str],
+    *,
+    ignored: Sequence[str],
+) -> RawData:
+    rows_of: dict[str, list[int]] = {}
+    for row, client_id in enumerate(clients):
+        rows_of.setdefault(client_id, []).append(row)
+    notes = [f"Columns not used: {', '.join(ignored)}."] if ignored else []
+    return RawData(
+        name=path.stem,
+        label_names=ids.label_names,
+        texts_by_client={
+            client_id: LabeledTexts(
+                texts=tuple(texts[row] for row in rows),
+                labels=tuple(ids.labels[row] for row in rows),
+            )
+            for client_id, rows in rows_of.items()
+        },
+        notes=tuple(notes),
+    )
+
+
+def _check_column(table: Table, column: str, path: Path) -> None:
+    if column in table.columns:
+        return
+    names = list(table.names)
+    folded = {name.strip().casefold(): name for name in names}
+    close = difflib.get_close_matches(column.strip().casefold(), list(folded), n=1)
+    hint = f"did you mean {folded[close[0]]!r}? " if close else ""
+    raise DataError(
+        f"the data file has no column {column!r}",
+        where=str(path),
+        got=f"columns {', '.join(repr(name) for name in names) or 'none'}",
+        expected=f"a column {column!r}",
+        fix=f"{hint}Rename the column, or set text_column, label_column or client_column",
+    )
+
+
+def _strings(table: Table, column: str, *, what: str, numbers: bool) -> list[str]:
+    """The column as non-empty strings; with ``numbers``, integers are written out."""
+    values: list[str] = []
+    bad: list[int] = []
+    for row, value in enumerate(table.columns[column]):
+        if isinstance(value, str) and value.strip():
+            values.append(value)
+        elif numbers and isinstance(value, int) and not isinstance(value, bool):
+            values.append(str(value))
+        else:
+            bad.append(row)
+    if bad:
+        first = table.columns[column][bad[0]]
+        empty = first is None or isinstance(first, str)
+        more = f"; {len(bad) - 1} more rows are like it" if len(bad) > 1 else ""
+        kind = "empty" if empty else f"not a {'string or an integer' if numbers else 'string'}"
+        raise DataError(
+            f"a {what} is {kind}",
+            where=f"{table.places[bad[0]]}, column {column!r}",
+            got=f"{first!r}{more}",
+            expected=f"a {what} in every row",
+            fix=f"fill the column {column!r} in these rows, or take the rows out",
+        )
+    return values

@@ -1,0 +1,147 @@
+"""Labels as people write them, numbered from 0."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedtt.errors import DataError
+
+_INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*")
+_NUMBER = re.compile(
+    r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?\s*|\s*[+-]?(nan|inf|infinity)\s*", re.I
+)
+_BOOLEAN = re.compile(r"\s*(true|false)\s*", re.I)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassIds:
+    """A class id for every row, and the name of every class."""
+
+    labels: tuple[int, ...]
+    label_names: tuple[str, ...]
+
+
+def number_labels(
+    values: Sequence[object],
+    *,
+    places: Sequence[str],
+    label_names: Sequence[str] | None = None,
+    textual: bool = False,
+) -> ClassIds:
+    """Class ids 0..n-1 of labels that are all integers or all names.
+
+    Names are numbered in sorted order, integers in ascending order (they need not start at 0;
+    their decimal form becomes the class name). With ``label_names``, names are numbered by their
+    position in it; integers are named by it in ascending order when there are as many of them,
+    and are positions in it otherwise, so that a class may be absent.
+
+    ``textual`` says that the values come from a format without types (CSV), where ``"3"`` is an
+    integer; ``places`` tells a human where each value stands.
+
+    Raises:
+        DataError: a label is missing, a boolean, a fraction, or neither integer nor name; integers
+            are mixed with names; there is one class only; or ``label_names`` does not fit.
+    """
+    typed = [_parse(value) if textual else value for value in values]
+    for value, place in zip(typed, places, strict=True):
+        _check_label(value, place)
+    _check_same_type(typed, places)
+    distinct = sorted(set(typed))  # type: ignore[type-var]  # checked: all int or all str
+    if len(distinct) < 2:
+        raise DataError(
+            "the data has one class only",
+            where=places[0],
+            got=f"{len(typed)} examples, all labeled {distinct[0]!r}",
+            expected="at least two classes",
+            fix="add examples of another class, or name another label column",
+        )
+    if label_names is None:
+        names = tuple(str(value) for value in distinct)
+        numbers = {value: index for index, value in enumerate(distinct)}
+    else:
+        names = _check_names(label_names)
+        numbers = _positions(distinct, names, typed, places)
+    return ClassIds(labels=tuple(numbers[value] for value in typed), label_names=names)
+
+
+def _parse(value: object) -> object:
+    """What a cell of a format without types most plainly means."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    if _INTEGER.fullmatch(value):
+        return int(value)
+    if _NUMBER.fullmatch(value):
+        return float(value)
+    if _BOOLEAN.fullmatch(value):
+        return value.strip().lower() == "true"
+    return value
+
+
+def _check_label(value: object, place: str) -> None:
+    usable = isinstance(value, (int, str)) and not isinstance(value, bool)
+    if usable and not (isinstance(value, str) and value != value.strip()) and value != "":
+        return
+    kinds = {bool: "a boolean", float: "not a whole number", type(None): "missing"}
+    kind = kinds.get(type(value), "neither an integer nor a string")
+    if isinstance(value, str):
+        kind = "surrounded by white space" if value.strip() else "empty"
+    raise DataError(
+        f"a label is {kind}",
+        where=place,
+        got=repr(value),
+        expected="an integer such as 0 or 1, or a name such as positive",
+        fix="write every label as an integer or a name",
+    )
+
+
+def _check_same_type(values: Sequence[object], places: Sequence[str]) -> None:
+    first_type = type(values[0])
+    for value, place in zip(values, places, strict=True):
+        if type(value) is not first_type:
+            raise DataError(
+                "the labels mix integers and names",
+                where=place,
+                got=f"{value!r}, after {values[0]!r} at {places[0]}",
+                expected="all integers, or all names",
+                fix="write every label the same way",
+            )
+
+
+def _check_names(label_names: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(label_names)
+    if len(set(names)) < max(2, len(names)):
+        raise DataError(
+            "label_names does not name the classes",
+            where="label_names",
+            got=list(names),
+            expected="at least two different names",
+            fix="give one name for each class",
+        )
+    return names
+
+
+def _positions(
+    distinct: Sequence[object],
+    names: tuple[str, ...],
+    values: Sequence[object],
+    places: Sequence[str],
+) -> dict[object, int]:
+    """The class id of every distinct label, under names that were given."""
+    if isinstance(distinct[0], str):
+        known = {name: index for index, name in enumerate(names)}
+    elif len(distinct) == len(names):
+        return {value: index for index, value in enumerate(distinct)}
+    else:
+        known = {index: index for index in range(len(names))}  # type: ignore[misc]
+    for value, place in zip(values, places, strict=True):
+        if value not in known:
+            raise DataError(
+                "a label is not in label_names",
+                where=place,
+                got=repr(value),
+                expected=f"one of {', '.join(repr(name) for name in known)}",
+                fix="add the class to label_names, or correct the label",
+            )
+    return {value: known[value] for value in distinct}  # type: ignore[index]

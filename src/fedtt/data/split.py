@@ -1,0 +1,233 @@
+"""Split every client into train, validation and test, with no text on two sides."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from fedtt.data.types import ClientData, FederatedData, LabeledTexts, RawData
+from fedtt.errors import ConfigError, DataError
+from fedtt.seeds import derive_seed
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fractions:
+    validation: float
+    test: float
+
+
+def split_clients(
+    raw: RawData, *, seed: int, validation: float = 0.1, test: float = 0.15
+) -> FederatedData:
+    """Every example in exactly one split of its client; the same text always in the same split.
+
+    Two texts are the same when they agree after case folding and collapsing white space. A text
+    that several clients hold goes where ``derive_seed(seed, "split", "shared", text)`` sends it,
+    so all its holders agree. The texts of one client alone are ranked by
+    ``derive_seed(seed, "split", client_id, text)`` and fill up its splits, lowest ranks to test,
+    then validation, then train, until the fractions of the client's distinct texts hold up to
+    rounding. A client with at least three distinct texts gets one in every split wherever the
+    texts it shares allow it.
+
+    The result depends neither on the order of the clients (they come out sorted by id) nor, for
+    the assignment, on the order of the rows; within a split, examples keep their order.
+
+    Raises:
+        ConfigError: a fraction is negative, or train would be left with nothing.
+        DataError: a client with no examples, an empty split, or one class in train.
+    """
+    fractions = _check_fractions(validation, test)
+    if not raw.texts_by_client:
+        raise DataError(
+            "the data has no client",
+            where=raw.name,
+            got="0 clients",
+            expected="at least one client with examples",
+            fix="check the path and the contents of the data source",
+        )
+    keys = {
+        client_id: tuple(normalize_text(text) for text in texts.texts)
+        for client_id, texts in sorted(raw.texts_by_client.items())
+    }
+    shared = _assign_shared(keys, fractions, seed=seed)
+    clients = []
+    for client_id, client_keys in keys.items():
+        texts = raw.texts_by_client[client_id]
+        where = f"{raw.name}, client {client_id!r}"
+        if len(texts) == 0:
+            raise DataError(
+                "a client has no examples",
+                where=where,
+                got="0 examples",
+                expected="at least two classes and a few examples of each",
+                fix="give the client examples, or take it out of the data",
+            )
+        sides = _assign_client(client_id, client_keys, shared, fractions, seed=seed)
+        client = _divide(client_id, texts, [sides[key] for key in client_keys])
+        _check_client(client, fractions, raw.label_names, where=where)
+        clients.append(client)
+    return FederatedData(
+        name=raw.name,
+        label_names=raw.label_names,
+        clients=tuple(clients),
+        notes=(*raw.notes, *_notes(keys, shared)),
+    )
+
+
+def normalize_text(text: str) -> str:
+    """The text folded to one case, with every run of white space made one space."""
+    return " ".join(text.casefold().split())
+
+
+def _check_fractions(validation: float, test: float) -> _Fractions:
+    # Written so that a NaN fails every comparison and is refused as well.
+    if not (validation >= 0 and test >= 0 and validation + test < 1):
+        raise ConfigError(
+            "the split fractions do not fit",
+            where="split",
+            got=f"validation {validation}, test {test}",
+            expected="both 0 or more, together less than 1 (the rest is train)",
+            fix="use for example validation 0.1 and test 0.15",
+        )
+    return _Fractions(validation=validation, test=test)
+
+
+def _assign_shared(
+    keys: Mapping[str, tuple[str, ...]], fractions: _Fractions, *, seed: int
+) -> dict[str, str]:
+    """The split of every text that more than one client holds, by a hash of seed and text."""
+    holders: dict[str, int] = {}
+    for client_keys in keys.values():
+        for key in set(client_keys):
+            holders[key] = holders.get(key, 0) + 1
+    sides = {}
+    for key in sorted(key for key, count in holders.items() if count > 1):
+        draw = derive_seed(seed, "split", "shared", key) / 2**63  # uniform in [0, 1)
+        if draw < fractions.test:
+            sides[key] = TEST
+        elif draw < fractions.test + fractions.validation:
+            sides[key] = VALIDATION
+        else:
+            sides[key] = TRAIN
+    return sides
+
+
+def _assign_client(
+    client_id: str,
+    client_keys: tuple[str, ...],
+    shared: Mapping[str, str],
+    fractions: _Fractions,
+    *,
+    seed: int,
+) -> dict[str, str]:
+    """The split of every distinct text of one client: shared ones as given, its own by rank."""
+    distinct = set(client_keys)
+    sides = {key: shared[key] for key in distinct if key in shared}
+    own = sorted(
+        distinct - sides.keys(),
+        key=lambda key: (derive_seed(seed, "split", client_id, key), key),
+    )
+    wanted = _split_sizes(len(distinct), fractions)
+    taken = list(sides.values())
+    # What the shared texts already fill is not filled again. Each split that still has nothing
+    # keeps a place; test is served first, then validation, and train takes the rest.
+    missing = {side: max(0, size - taken.count(side)) for side, size in wanted.items()}
+    reserve_train = 1 if missing[TRAIN] and TRAIN not in taken else 0
+    reserve_validation = 1 if missing[VALIDATION] and VALIDATION not in taken else 0
+    num_test = min(missing[TEST], max(0, len(own) - reserve_train - reserve_validation))
+    num_validation = min(missing[VALIDATION], max(0, len(own) - num_test - reserve_train))
+    for rank, key in enumerate(own):
+        if rank < num_test:
+            sides[key] = TEST
+        elif rank < num_test + num_validation:
+            sides[key] = VALIDATION
+        else:
+            sides[key] = TRAIN
+    return sides
+
+
+def _split_sizes(count: int, fractions: _Fractions) -> dict[str, int]:
+    """How many of ``count`` distinct texts each split should hold; they sum to ``count``.
+
+    test = round(count * test), validation likewise, train the rest. From three texts on, train
+    and every split with a fraction above 0 get at least one.
+    """
+    test = _round_half_up(count, fractions.test)
+    validation = _round_half_up(count, fractions.validation)
+    if count >= 3:
+        test = max(test, int(fractions.test > 0))
+        validation = max(validation, int(fractions.validation > 0))
+        while test + validation >= count:
+            test, validation = (
+                (test - 1, validation) if test > validation else (test, validation - 1)
+            )
+    return {TEST: test, VALIDATION: validation, TRAIN: count - test - validation}
+
+
+def _round_half_up(count: int, fraction: float) -> int:
+    # 0.15 means 15/100 here, not the nearest binary number: exact halves round as written.
+    return int(count * Fraction(str(fraction)) + Fraction(1, 2))
+
+
+def _divide(client_id: str, texts: LabeledTexts, sides: list[str]) -> ClientData:
+    def side_of(wanted: str) -> LabeledTexts:
+        return texts.select(i for i, side in enumerate(sides) if side == wanted)
+
+    return ClientData(
+        client_id=client_id,
+        train=side_of(TRAIN),
+        validation=side_of(VALIDATION),
+        test=side_of(TEST),
+    )
+
+
+def _check_client(
+    client: ClientData, fractions: _Fractions, label_names: tuple[str, ...], *, where: str
+) -> None:
+    counts = (
+        f"{len(client.train)} train, {len(client.validation)} validation, {len(client.test)} test"
+    )
+    wanted = {
+        TRAIN: (client.train, True),
+        VALIDATION: (client.validation, fractions.validation > 0),
+        TEST: (client.test, fractions.test > 0),
+    }
+    empty = [side for side, (texts, needed) in wanted.items() if needed and len(texts) == 0]
+    if empty:
+        raise DataError(
+            f"a client has an empty split: {', '.join(empty)}",
+            where=where,
+            got=f"{len(client)} examples: {counts}",
+            expected="at least one example in every split",
+            fix="give the client more distinct texts, join it with another, or set the fraction "
+            "of the split to 0",
+        )
+    classes = set(client.train.labels)
+    if len(classes) < 2:
+        only = label_names[next(iter(classes))]
+        raise DataError(
+            "a client has one class only in train",
+            where=where,
+            got=f"{len(client.train)} train examples, all {only!r} ({counts})",
+            expected="at least two classes",
+            fix="give the client examples of another class, join it with another client, or "
+            "take it out of the data",
+        )
+
+
+def _notes(keys: Mapping[str, tuple[str, ...]], shared: Mapping[str, str]) -> list[str]:
+    notes = []
+    for client_id, client_keys in keys.items():
+        copies = len(client_keys) - len(set(client_keys))
+        if copies:
+            notes.append(
+                f"{client_id}: {copies:,} of {len(client_keys):,} examples repeat another text "
+                "of the client; they are kept, all copies of a text in one split."
+            )
+    if shared:
+        notes.append(
+            f"{len(shared):,} texts are held by more than one client; each is in the same split "
+            "at all of its holders."
+        )
+    return notes

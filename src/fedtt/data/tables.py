@@ -1,0 +1,151 @@
+"""Rows of a CSV, JSON-lines or parquet file as Python values, each with its place in the file."""
+
+import csv
+import io
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedtt.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The wanted columns that are there, and for every row where a human finds it.
+
+    A value is what the file says it is: in CSV always a string; in JSON and parquet a string,
+    int, float, bool, None or something nested. A key that a JSON object lacks is None.
+    """
+
+    names: Sequence[str]  # of all the file's columns
+    columns: Mapping[str, Sequence[object]]
+    places: Sequence[str]  # "reviews.csv:12" or "reviews.parquet, row 11"
+
+
+def read_table(path: Path, wanted: Collection[str]) -> Table:
+    """Every row of a ``.csv``, ``.jsonl``, ``.json`` (one object a line) or ``.parquet`` file.
+
+    Raises:
+        DataError: the file is missing, of another type, or broken; the message has the line.
+    """
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise DataError(
+            "this type of data file is not known",
+            where=str(path),
+            got=path.suffix or "no extension",
+            expected=f"one of {', '.join(_READERS)}",
+            fix="save the data in one of these formats, with the matching extension",
+        )
+    try:
+        return read(path, wanted)
+    except OSError as error:
+        raise DataError(
+            "the data file cannot be read",
+            where=str(path),
+            got=error.strerror or str(error),
+            expected="a file this user can read",
+            fix="check the path; a relative path starts from the current folder",
+        ) from error
+
+
+def _read_csv(path: Path, wanted: Collection[str]) -> Table:
+    # newline="" leaves the line ends to the csv module: a quoted field may hold some.
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
+    rows: list[list[str]] = []
+    places: list[str] = []
+    start = 1
+    try:
+        header = next(reader, [])
+        start = reader.line_num + 1
+        for row in reader:
+            if row and len(row) != len(header):
+                got = f"{len(row)} fields"
+                raise _broken(path, start, got, f"{len(header)} fields, as in the first line")
+            if row:
+                rows.append(row)
+                places.append(f"{path}:{start}")
+            start = reader.line_num + 1
+    except csv.Error as error:
+        limit = f"every quote closed, and no field over {csv.field_size_limit():,} characters "
+        expected = f"{limit}(.jsonl and .parquet have no such limit)"
+        raise _broken(path, start, str(error), expected) from error
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise _broken(path, 1, f"column {repeated[0]!r} twice", "a different name for each column")
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(header) if name in wanted}
+    return Table(names=header, columns=columns, places=places)
+
+
+def _read_json_lines(path: Path, wanted: Collection[str]) -> Table:
+    objects: list[dict[str, object]] = []
+    places: list[str] = []
+    # Split at "\n" only: str.splitlines would also cut inside a string at U+2028 and the like.
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _broken(path, number, str(error), "one JSON object on each line") from error
+        if not isinstance(value, dict):
+            raise _broken(path, number, repr(line[:60]), "one JSON object on each line")
+        objects.append(value)
+        places.append(f"{path}:{number}")
+    names = list(dict.fromkeys(name for value in objects for name in value))
+    columns = {name: [value.get(name) for value in objects] for name in names if name in wanted}
+    return Table(names=names, columns=columns, places=places)
+
+
+def _read_parquet(path: Path, wanted: Collection[str]) -> Table:
+    # Imported here: arrow takes a while to load, and the other formats do without it.
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with path.open("rb") as file:
+            parquet = pyarrow.parquet.ParquetFile(file)
+            names = parquet.schema_arrow.names
+            # Other columns are not even read: they may hold what Python has no value for.
+            table = parquet.read(columns=[name for name in names if name in wanted])
+            columns = {name: table.column(name).to_pylist() for name in table.column_names}
+            num_rows = parquet.metadata.num_rows
+    except (pyarrow.ArrowException, KeyError, UnicodeDecodeError) as error:
+        raise DataError(
+            "the data file is broken",
+            where=str(path),
+            got=str(error),
+            expected="a parquet file with a different name for each column",
+            fix="write the file again",
+        ) from error
+    places = [f"{path}, row {row}" for row in range(1, num_rows + 1)]
+    return Table(names=names, columns=columns, places=places)
+
+
+def _read_text(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        # "-sig": spreadsheets put a byte-order mark before the first column name.
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise _broken(path, line, "bytes that are not UTF-8", "UTF-8 text") from error
+
+
+def _broken(path: Path, line: int, got: str, expected: str) -> DataError:
+    return DataError(
+        "the data file is broken",
+        where=f"{path}:{line}",
+        got=got,
+        expected=expected,
+        fix="correct this line, or write the file again with a CSV, JSON or parquet library",
+    )
+
+
+_READERS = {
+    ".csv": _read_csv,
+    ".jsonl": _read_json_lines,
+    ".json": _read_json_lines,
+    ".parquet": _read_parquet,
+}

@@ -1,0 +1,183 @@
+"""Texts as token ids, kept ragged, and padded one batch at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from fedtt.data.types import LabeledTexts
+from fedtt.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH = 1024
+PAD_MULTIPLE = 8  # lengths that kernels like, and few different shapes to compile for
+
+
+class Tokenizer(Protocol):
+    """What is used of a Hugging Face tokenizer, fast or slow."""
+
+    def __call__(
+        self,
+        text: list[str],
+        *,
+        padding: bool,
+        truncation: bool,
+        max_length: int | None,
+        return_attention_mask: bool,
+        return_token_type_ids: bool,
+        verbose: bool,
+    ) -> "dict[str, list[list[int]]]":
+        """``{"input_ids": ...}`` with the special tokens of a single text."""
+        ...
+
+    def num_special_tokens_to_add(self) -> int:
+        """How many special tokens a single text gets."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenizedTexts:
+    """Token ids of n texts, end to end: text i is ``flat[offsets[i] : offsets[i + 1]]``.
+
+    ``flat`` is int32 of shape ``(total,)``, ``offsets`` int64 ``(n + 1,)``, ``labels`` int64
+    ``(n,)``; ``num_truncated`` texts were longer than allowed. Token types are not stored: they
+    are 0 everywhere for single texts.
+    """
+
+    flat: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+    num_truncated: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of every text, int64 ``(n,)``."""
+        return np.diff(self.offsets)
+
+    def input_ids(self, index: int) -> np.ndarray:
+        """Token ids of one text, int32 ``(length,)``."""
+        return self.flat[self.offsets[index] : self.offsets[index + 1]]
+
+
+def tokenize(texts: LabeledTexts, tokenizer: Tokenizer, *, max_length: int) -> TokenizedTexts:
+    """Every text as token ids with the tokenizer's special tokens, at most ``max_length`` long.
+
+    The tokenizer's own truncation decides what is cut, so special tokens stay. (A fast tokenizer
+    remembers the last truncation setting; that is the one thing changed in it.)
+
+    Raises:
+        ConfigError: ``max_length`` has no room for a token beside the special ones.
+        DataError: a text has no tokens at all.
+    """
+    num_special = tokenizer.num_special_tokens_to_add()
+    if max_length <= num_special:
+        raise ConfigError(
+            "max_length leaves no room for text",
+            where="tokenize",
+            got=f"max_length {max_length}, of which {num_special} are special tokens",
+            expected=f"{num_special + 1} or more",
+            fix="set max_length to 64 or more",
+        )
+    rows: list[list[int]] = []
+    num_truncated = 0
+    for start in range(0, len(texts), BATCH):
+        batch = texts.texts[start : start + BATCH]
+        encoded = _encode(tokenizer, batch, None)
+        # Cut in a second call, and only what is too long: the first one tells how many are.
+        long = [i for i, ids in enumerate(encoded) if len(ids) > max_length]
+        cut = _encode(tokenizer, [batch[i] for i in long], max_length)
+        for i, ids in zip(long, cut, strict=True):
+            encoded[i] = ids
+        rows += encoded
+        num_truncated += len(long)
+    for text, ids in zip(texts.texts, rows, strict=True):
+        if not ids:
+            raise DataError(
+                "a text has no tokens",
+                where="tokenize",
+                got=repr(text[:60]),
+                expected="at least one token",
+                fix="take the text out, or use a tokenizer that adds special tokens",
+            )
+    return TokenizedTexts(
+        flat=np.fromiter(chain.from_iterable(rows), dtype=np.int32),
+        offsets=np.cumsum([0, *(len(ids) for ids in rows)], dtype=np.int64),
+        labels=np.array(texts.labels, dtype=np.int64),
+        num_truncated=num_truncated,
+    )
+
+
+def collate(
+    tokenized: TokenizedTexts,
+    indices: Sequence[int] | np.ndarray,
+    *,
+    pad_token_id: int | None,
+    padding_side: Literal["left", "right"] = "right",
+) -> "dict[str, torch.Tensor]":
+    """``input_ids``, ``attention_mask`` (b, length) and ``labels`` (b,), all int64.
+
+    ``length`` is the longest text of the batch rounded up to a multiple of 8. The attention mask
+    is 1 on tokens and 0 on padding.
+
+    Raises:
+        DataError: there is no pad token, or no index.
+    """
+    import torch  # here, so that counting and previewing data does not load it
+
+    if pad_token_id is None:
+        raise DataError(
+            "the tokenizer has no pad token",
+            where="collate",
+            got="pad_token_id None",
+            expected="the id of the token that fills up short texts",
+            fix="pass a pad_token_id, such as the id of the end-of-text token; the attention "
+            "mask hides it",
+        )
+    if len(indices) == 0:
+        raise DataError(
+            "a batch has no examples",
+            where="collate",
+            got="0 indices",
+            expected="at least one",
+            fix="leave the batch out",
+        )
+    rows = [tokenized.input_ids(i) for i in _as_ints(indices)]
+    longest = max(len(row) for row in rows)
+    length = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
+    ids = np.full((len(rows), length), pad_token_id, dtype=np.int64)
+    mask = np.zeros((len(rows), length), dtype=np.int64)
+    for i, row in enumerate(rows):
+        tokens = slice(length - len(row), length) if padding_side == "left" else slice(len(row))
+        ids[i, tokens] = row
+        mask[i, tokens] = 1
+    return {
+        "input_ids": torch.from_numpy(ids),
+        "attention_mask": torch.from_numpy(mask),
+        "labels": torch.from_numpy(tokenized.labels[np.asarray(indices)]),
+    }
+
+
+def _encode(tokenizer: Tokenizer, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+    if not texts:  # fast tokenizers refuse an empty batch
+        return []
+    encoded = tokenizer(
+        list(texts),
+        padding=False,
+        truncation=limit is not None,
+        max_length=limit,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    return list(encoded["input_ids"])
+
+
+def _as_ints(indices: Sequence[int] | np.ndarray) -> Iterator[int]:
+    return (int(i) for i in indices)

@@ -1,0 +1,30 @@
+"""A run: its directory, its events, its records, its result."""
+
+from fedtt.experiment.directory import (
+    RunDirectory,
+    check_new_run,
+    check_same_config,
+    create_run,
+    open_run,
+)
+from fedtt.experiment.events import Evaluated, Event, Notify, RoundDone, RunPrepared, StepDone
+from fedtt.experiment.run import run_experiment
+from fedtt.experiment.saved import Prediction, evaluate_run, predict_texts
+
+__all__ = [
+    "Evaluated",
+    "Event",
+    "Notify",
+    "Prediction",
+    "RoundDone",
+    "RunDirectory",
+    "RunPrepared",
+    "StepDone",
+    "check_new_run",
+    "check_same_config",
+    "create_run",
+    "evaluate_run",
+    "open_run",
+    "predict_texts",
+    "run_experiment",
+]

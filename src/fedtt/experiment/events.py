@@ -1,0 +1,49 @@
+"""What a run tells whoever watches it. The library itself prints nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPrepared:
+    """Model, data and adapter are ready. ``next_round`` > 0 when the run was resumed."""
+
+    rounds: int
+    next_round: int
+    clients: tuple[str, ...]
+    cohort_size: int
+    exchanged_parameters: dict[str, int]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDone:
+    """A client finished a local step. ``alone``: outside the federation, as a baseline."""
+
+    round_index: int
+    client_id: str
+    step: int
+    steps: int
+    loss: float
+    alone: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundDone:
+    """A round is finished, validated and saved; ``record`` is its line of ``rounds.jsonl``."""
+
+    record: dict[str, Any]
+    rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """A measurement on the test split is done: ``before``, ``alone`` or ``test``."""
+
+    what: str
+    metrics: dict[str, dict[str, float]]
+
+
+Event = RunPrepared | StepDone | RoundDone | Evaluated
+Notify = Callable[[Event], None]

@@ -1,0 +1,70 @@
+"""Metrics of a global model: per client, their mean, and over all examples together."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fedtt import params as p
+from fedtt.data import TokenizedTexts
+from fedtt.engine.build import Federation
+from fedtt.engine.evaluation import Predictions, predict
+from fedtt.metrics import classification_metrics
+from fedtt.params import Params
+
+Metrics = dict[str, dict[str, float]]
+
+MEAN = "mean"
+POOLED = "pooled"
+
+
+def measure(
+    federation: Federation,
+    params: Params,
+    data: Mapping[str, TokenizedTexts],
+    *,
+    batch_size: int,
+    pooled: bool = False,
+) -> Metrics:
+    """Metric -> ``mean`` over clients (unweighted) and one value a client, by its id.
+
+    Writes ``params`` into the federation's model. ``pooled`` adds each metric over the examples
+    of all clients together.
+    """
+    p.write_params(federation.model, params)
+    pad_token_id = int(federation.tokenizer.pad_token_id)
+    outputs = {
+        client_id: predict(
+            federation.model, examples, batch_size=batch_size, pad_token_id=pad_token_id
+        )
+        for client_id, examples in data.items()
+    }
+    values = {c: _metrics(outputs[c], data[c]) for c in outputs}
+    metrics = collect(values)
+    if pooled:
+        for name, value in _pooled(outputs, data).items():
+            metrics[name][POOLED] = value
+    return metrics
+
+
+def collect(values: Mapping[str, Mapping[str, float]]) -> Metrics:
+    """Client -> metric -> value, turned over, with the unweighted mean in front."""
+    names = next(iter(values.values()))
+    by_metric = {name: {c: float(v[name]) for c, v in values.items()} for name in names}
+    return {
+        name: {MEAN: sum(clients.values()) / len(clients), **clients}
+        for name, clients in by_metric.items()
+    }
+
+
+def _metrics(output: Predictions, data: TokenizedTexts) -> dict[str, float]:
+    return {**classification_metrics(output.classes, data.labels), "loss": output.loss}
+
+
+def _pooled(
+    outputs: Mapping[str, Predictions], data: Mapping[str, TokenizedTexts]
+) -> dict[str, float]:
+    classes = np.concatenate([outputs[c].classes for c in outputs])
+    labels = np.concatenate([data[c].labels for c in outputs])
+    weights = [len(data[c]) for c in outputs]
+    loss = float(np.average([outputs[c].loss for c in outputs], weights=weights))
+    return {**classification_metrics(classes, labels), "loss": loss}

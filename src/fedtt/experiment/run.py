@@ -1,0 +1,281 @@
+"""A run from start, or from where it stopped, to its summary.
+
+Rounds, validation, records and checkpoints; then every client alone, as a baseline; then the test
+split, once. Every step is a function of the config and the saved state, so a resumed run ends with
+the same bits as an uninterrupted one.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedtt import params as p
+from fedtt.config import RunConfig
+from fedtt.engine.build import Federation
+from fedtt.engine.local import local_clients
+from fedtt.errors import DivergenceError, InterruptedRunError
+from fedtt.experiment.directory import RunDirectory
+from fedtt.experiment.events import Evaluated, Notify, RoundDone, RunPrepared, StepDone
+from fedtt.experiment.measure import Metrics, collect, measure
+from fedtt.experiment.summary import summarize
+from fedtt.federated.learning_rate import learning_rate_at
+from fedtt.federated.round import CallClient, ClientTask, run_round
+from fedtt.federated.types import RoundReport, ServerState
+
+ShouldStop = Callable[[], bool]
+MAX_ALONE_BY_DEFAULT = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What every part of a run needs."""
+
+    config: RunConfig
+    federation: Federation
+    directory: RunDirectory
+    notify: Notify
+    should_stop: ShouldStop
+
+
+def run_experiment(
+    config: RunConfig,
+    federation: Federation,
+    directory: RunDirectory,
+    *,
+    notify: Notify,
+    should_stop: ShouldStop = lambda: False,
+) -> dict[str, Any]:
+    """Run what is left of the run in ``directory``; the summary, which is also saved there.
+
+    ``should_stop`` is asked after every local step. Raises :class:`InterruptedRunError` once it
+    says yes, and :class:`DivergenceError` naming round, client and the last good state when
+    training diverges; in both cases the state after the last finished round is on disk.
+    """
+    run = _Run(
+        config=config,
+        federation=federation,
+        directory=directory,
+        notify=notify,
+        should_stop=should_stop,
+    )
+    directory.save_data(_describe_data(federation))
+    state = _first_state(run)
+    records = directory.forget_rounds_from(state.next_round)
+    notify(
+        RunPrepared(
+            rounds=config.rounds,
+            next_round=state.next_round,
+            clients=federation.population,
+            cohort_size=config.cohort.size or len(federation.population),
+            exchanged_parameters=federation.exchanged_parameters,
+            notes=federation.notes,
+        )
+    )
+    try:
+        before = _measure_before(run)
+        state, records = _run_rounds(run, state, records)
+        alone = _measure_alone(run)
+    except DivergenceError as error:
+        raise DivergenceError(
+            f"{error}\n  last good state: {directory.state_path} "
+            f"(after {directory.load_state(expected=_structure(run)).next_round} rounds)"
+        ) from error
+    finally:
+        _save_adapter(run)
+    test = _measure_test(run, state)
+    summary = summarize(config, federation, records=records, before=before, alone=alone, test=test)
+    directory.save_summary(summary)
+    return summary
+
+
+def _describe_data(federation: Federation) -> dict[str, Any]:
+    counts = {
+        client_id: {split: len(clients[client_id]) for split, clients in federation.splits.items()}
+        for client_id in federation.population
+    }
+    return {
+        "label_names": list(federation.label_names),
+        "clients": counts,
+        "notes": list(federation.notes),
+    }
+
+
+def _first_state(run: _Run) -> ServerState:
+    if not run.directory.state_path.exists():
+        run.directory.save_state(run.federation.initial)
+    return run.directory.load_state(expected=_structure(run))
+
+
+def _structure(run: _Run) -> p.Structure:
+    return p.structure_of(run.federation.initial.params)
+
+
+def _run_rounds(
+    run: _Run, state: ServerState, records: list[dict[str, Any]]
+) -> tuple[ServerState, list[dict[str, Any]]]:
+    call_client = _clients(run, alone=False)
+    while state.next_round < run.config.rounds:
+        started = time.perf_counter()
+        state, report = _one_round(run, state, call_client, run.federation.population)
+        validation = _validate(run, state)
+        record = _record(run, report, validation, seconds=time.perf_counter() - started)
+        # The record first: a crash between the two leaves a record too many, which is dropped on
+        # resuming, never one too few.
+        run.directory.append_round(record)
+        run.directory.save_state(state)
+        records = [*records, record]
+        run.notify(RoundDone(record=record, rounds=run.config.rounds))
+    return state, records
+
+
+def _one_round(
+    run: _Run, state: ServerState, call_client: CallClient, population: tuple[str, ...]
+) -> tuple[ServerState, RoundReport]:
+    whole = population == run.federation.population
+    return run_round(
+        state,
+        method=run.federation.method,
+        population=population,
+        cohort_size=run.config.cohort.size if whole else None,
+        seed=run.config.seed,
+        learning_rate=_learning_rate(run.config, state.next_round),
+        call_client=call_client,
+    )
+
+
+def _learning_rate(config: RunConfig, round_index: int) -> float:
+    return learning_rate_at(
+        round_index,
+        rounds=config.rounds,
+        base=config.client.learning_rate,
+        decay=config.client.decay,
+        warmup_rounds=config.client.warmup_rounds,
+    )
+
+
+def _clients(run: _Run, *, alone: bool) -> CallClient:
+    def after_step(task: ClientTask, step: int, steps: int, loss: float) -> None:
+        run.notify(
+            StepDone(
+                round_index=task.round_index,
+                client_id=task.client_id,
+                step=step,
+                steps=steps,
+                loss=loss,
+                alone=alone,
+            )
+        )
+        if run.should_stop():
+            raise InterruptedRunError(
+                "stopped on request",
+                where=f"round {task.round_index}, client {task.client_id}, step {step}",
+                fix=f"fedtt train --resume {run.directory.path} goes on from the last finished "
+                "round",
+            )
+
+    return local_clients(
+        run.federation.model,
+        run.federation.splits["train"],
+        client=run.config.client,
+        pad_token_id=int(run.federation.tokenizer.pad_token_id),
+        seed=run.config.seed,
+        after_step=after_step,
+    )
+
+
+def _validate(run: _Run, state: ServerState) -> Metrics | None:
+    every = run.config.evaluation.every
+    due = every and (state.next_round % every == 0 or state.next_round == run.config.rounds)
+    if not due:
+        return None
+    return measure(
+        run.federation,
+        state.params,
+        run.federation.splits["validation"],
+        batch_size=run.config.evaluation.batch_size,
+        pooled=True,
+    )
+
+
+def _record(
+    run: _Run, report: RoundReport, validation: Metrics | None, *, seconds: float
+) -> dict[str, Any]:
+    return {
+        "round": report.round_index,
+        "loss": report.loss,
+        "learning_rate": _learning_rate(run.config, report.round_index),
+        "validation": validation,
+        "uplink_bytes": report.uplink_bytes,
+        "downlink_bytes": report.downlink_bytes,
+        "seconds": round(seconds, 3),
+        "clients": {
+            client_id: {
+                "num_examples": client.num_examples,
+                "steps": client.num_steps,
+                "loss": client.loss,
+                "uplink_bytes": client.uplink_bytes,
+                "downlink_bytes": client.downlink_bytes,
+            }
+            for client_id, client in report.clients.items()
+        },
+    }
+
+
+def _measure_before(run: _Run) -> Metrics:
+    baselines = run.directory.baselines()
+    if "before" not in baselines:
+        before = _measure_split(run, run.federation.initial, run.federation.splits["test"])
+        run.directory.save_baselines({**baselines, "before": before})
+        run.notify(Evaluated(what="before", metrics=before))
+        return before
+    saved: Metrics = baselines["before"]
+    return saved
+
+
+def _measure_test(run: _Run, state: ServerState) -> Metrics:
+    test = _measure_split(run, state, run.federation.splits["test"])
+    run.notify(Evaluated(what="test", metrics=test))
+    return test
+
+
+def _measure_split(run: _Run, state: ServerState, data: Mapping[str, Any]) -> Metrics:
+    batch_size = run.config.evaluation.batch_size
+    return measure(run.federation, state.params, data, batch_size=batch_size)
+
+
+def _measure_alone(run: _Run) -> Metrics | None:
+    """Every client trained alone: the same start, rounds, steps and batches, nobody to average."""
+    if not _wants_alone(run):
+        return None
+    call_client = _clients(run, alone=True)
+    for client_id in run.federation.population:
+        baselines = run.directory.baselines()
+        done = baselines.get("alone", {})
+        if client_id in done:
+            continue
+        state = run.federation.initial
+        while state.next_round < run.config.rounds:
+            state, _ = _one_round(run, state, call_client, (client_id,))
+        own_test = {client_id: run.federation.splits["test"][client_id]}
+        metrics = _measure_split(run, state, own_test)
+        done = {**done, client_id: {name: values["mean"] for name, values in metrics.items()}}
+        run.directory.save_baselines({**baselines, "alone": done})
+    alone = collect(run.directory.baselines()["alone"])
+    run.notify(Evaluated(what="alone", metrics=alone))
+    return alone
+
+
+def _wants_alone(run: _Run) -> bool:
+    population = len(run.federation.population)
+    everyone = run.config.cohort.size in (None, population)
+    wanted = run.config.evaluation.alone
+    return everyone and population <= MAX_ALONE_BY_DEFAULT if wanted is None else wanted
+
+
+def _save_adapter(run: _Run) -> None:
+    state = run.directory.load_state(expected=_structure(run))
+    p.write_params(run.federation.model, state.params)
+    run.directory.save_adapter(
+        lambda path: run.federation.model.save_pretrained(path, save_embedding_layers=False)
+    )

@@ -1,0 +1,69 @@
+"""The result of a run as one value: what ``summary.json`` holds."""
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from fedtt._version import __version__
+from fedtt.config import RunConfig
+from fedtt.engine.build import Federation
+from fedtt.experiment.measure import Metrics
+
+
+def summarize(
+    config: RunConfig,
+    federation: Federation,
+    *,
+    records: list[dict[str, Any]],
+    before: Metrics,
+    alone: Metrics | None,
+    test: Metrics,
+) -> dict[str, Any]:
+    """Everything a reader of the run wants first. Bytes are sums of payload lengths as sent.
+
+    ``lora_reference`` is what FedAvg with LoRA rank 8 would have sent in the same rounds to and
+    from the same clients: payload lengths of that method on the same model.
+    """
+    counts = federation.exchanged_parameters
+    client_rounds = sum(len(record["clients"]) for record in records)
+    reference = federation.lora_reference
+    return {
+        "method": config.method.name,
+        "model": config.model.name,
+        "seed": config.seed,
+        "rounds": len(records),
+        "seconds": round(sum(record["seconds"] for record in records), 3),
+        "test": test,
+        "before": before,
+        "alone": alone,
+        "uplink_bytes": sum(record["uplink_bytes"] for record in records),
+        "downlink_bytes": sum(record["downlink_bytes"] for record in records),
+        "exchanged_parameters": {**counts, "total": sum(counts.values())},
+        "lora_reference": {
+            "uplink_bytes": client_rounds * reference.uplink_bytes,
+            "downlink_bytes": client_rounds * reference.downlink_bytes,
+            "exchanged_parameters": {
+                **reference.exchanged_parameters,
+                "total": reference.total_parameters,
+            },
+        },
+        "notes": list(federation.notes),
+        "environment": environment(federation),
+    }
+
+
+def environment(federation: Federation) -> dict[str, Any]:
+    """Versions and machine, for whoever repeats the run."""
+    packages = ("torch", "transformers", "peft")
+    return {
+        "fedtt": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(next(federation.model.parameters()).device),
+    }

@@ -1,0 +1,1 @@
+"""Federated learning on named tensors: what a round is, whatever carries it."""

@@ -1,0 +1,127 @@
+"""What a client does in a round: K local steps from the broadcast parameters.
+
+The loop is Algorithm 1 of FedAvg (McMahan et al. 2017), ClientUpdate, with AdamW as the local
+optimizer, over the exchanged parameters only.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from fedtt import params as p
+from fedtt.errors import DivergenceError
+from fedtt.federated.types import ClientUpdate
+from fedtt.params import Params
+from fedtt.seeds import random_stream
+
+Batch = Mapping[str, Tensor]
+LossFunction = Callable[[nn.Module, Batch], Tensor]
+StepHook = Callable[[int, float], None]
+Optimizer = torch.optim.Optimizer
+
+OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalTraining:
+    """How a client optimizes. ``max_grad_norm`` clips the global L2 norm of a step's gradient.
+
+    The optimizer starts afresh every round: clients keep no state between rounds, which is what
+    cross-device federation needs and what makes a resumed run bit-identical.
+    """
+
+    optimizer: str = "adamw"
+    weight_decay: float = 0.01
+    max_grad_norm: float | None = 1.0
+
+
+def model_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Mean loss over the batch as the Hugging Face model computes it from ``labels``."""
+    loss: Tensor = model(**batch).loss
+    return loss
+
+
+def train_locally(
+    model: nn.Module,
+    start: Params,
+    batches: Iterable[Batch],
+    *,
+    num_examples: int,
+    learning_rate: float,
+    training: LocalTraining,
+    dropout_seed: int,
+    where: str,
+    loss_function: LossFunction = model_loss,
+    after_step: StepHook | None = None,
+) -> ClientUpdate:
+    """Train the parameters named in ``start``, from those values, one step a batch.
+
+    Changes ``model`` in place: it is the one model that all clients of a process take turns on,
+    and whatever ``start`` names is overwritten first. Everything else is frozen for the duration:
+    no gradient, unknown to the optimizer, bit-identical afterwards. Dropout draws from its own
+    stream, and the caller's random state is left as it was. ``after_step(step, loss)`` may raise
+    to stop early.
+
+    Raises :class:`DivergenceError` naming ``where`` and the step when the loss, or the update,
+    is not finite.
+    """
+    p.write_params(model, start)
+    trained = _freeze_all_but(model, start)
+    options = {"lr": learning_rate, "weight_decay": training.weight_decay}
+    optimizer = OPTIMIZERS[training.optimizer](trained, **options)
+    losses: list[float] = []
+    model.train()
+    with random_stream(dropout_seed):
+        for step, batch in enumerate(batches):
+            optimizer.zero_grad(set_to_none=True)
+            loss = loss_function(model, batch)
+            losses.append(float(loss.detach()))
+            _check_finite(losses[-1], where=f"{where}, step {step}")
+            loss.backward()
+            if training.max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(trained, training.max_grad_norm)
+            optimizer.step()
+            if after_step is not None:
+                after_step(step, losses[-1])
+    delta = p.subtract(p.read_params(model, start), start)
+    bad = p.non_finite_names(delta)
+    if bad:
+        _raise_divergence(
+            where=f"{where}, after step {len(losses) - 1}, {bad[0]}", got="NaN or inf"
+        )
+    return ClientUpdate(
+        delta=delta,
+        num_examples=num_examples,
+        num_steps=len(losses),
+        loss=sum(losses) / len(losses),
+    )
+
+
+def _freeze_all_but(model: nn.Module, names: Iterable[str]) -> list[nn.Parameter]:
+    kept = set(names)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in kept)
+        parameter.grad = None
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _check_finite(loss: float, *, where: str) -> None:
+    if not math.isfinite(loss):
+        _raise_divergence(where=where, got=f"a loss of {loss}")
+
+
+def _raise_divergence(*, where: str, got: str) -> NoReturn:
+    raise DivergenceError(
+        "training diverged",
+        where=where,
+        got=got,
+        expected="finite numbers",
+        fix="lower client.learning_rate or client.max_grad_norm, or look for broken examples",
+    )

@@ -1,0 +1,30 @@
+"""Which clients take part in a round."""
+
+import random
+from collections.abc import Sequence
+
+from fedtt.errors import ConfigError
+from fedtt.seeds import derive_seed
+
+
+def sample_cohort(
+    population: Sequence[str], *, cohort_size: int | None, seed: int, round_index: int
+) -> tuple[str, ...]:
+    """Clients of this round, in population order: everyone, or a uniform sample.
+
+    Sampling is without replacement and depends on ``(seed, round_index)`` alone; its cost is that
+    of the cohort, not of the population. Raises :class:`ConfigError` if the cohort is larger than
+    the population.
+    """
+    if cohort_size is None or cohort_size == len(population):
+        return tuple(population)
+    if not 1 <= cohort_size <= len(population):
+        raise ConfigError(
+            "the cohort does not fit the population",
+            where="cohort.size",
+            got=cohort_size,
+            expected=f"1 to {len(population)} (the number of clients)",
+            fix="leave cohort.size out to have every client in every round",
+        )
+    stream = random.Random(derive_seed(seed, "cohort", round_index))
+    return tuple(population[i] for i in sorted(stream.sample(range(len(population)), cohort_size)))

@@ -1,0 +1,158 @@
+"""From tensors to bytes and back: what exactly is sent.
+
+A payload is one safetensors file in memory with at most one flat tensor per data type: the
+parameters of that type, row-major, one after another in the order of their sorted names. Names
+and shapes do not travel: both ends know them, and the header carries a digest of them, so a
+payload of another method, model or configuration is refused before anything is allocated. Names
+of tensor-train cores are longer than the cores: sending them would add a quarter to a FedTT
+message.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+
+import torch
+from safetensors.torch import load, save
+
+from fedtt.errors import WireError
+from fedtt.federated.types import ClientUpdate
+from fedtt.params import Params, Structure, structure_of
+
+FORMAT = "fedtt-flat-1"
+MAX_HEADER_BYTES = 8192
+
+_DTYPE_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+}
+
+
+def structure_digest(structure: Structure) -> str:
+    """First 128 bits (hex) of the SHA-256 of the sorted names, shapes and types."""
+    rows = [[n, list(structure[n].shape), str(structure[n].dtype)] for n in sorted(structure)]
+    return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()[:32]
+
+
+def encode(params: Params, *, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Payload of ``params``. ``metadata`` travels in the header and is counted like the rest."""
+    structure = structure_of(params)
+    flat = {
+        _dtype_name(dtype): torch.cat([params[name].detach().cpu().flatten() for name in names])
+        for dtype, names in _names_by_dtype(structure).items()
+    }
+    header = {"format": FORMAT, "structure": structure_digest(structure), **(metadata or {})}
+    payload: bytes = save(flat, metadata=header)
+    return payload
+
+
+def decode(
+    payload: bytes, *, expected: Structure
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Params and metadata of a payload that must hold exactly ``expected``.
+
+    The size and the header are checked before a tensor is allocated. Raises :class:`WireError`.
+    """
+    groups = _names_by_dtype(expected)
+    num_bytes = sum(spec.num_elements * spec.dtype.itemsize for spec in expected.values())
+    if not 8 < len(payload) <= 8 + MAX_HEADER_BYTES + num_bytes:
+        raise WireError(
+            "a payload has the wrong size",
+            got=f"{len(payload)} bytes",
+            expected=f"{num_bytes} bytes of tensors and at most {MAX_HEADER_BYTES} of header",
+        )
+    header = _read_header(payload)
+    metadata = {key: str(value) for key, value in header.pop("__metadata__", {}).items()}
+    _check_announcement(metadata, structure_digest(expected))
+    sizes = {
+        _dtype_name(dtype): sum(expected[name].num_elements for name in names)
+        for dtype, names in groups.items()
+    }
+    announced = {key: (entry.get("dtype"), entry.get("shape")) for key, entry in header.items()}
+    if announced != {key: (key, [size]) for key, size in sizes.items()}:
+        raise WireError("a payload announces other tensors than expected", got=announced)
+    try:
+        flat = load(payload)
+    except Exception as error:  # safetensors raises its own type and several built-in ones
+        raise WireError("a payload is not valid safetensors data", got=error) from error
+    params: dict[str, torch.Tensor] = {}
+    for dtype, names in groups.items():
+        pieces = flat[_dtype_name(dtype)].split([expected[name].num_elements for name in names])
+        for name, piece in zip(names, pieces, strict=True):
+            params[name] = piece.reshape(expected[name].shape).clone()
+    return {name: params[name] for name in sorted(params)}, metadata
+
+
+def encode_update(update: ClientUpdate) -> bytes:
+    """Uplink payload: the delta, and its counts and loss in the header.
+
+    The header has a fixed width, so one structure always gives payloads of one length.
+    """
+    return encode(
+        update.delta,
+        metadata={
+            "num_examples": f"{update.num_examples:012d}",
+            "num_steps": f"{update.num_steps:012d}",
+            "loss": f"{update.loss:+.17e}",
+        },
+    )
+
+
+def decode_update(payload: bytes, *, expected: Structure) -> ClientUpdate:
+    """The client update in an uplink payload. Raises :class:`WireError` for anything implausible.
+
+    A NaN or an infinity anywhere is refused here, so that it never reaches the global model.
+    """
+    delta, metadata = decode(payload, expected=expected)
+    try:
+        num_examples, num_steps = int(metadata["num_examples"]), int(metadata["num_steps"])
+        loss = float(metadata["loss"])
+    except (KeyError, ValueError) as error:
+        raise WireError("an update lacks its counts or its loss", got=metadata) from error
+    if num_examples < 1 or num_steps < 1 or not math.isfinite(loss):
+        raise WireError("an update has impossible counts or loss", got=metadata)
+    bad = [name for name, tensor in delta.items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise WireError("an update is not finite", where=", ".join(bad[:3]), got="NaN or infinity")
+    return ClientUpdate(delta=delta, num_examples=num_examples, num_steps=num_steps, loss=loss)
+
+
+def _names_by_dtype(structure: Structure) -> dict[torch.dtype, list[str]]:
+    groups: dict[torch.dtype, list[str]] = {}
+    for name in sorted(structure):
+        groups.setdefault(structure[name].dtype, []).append(name)
+    return groups
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    if dtype not in _DTYPE_NAMES:
+        raise WireError("a type that cannot be sent", got=dtype, expected=list(_DTYPE_NAMES))
+    return _DTYPE_NAMES[dtype]
+
+
+def _read_header(payload: bytes) -> dict[str, dict[str, object]]:
+    length = int.from_bytes(payload[:8], "little")
+    if not 0 < length <= min(MAX_HEADER_BYTES, len(payload) - 8):
+        raise WireError("a payload's header has an impossible length", got=f"{length} bytes")
+    try:
+        header = json.loads(payload[8 : 8 + length])
+    except ValueError as error:
+        raise WireError("a payload's header cannot be read", got=error) from error
+    if not isinstance(header, dict) or not all(isinstance(v, dict) for v in header.values()):
+        raise WireError("a payload's header is not a table of tensors")
+    return header
+
+
+def _check_announcement(metadata: Mapping[str, object], digest: str) -> None:
+    if metadata.get("format") != FORMAT:
+        raise WireError("a payload has another format", got=metadata.get("format"), expected=FORMAT)
+    if metadata.get("structure") != digest:
+        raise WireError(
+            "a payload was made for other parameters (names, shapes or types)",
+            got=metadata.get("structure"),
+            expected=digest,
+            fix="run server and clients with the same method, model and configuration",
+        )

@@ -1,0 +1,72 @@
+"""Classification metrics of one client, and their mean over clients."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fedtt.errors import DataError, ShapeError
+
+
+def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """``{"accuracy", "macro_f1"}`` of predicted class ids, both in [0, 1].
+
+    ``macro_f1`` is the unweighted mean of the F1 of every class that occurs in the labels or in
+    the predictions; a class with neither a hit nor a claim counts 0 (scikit-learn's
+    ``f1_score(average="macro", zero_division=0)``). Both arrays have shape ``(n,)``, n >= 1.
+
+    Raises:
+        ShapeError: the arrays are not one-dimensional, of the same length, and non-empty.
+    """
+    if predictions.shape != labels.shape or labels.ndim != 1 or labels.size == 0:
+        raise ShapeError(
+            "predictions and labels do not match",
+            where="classification_metrics",
+            got=f"predictions {predictions.shape}, labels {labels.shape}",
+            expected="two arrays of the same shape (n,), n >= 1",
+            fix="pass one predicted class id for every label, not the logits",
+        )
+    # Imported here: scikit-learn costs a second, and the command line answers without it.
+    from sklearn.metrics import accuracy_score, f1_score
+
+    return {
+        "accuracy": float(accuracy_score(labels, predictions)),
+        "macro_f1": float(f1_score(labels, predictions, average="macro", zero_division=0.0)),
+    }
+
+
+def mean_over_clients(
+    per_client: Mapping[str, Mapping[str, float]],
+) -> dict[str, dict[str, Any]]:
+    """``{metric: {"mean": m, "clients": {client_id: value}}}``.
+
+    ``m`` is the unweighted mean over clients: every silo counts the same, whatever its size.
+
+    Raises:
+        DataError: there is no client, or the clients do not all have the same metrics.
+    """
+    if not per_client:
+        raise DataError(
+            "no client was evaluated, so there is no mean",
+            where="mean_over_clients",
+            got="0 clients",
+            expected="at least one",
+            fix="evaluate at least one client",
+        )
+    first_id, first = next(iter(per_client.items()))
+    for client_id, metrics in per_client.items():
+        if metrics.keys() != first.keys():
+            raise DataError(
+                "clients report different metrics",
+                where=f"client {client_id!r}",
+                got=sorted(metrics),
+                expected=f"{sorted(first)}, as client {first_id!r}",
+                fix="compute the same metrics for every client",
+            )
+    return {
+        name: {
+            "mean": float(np.mean([metrics[name] for metrics in per_client.values()])),
+            "clients": {client_id: metrics[name] for client_id, metrics in per_client.items()},
+        }
+        for name in first
+    }

@@ -1,0 +1,76 @@
+"""A linear layer whose matrix is a tensor train."""
+
+import torch
+from torch import Tensor, nn
+
+from fedtt.errors import ShapeError
+from fedtt.tt import TTShape, init_cores, tt_linear
+
+
+class TTLinear(nn.Module):
+    """``x W + b`` with ``W (M, N)`` held as cores, the direct parameters ``core_0``, ``core_1``...
+
+    ``std`` is the standard deviation of the entries of ``W`` at the start, drawn from torch's
+    global generator. ``zero_last_core`` starts from ``W = 0`` instead; then only the last core has
+    a gradient until it has moved. The bias starts at zero.
+
+    ``torch.func.functional_call`` may put the cores ``(K, r, k, r')`` and the biases ``(K, N)`` of
+    ``K`` clients in place of its own: see :func:`fedtt.tt.tt_linear` for the rows of ``x``.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self, shape: TTShape, *, std: float, bias: bool = False, zero_last_core: bool = False
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        cores = init_cores(shape, std=std, generator=None)
+        if zero_last_core:
+            cores[-1].zero_()
+        for index, core in enumerate(cores):
+            self.register_parameter(f"core_{index}", nn.Parameter(core))
+        self.register_parameter(
+            "bias", nn.Parameter(torch.zeros(shape.out_features)) if bias else None
+        )
+
+    @property
+    def cores(self) -> list[Tensor]:
+        """The cores in the order of the train."""
+        return [getattr(self, f"core_{index}") for index in range(self.shape.num_cores)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x (..., M) -> (..., N)``, in the dtype of ``x``.
+
+        Raises:
+            ShapeError: an ``x`` that does not fit the modes or the number of clients.
+        """
+        product = tt_linear(x, self.cores, split=self.shape.split)
+        return product if self.bias is None else add_bias(product, self.bias)
+
+    def extra_repr(self) -> str:
+        """Modes and ranks, for ``print(model)``."""
+        return f"in_modes={self.shape.in_modes}, out_modes={self.shape.out_modes}, " + (
+            f"ranks={self.shape.ranks}, bias={self.bias is not None}"
+        )
+
+
+def add_bias(x: Tensor, bias: Tensor) -> Tensor:
+    """``x (..., N) + bias (N,)``; with ``bias (K, N)`` every client's rows meet its own bias.
+
+    Raises:
+        ShapeError: ``K`` does not divide the first dimension of ``x``.
+    """
+    bias = bias.to(x.dtype)
+    if bias.ndim == 1:
+        return x + bias
+    clients = bias.shape[0]
+    if x.ndim < 2 or x.shape[0] % clients:
+        raise ShapeError(
+            f"the rows of {clients} clients must be equally many",
+            where="add_bias",
+            got=tuple(x.shape),
+            expected=f"a first dimension that {clients} divides",
+            fix="stack one batch of the same size a client",
+        )
+    return (x.reshape(clients, -1, x.shape[-1]) + bias.unsqueeze(1)).reshape(x.shape)

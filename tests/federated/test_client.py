@@ -1,0 +1,151 @@
+"""The client's loop against plain PyTorch, and what it must leave alone."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fedtt import params as p
+from fedtt.errors import DivergenceError
+from fedtt.federated.client import Batch, LocalTraining, train_locally
+from fedtt.federated.types import ClientUpdate
+
+ADAMW = LocalTraining(optimizer="adamw", weight_decay=0.1, max_grad_norm=0.5)
+
+
+def make_model(dropout: float = 0.0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Dropout(dropout), nn.Linear(6, 3))
+
+
+def make_batches(count: int, *, size: int = 8) -> list[Batch]:
+    generator = torch.Generator().manual_seed(9)
+    return [
+        {
+            "x": torch.randn(size, 4, generator=generator),
+            "y": torch.randint(0, 3, (size,), generator=generator),
+        }
+        for _ in range(count)
+    ]
+
+
+def loss_of(model: nn.Module, batch: Batch) -> Tensor:
+    return nn.functional.cross_entropy(model(batch["x"]), batch["y"])
+
+
+def train(
+    model: nn.Module, names: list[str], batches: list[Batch], **changes: object
+) -> ClientUpdate:
+    options = {
+        "num_examples": 40,
+        "learning_rate": 0.05,
+        "training": ADAMW,
+        "dropout_seed": 1,
+        "where": "round 2, client b",
+        "loss_function": loss_of,
+        **changes,
+    }
+    return train_locally(model, p.read_params(model, names), batches, **options)
+
+
+ALL = ["0.bias", "0.weight", "3.bias", "3.weight"]
+
+
+def test_one_client_is_plain_centralized_training() -> None:
+    model, twin = make_model(), make_model()
+    update = train(model, ALL, make_batches(5))
+
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=0.05, weight_decay=0.1)
+    losses = []
+    for batch in make_batches(5):
+        optimizer.zero_grad()
+        loss = loss_of(twin, batch)
+        loss.backward()
+        nn.utils.clip_grad_norm_(twin.parameters(), 0.5)
+        optimizer.step()
+        losses.append(loss.item())
+
+    expected = p.read_params(twin, ALL)
+    start = p.read_params(make_model(), ALL)
+    for name in ALL:
+        assert torch.equal(start[name] + update.delta[name], expected[name]) or torch.allclose(
+            start[name] + update.delta[name], expected[name], atol=1e-7
+        )
+        assert torch.equal(p.read_params(model, ALL)[name], expected[name])
+    assert update.loss == pytest.approx(sum(losses) / 5)
+    assert (update.num_steps, update.num_examples) == (5, 40)
+
+
+def test_what_is_not_exchanged_is_bit_identical_even_with_weight_decay_and_momentum() -> None:
+    model = make_model()
+    before = p.read_params(model, ALL)
+    update = train(model, ["3.weight"], make_batches(6))
+    after = p.read_params(model, ALL)
+    assert list(update.delta) == ["3.weight"]
+    assert not torch.equal(after["3.weight"], before["3.weight"])
+    frozen = [name for name in ALL if name != "3.weight"]
+    assert all(torch.equal(after[name], before[name]) for name in frozen)
+    assert all(model.get_parameter(name).grad is None for name in frozen)
+
+
+def test_gradient_is_clipped_to_the_given_norm() -> None:
+    sgd = LocalTraining(optimizer="sgd", weight_decay=0.0, max_grad_norm=0.01)
+    update = train(make_model(), ALL, make_batches(1), training=sgd, learning_rate=1.0)
+    norm = torch.cat([tensor.flatten() for tensor in update.delta.values()]).norm()
+    assert norm.item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_start_overwrites_what_the_client_before_left_in_the_model() -> None:
+    model = make_model()
+    start = p.read_params(model, ALL)
+    options = {
+        "num_examples": 1,
+        "learning_rate": 0.05,
+        "training": ADAMW,
+        "dropout_seed": 1,
+        "where": "",
+        "loss_function": loss_of,
+    }
+    first = train_locally(model, start, make_batches(3), **options)
+    second = train_locally(model, start, make_batches(3), **options)
+    assert all(torch.equal(first.delta[name], second.delta[name]) for name in ALL)
+
+
+def test_dropout_has_its_own_stream() -> None:
+    def delta(seed: int) -> Tensor:
+        return train(make_model(0.5), ALL, make_batches(3), dropout_seed=seed).delta["0.weight"]
+
+    torch.manual_seed(0)
+    expected_global = torch.rand(3)
+    torch.manual_seed(0)
+    first = delta(1)
+    assert torch.equal(torch.rand(3), expected_global)
+    assert torch.equal(delta(1), first)
+    assert not torch.equal(delta(2), first)
+
+
+def test_divergence_names_round_client_and_step() -> None:
+    batches = make_batches(3)
+    batches[2]["x"][0, 0] = float("nan")
+    with pytest.raises(
+        DivergenceError, match=r"where: round 2, client b, step 2\n  got: a loss of nan"
+    ):
+        train(make_model(), ALL, batches)
+
+
+def test_an_update_that_overflows_is_divergence_although_every_loss_was_finite() -> None:
+    with pytest.raises(DivergenceError, match="after step 0"):
+        train(make_model(), ALL, make_batches(1), learning_rate=float("inf"))
+
+
+def test_the_hook_sees_every_step_and_can_stop() -> None:
+    seen: list[int] = []
+
+    def hook(step: int, loss: float) -> None:
+        seen.append(step)
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(make_model(), ALL, make_batches(9), after_step=hook)
+    assert seen == [0, 1, 2]

@@ -1,0 +1,158 @@
+"""A round against its centralized twin, and its bookkeeping."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from peft import LoraConfig
+from torch import Tensor, nn
+
+from fedtt import params as p
+from fedtt.errors import WireError
+from fedtt.federated.aggregate import WeightedMean
+from fedtt.federated.client import Batch, LocalTraining, train_locally
+from fedtt.federated.methods import Method
+from fedtt.federated.round import CallClient, ClientTask, run_round
+from fedtt.federated.schedule import all_parameters
+from fedtt.federated.server import fedavg_step
+from fedtt.federated.types import ServerState
+from fedtt.federated.wire import decode, encode, encode_update
+
+FEDAVG = Method(
+    name="test",
+    reference="McMahan et al. 2017",
+    adapter=LoraConfig(),
+    schedule=all_parameters,
+    aggregation=WeightedMean(),
+    server_step=partial(fedavg_step, learning_rate=1.0),
+)
+SGD = LocalTraining(optimizer="sgd", weight_decay=0.0, max_grad_norm=None)
+SIZES = {"a": 3, "b": 11, "c": 40}  # unequal on purpose: an unweighted mean would fail
+NAMES = ["bias", "weight"]
+
+
+def make_model() -> nn.Linear:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return nn.Linear(5, 3)
+
+
+def examples(client_id: str) -> Batch:
+    generator = torch.Generator().manual_seed(ord(client_id))
+    size = SIZES[client_id]
+    shift = ord(client_id) - ord("a")  # clients differ in distribution, not only in draws
+    return {
+        "x": torch.randn(size, 5, generator=generator) + shift,
+        "y": torch.randint(0, 3, (size,), generator=generator),
+    }
+
+
+def loss_of(model: nn.Module, batch: Batch) -> Tensor:
+    return nn.functional.cross_entropy(model(batch["x"]), batch["y"])
+
+
+def clients(model: nn.Module) -> CallClient:
+    def call(task: ClientTask) -> bytes:
+        start, _ = decode(task.payload, expected=task.structure)
+        update = train_locally(
+            model,
+            start,
+            [examples(task.client_id)],
+            num_examples=SIZES[task.client_id],
+            learning_rate=task.learning_rate,
+            training=SGD,
+            dropout_seed=0,
+            where="",
+            loss_function=loss_of,
+        )
+        return encode_update(update)
+
+    return call
+
+
+def first_state() -> ServerState:
+    return ServerState(next_round=0, params=p.read_params(make_model(), NAMES))
+
+
+def one_round(state: ServerState, *, method: Method = FEDAVG, call: CallClient | None = None):
+    return run_round(
+        state,
+        method=method,
+        population=tuple(SIZES),
+        cohort_size=None,
+        seed=0,
+        learning_rate=0.3,
+        call_client=call or clients(make_model()),
+    )
+
+
+def test_a_full_batch_step_over_unequal_clients_is_one_step_on_the_union() -> None:
+    state, _ = one_round(first_state())
+
+    twin = make_model()
+    union = {key: torch.cat([examples(c)[key] for c in SIZES]) for key in ("x", "y")}
+    loss_of(twin, union).backward()
+    for name in NAMES:
+        parameter = twin.get_parameter(name)
+        expected = parameter.detach() - 0.3 * parameter.grad
+        torch.testing.assert_close(state.params[name], expected, atol=1e-6, rtol=1e-6)
+
+
+def test_only_what_the_schedule_names_travels_and_moves() -> None:
+    received: list[set[str]] = []
+
+    def call(task: ClientTask) -> bytes:
+        received.append(set(task.structure))
+        return clients(make_model())(task)
+
+    start = first_state()
+    bias_only = replace(FEDAVG, schedule=lambda state: frozenset({"bias"}))
+    state, report = one_round(start, method=bias_only, call=call)
+    assert received == [{"bias"}] * 3
+    assert torch.equal(state.params["weight"], start.params["weight"])
+    assert not torch.equal(state.params["bias"], start.params["bias"])
+    assert report.downlink_bytes == 3 * len(encode({"bias": start.params["bias"]}))
+
+
+def test_report_counts_the_bytes_that_went_over_the_wire() -> None:
+    replies, payloads = [], []
+
+    def call(task: ClientTask) -> bytes:
+        payloads.append(len(task.payload))
+        reply = clients(make_model())(task)
+        replies.append(len(reply))
+        return reply
+
+    _, report = one_round(first_state(), call=call)
+    assert list(report.clients) == ["a", "b", "c"]
+    assert report.uplink_bytes == sum(replies)
+    assert report.downlink_bytes == sum(payloads)
+    losses = [client.loss for client in report.clients.values()]
+    weighted = sum(loss * size for loss, size in zip(losses, SIZES.values(), strict=True))
+    assert report.loss == pytest.approx(weighted / sum(SIZES.values()))
+
+
+def test_the_old_state_is_left_as_it_was_and_the_new_one_counts_on() -> None:
+    start = first_state()
+    state, report = one_round(start)
+    assert (start.next_round, state.next_round, report.round_index) == (0, 1, 0)
+    assert all(torch.equal(start.params[n], first_state().params[n]) for n in NAMES)
+
+
+def test_the_server_learning_rate_scales_the_step() -> None:
+    start = first_state()
+    full, _ = one_round(start)
+    halved = replace(FEDAVG, server_step=partial(fedavg_step, learning_rate=0.5))
+    half, _ = one_round(start, method=halved)
+    for name in NAMES:
+        middle = (start.params[name] + full.params[name]) / 2
+        torch.testing.assert_close(half.params[name], middle)
+
+
+def test_a_reply_for_other_parameters_never_reaches_the_state() -> None:
+    def call(task: ClientTask) -> bytes:
+        return encode({"other": torch.zeros(3)})
+
+    with pytest.raises(WireError, match="made for other parameters"):
+        one_round(first_state(), call=call)

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedtt.errors import DataError, ShapeError
+from fedtt.metrics import classification_metrics, mean_over_clients
+
+CLASSES = st.integers(0, 3)
+
+
+def slow_macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+    scores = []
+    for label in sorted({*predictions.tolist(), *labels.tolist()}):
+        both = int(np.sum((predictions == label) & (labels == label)))
+        either = int(np.sum(predictions == label) + np.sum(labels == label))
+        scores.append(2 * both / either)
+    return sum(scores) / len(scores)
+
+
+@settings(deadline=None)  # the first call imports scikit-learn
+@given(st.lists(st.tuples(CLASSES, CLASSES), min_size=1, max_size=30))
+def test_metrics_agree_with_their_definitions(pairs: list[tuple[int, int]]) -> None:
+    predictions, labels = np.array(pairs).T
+    metrics = classification_metrics(predictions, labels)
+    assert metrics["accuracy"] == pytest.approx(np.mean([a == b for a, b in pairs]))
+    assert metrics["macro_f1"] == pytest.approx(slow_macro_f1(predictions, labels))
+    assert all(type(value) is float for value in metrics.values())
+
+
+def test_macro_f1_weighs_a_rare_class_like_a_common_one() -> None:
+    # class 0: 2 * 3 / (4 + 3) = 6/7; class 1: 0 hits, 0; accuracy 3 of 4
+    metrics = classification_metrics(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]))
+    assert metrics == {"accuracy": 0.75, "macro_f1": pytest.approx(3 / 7)}
+
+
+@pytest.mark.parametrize(
+    ("predictions", "labels"), [((3,), (2,)), ((3, 2), (3,)), ((0,), (0,)), ((2, 2), (2, 2))]
+)
+def test_shapes_that_do_not_match_are_refused(
+    predictions: tuple[int, ...], labels: tuple[int, ...]
+) -> None:
+    with pytest.raises(
+        ShapeError, match=r"predictions and labels do not match(.|\n)*not the logits"
+    ):
+        classification_metrics(np.zeros(predictions, int), np.zeros(labels, int))
+
+
+@given(st.dictionaries(st.text(), st.floats(0, 1), min_size=1, max_size=9))
+def test_mean_over_clients_counts_every_client_once(values: dict[str, float]) -> None:
+    table = mean_over_clients({key: {"accuracy": v, "loss": -v} for key, v in values.items()})
+    assert table["accuracy"]["clients"] == values
+    assert table["accuracy"]["mean"] == pytest.approx(sum(values.values()) / len(values))
+    assert table["loss"]["mean"] == pytest.approx(-table["accuracy"]["mean"])
+    assert type(table["loss"]["mean"]) is float
+
+
+def test_clients_that_cannot_be_averaged_are_refused() -> None:
+    with pytest.raises(DataError, match=r"no client was evaluated"):
+        mean_over_clients({})
+    with pytest.raises(
+        DataError, match=r"where: client 'b'\n  got: \['f1'\]\n  expected: \['accuracy'\], as cl"
+    ):
+        mean_over_clients({"a": {"accuracy": 1.0}, "b": {"f1": 1.0}})

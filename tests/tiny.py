@@ -1,0 +1,63 @@
+"""Models and data small enough for any test, written the way real ones are."""
+
+import json
+import random
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+GOOD = ["good", "great", "fine", "lovely", "superb"]
+BAD = ["bad", "awful", "poor", "dull", "horrid"]
+FILLER = ["the", "film", "was", "really", "a", "plot", "and", "cast", "quite", "so"]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+
+
+def save_tiny_bert(directory: Path) -> Path:
+    """A BERT of 2 layers x 32 with a word-level tokenizer; the same weights every time."""
+    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *GOOD, *BAD, *FILLER])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+    ).save_pretrained(directory)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = BertForSequenceClassification(config)
+    model.save_pretrained(directory)
+    return directory
+
+
+def sentence(label: str, stream: random.Random) -> str:
+    """A sentence whose one telling word gives its label away."""
+    words = [*stream.choices(FILLER, k=stream.randint(3, 8))]
+    words.insert(stream.randrange(len(words)), stream.choice(GOOD if label == "good" else BAD))
+    return " ".join(words)
+
+
+def write_reviews(path: Path, *, clients: dict[str, int], seed: int = 0) -> Path:
+    """A JSONL file with that many labeled sentences a client."""
+    stream = random.Random(seed)
+    rows = []
+    for client, count in clients.items():
+        for index in range(count):
+            label = "good" if index % 2 else "bad"
+            rows.append({"text": sentence(label, stream), "label": label, "client": client})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
