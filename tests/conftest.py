@@ -4,13 +4,16 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: more threads only wait for each other
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests.tiny import save_tiny_bert
+from fedtt.config import RunConfig, parse_config
+from tests.tiny import save_tiny_bert, write_reviews
 
 settings.register_profile("fedtt", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("fedtt")
@@ -20,3 +23,28 @@ settings.load_profile("fedtt")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of a two-layer BERT with a word-level tokenizer, random weights."""
     return save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three clients of unequal size."""
+    path = tmp_path_factory.mktemp("reviews") / "reviews.jsonl"
+    return write_reviews(path, clients={"north": 30, "south": 60, "west": 44})
+
+
+@pytest.fixture(scope="session")
+def make_config(tiny_bert: Path, reviews: Path) -> Callable[..., RunConfig]:
+    """A complete config; keyword arguments replace whole sections or top-level keys."""
+
+    def make(**changes: object) -> RunConfig:
+        table = {
+            "rounds": 3,
+            "model": {"name": str(tiny_bert), "max_length": 16, "device": "cpu"},
+            "data": {"path": str(reviews), "test": 0.2, "validation": 0.2},
+            "method": {"name": "fedtt", "rank": 2, "bottleneck": 8},
+            "client": {"steps": 3, "batch_size": 8, "learning_rate": 1e-2},
+            **changes,
+        }
+        return parse_config(table, where="the test")
+
+    return make

@@ -46,10 +46,14 @@ def test_shapes_that_do_not_match_are_refused(
         classification_metrics(np.zeros(predictions, int), np.zeros(labels, int))
 
 
-@given(st.dictionaries(st.text(), st.floats(0, 1), min_size=1, max_size=9))
+NAMES = st.text().filter(lambda name: name not in {"mean", "pooled"})
+
+
+@given(st.dictionaries(NAMES, st.floats(0, 1), min_size=1, max_size=9))
 def test_mean_over_clients_counts_every_client_once(values: dict[str, float]) -> None:
     table = mean_over_clients({key: {"accuracy": v, "loss": -v} for key, v in values.items()})
-    assert table["accuracy"]["clients"] == values
+    assert {k: v for k, v in table["accuracy"].items() if k != "mean"} == values
+    assert next(iter(table["accuracy"])) == "mean"
     assert table["accuracy"]["mean"] == pytest.approx(sum(values.values()) / len(values))
     assert table["loss"]["mean"] == pytest.approx(-table["accuracy"]["mean"])
     assert type(table["loss"]["mean"]) is float
@@ -58,6 +62,8 @@ def test_mean_over_clients_counts_every_client_once(values: dict[str, float]) ->
 def test_clients_that_cannot_be_averaged_are_refused() -> None:
     with pytest.raises(DataError, match=r"no client was evaluated"):
         mean_over_clients({})
+    with pytest.raises(DataError, match=r"reserved id\n  where: client 'mean'"):
+        mean_over_clients({"mean": {"accuracy": 1.0}})
     with pytest.raises(
         DataError, match=r"where: client 'b'\n  got: \['f1'\]\n  expected: \['accuracy'\], as cl"
     ):

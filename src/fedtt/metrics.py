@@ -1,11 +1,13 @@
 """Classification metrics of one client, and their mean over clients."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from fedtt.errors import DataError, ShapeError
+
+MEAN = "mean"  # over clients, unweighted
+POOLED = "pooled"  # over the examples of all clients together
 
 
 def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -37,13 +39,14 @@ def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[
 
 def mean_over_clients(
     per_client: Mapping[str, Mapping[str, float]],
-) -> dict[str, dict[str, Any]]:
-    """``{metric: {"mean": m, "clients": {client_id: value}}}``.
+) -> dict[str, dict[str, float]]:
+    """``{metric: {"mean": m, client_id: value, ...}}``, the mean first.
 
     ``m`` is the unweighted mean over clients: every silo counts the same, whatever its size.
 
     Raises:
-        DataError: there is no client, or the clients do not all have the same metrics.
+        DataError: there is no client, a client has a reserved id, or the clients do not all have
+            the same metrics.
     """
     if not per_client:
         raise DataError(
@@ -53,6 +56,7 @@ def mean_over_clients(
             expected="at least one",
             fix="evaluate at least one client",
         )
+    check_client_ids(per_client)
     first_id, first = next(iter(per_client.items()))
     for client_id, metrics in per_client.items():
         if metrics.keys() != first.keys():
@@ -63,10 +67,20 @@ def mean_over_clients(
                 expected=f"{sorted(first)}, as client {first_id!r}",
                 fix="compute the same metrics for every client",
             )
-    return {
-        name: {
-            "mean": float(np.mean([metrics[name] for metrics in per_client.values()])),
-            "clients": {client_id: metrics[name] for client_id, metrics in per_client.items()},
-        }
-        for name in first
-    }
+    table: dict[str, dict[str, float]] = {}
+    for name in first:
+        values = {client_id: float(metrics[name]) for client_id, metrics in per_client.items()}
+        table[name] = {MEAN: float(np.mean(list(values.values()))), **values}
+    return table
+
+
+def check_client_ids(client_ids: Iterable[str]) -> None:
+    """Raise :class:`DataError` for an id that stands for something else in metric tables."""
+    for client_id in client_ids:
+        if client_id in (MEAN, POOLED):
+            raise DataError(
+                "a client has a reserved id",
+                where=f"client {client_id!r}",
+                expected=f"any name but {MEAN!r} and {POOLED!r}, which head columns of the result",
+                fix="rename the client",
+            )

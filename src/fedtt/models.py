@@ -40,6 +40,20 @@ ALIASES: Mapping[str, PackagedModel] = {
     ),
 }
 
+# What configurations of the known architectures call their dropout probabilities.
+DROPOUT_KEYS = (
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "attn_pdrop",
+    "dropout",
+    "embd_pdrop",
+    "hidden_dropout",
+    "hidden_dropout_prob",
+    "pooler_dropout",
+    "resid_pdrop",
+    "seq_classif_dropout",
+)
+
 TASK_CLASSES: Mapping[str, Any] = {
     "classification": AutoModelForSequenceClassification,
     "causal": AutoModelForCausalLM,
@@ -103,15 +117,19 @@ def load_classifier(
     revision: str | None,
     label_names: Sequence[str],
     pad_token_id: int,
+    dropout: float | None,
     dtype: str,
     device: str,
     seed: int,
 ) -> PreTrainedModel:
     """The pretrained model with a classification head of ``len(label_names)`` classes.
 
+    ``dropout`` replaces every dropout probability of the model's own configuration.
+
     A head that the checkpoint lacks is drawn at random from the stream ``seed``. Only safetensors
     weights are read (pickled ones can run code). Raises :class:`ModelError`.
     """
+    rates = {} if dropout is None else dict.fromkeys(_dropout_keys(name, revision), dropout)
     with _explained(name), _quiet_transformers(), random_stream(seed):
         model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
             locate_model(name),
@@ -122,6 +140,7 @@ def load_classifier(
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             ignore_mismatched_sizes=True,
+            **rates,
         )
     model.config.pad_token_id = pad_token_id
     return model.to(resolve_device(device))
@@ -143,6 +162,11 @@ def resolve_device(device: str) -> torch.device:
             fix='use "auto" or "cpu"',
         ) from error
     return resolved
+
+
+def _dropout_keys(name: str, revision: str | None) -> list[str]:
+    config = load_model_config(name, revision=revision)
+    return [key for key in DROPOUT_KEYS if isinstance(getattr(config, key, None), int | float)]
 
 
 @contextmanager

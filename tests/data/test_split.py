@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 
 import pytest
@@ -5,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedtt.data import ClientData, FederatedData, LabeledTexts, RawData, split_clients
-from fedtt.data.split import normalize_text
 from fedtt.errors import ConfigError, DataError
 
 RELAXED = settings(deadline=None)  # a busy machine is not a failure
@@ -24,13 +24,18 @@ def own_texts(name: str, count: int) -> LabeledTexts:
     )
 
 
+def folded(text: str) -> str:
+    """The same text for a reader: one case, one space between words."""
+    return re.sub(r"\s+", " ", text).strip(" ").casefold()
+
+
 def side_of(data: FederatedData) -> dict[tuple[str, str], set[str]]:
     """The splits in which each client holds each distinct text."""
     found: dict[tuple[str, str], set[str]] = {}
     for client in data.clients:
         for side in SIDES:
             for text in getattr(client, side).texts:
-                key = (client.client_id, normalize_text(text))
+                key = (client.client_id, folded(text))
                 found.setdefault(key, set()).add(side)
     return found
 
@@ -144,6 +149,25 @@ def test_own_texts_make_up_for_shared_ones(seed: int, shared: int) -> None:
         held_in_common = sum(text in both.texts for text in client.test.texts)
         assert abs(len(client.test) - 0.15 * size) <= 1 or len(client.test) == held_in_common
         assert len(client.validation) >= 1
+
+
+@pytest.mark.parametrize(("own", "shared"), [(2, 9), (3, 1), (3, 20), (6, 4)])
+def test_a_few_own_texts_are_enough_for_every_split(own: int, shared: int) -> None:
+    # (2, 9): where all nine shared texts fall to train, test wants 2 = round(11 * .15) texts and
+    # validation 1, of two that are left.
+    both, mine = mixed(shared), own_texts("mine", own)
+    texts = mine.texts * 2 + both.texts
+    raw = raw_data(
+        {
+            "a": LabeledTexts(texts=texts, labels=(0,) * own + (1,) * own + both.labels),
+            "b": LabeledTexts(
+                texts=own_texts("b", 20).texts + both.texts, labels=(0, 1) * 10 + both.labels
+            ),
+        }
+    )
+    for seed in range(100):
+        client = split_clients(raw, seed=seed).clients[0]
+        assert min(len(client.train), len(client.validation), len(client.test)) >= 1
 
 
 def test_shared_texts_follow_the_fractions_and_the_seed() -> None:

@@ -213,6 +213,13 @@ def test_what_spreadsheets_write_is_read(tmp_path: Path) -> None:
     assert contents(load_text_file(path)) == {"d": [("cliché", "1"), ("NA", "0")]}
 
 
+def test_places_in_csv_count_lines_not_rows(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text('text,label\n"two\nlines",x\n\n  ,y\n')
+    with pytest.raises(DataError, match=r"a text is empty\n  where: .*d.csv:5, column 'text'"):
+        load_text_file(path)
+
+
 def test_a_very_long_text_says_what_to_do(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", [("a", "x", 1), ("b" * 140_000, "y", 1)])
     with pytest.raises(DataError, match=r"d.csv:3\n  got: field larger than field limit"):

@@ -6,6 +6,7 @@ from tiny_architectures import (
     CONFIGS,
     HIDDEN,
     PEFT_WARNING,
+    VOCABULARY,
     logits,
     tiny_classifier,
     tiny_config,
@@ -172,18 +173,15 @@ def test_albert_with_several_groups_counts_each_once():
     assert len(adapter_layers(get_peft_model(base, config()))) == 2 * 2 * 2
 
 
-def test_an_unknown_architecture_lists_candidates_known_ones_and_the_way_out():
-    t5 = T5ForConditionalGeneration(
-        T5Config(
-            vocab_size=VOCAB,
-            d_model=16,
-            d_kv=8,
-            d_ff=24,
-            num_layers=3,
-            num_heads=2,
-            decoder_start_token_id=0,
-        )
+def tiny_t5():
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 3, "num_heads": 2}
+    return T5ForConditionalGeneration(
+        T5Config(vocab_size=VOCABULARY, decoder_start_token_id=0, **sizes)
     )
+
+
+def test_an_unknown_architecture_lists_candidates_known_ones_and_the_way_out():
+    t5 = tiny_t5()
     with pytest.raises(ModelError, match="does not know where this architecture") as caught:
         get_peft_model(t5, TTAdapterConfig(rank=2, bottleneck=8))
     text = str(caught.value)
@@ -195,21 +193,8 @@ def test_an_unknown_architecture_lists_candidates_known_ones_and_the_way_out():
     assert 'TTAdapterConfig(target_modules=["...", "..."])' in text
 
 
-VOCAB = 64
-
-
 def test_any_other_model_works_by_target_modules():
-    t5 = T5ForConditionalGeneration(
-        T5Config(
-            vocab_size=VOCAB,
-            d_model=16,
-            d_kv=8,
-            d_ff=24,
-            num_layers=3,
-            num_heads=2,
-            decoder_start_token_id=0,
-        )
-    )
+    t5 = tiny_t5()
     targets = ("SelfAttention.o", "DenseReluDense.wo")
     model = get_peft_model(t5, TTAdapterConfig(rank=2, bottleneck=8, target_modules=targets))
     assert len(adapter_layers(model)) == 12

@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Nothing here imports torch before a verb needs it."""
 
 import sys
+import warnings
 
 from rich.markup import escape
 
@@ -16,6 +17,8 @@ EXIT_INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; own errors become one-screen messages and exit codes."""
+    # PEFT 0.21 reads a name that transformers 5 deprecates; a user can do nothing about it.
+    warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
     try:
         app()
     except InterruptedRunError as error:

@@ -25,6 +25,7 @@ class ModelConfig(Section):
     name: str = Field(description="alias (minilm), hub id, or directory")
     revision: str | None = Field(None, description="hub revision: branch, tag or commit")
     max_length: PositiveInt = Field(128, description="tokens; longer texts are cut, and counted")
+    dropout: Probability | None = Field(None, description="of the base model; left out: its own")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps ...")
 
@@ -37,6 +38,9 @@ class DataConfig(Section):
     text_column: str = "text"
     label_column: str = "label"
     client_column: str = Field("client", description="used where the file has it")
+    label_names: tuple[str, ...] | None = Field(
+        None, description="names of the classes in order; left out: the sorted distinct labels"
+    )
     validation: Fraction = Field(0.1, description="share of each client's distinct texts")
     test: Fraction = Field(0.15, description="share of each client's distinct texts")
     split_seed: NonNegativeInt = Field(0, description="same splits for every run seed")

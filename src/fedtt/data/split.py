@@ -130,13 +130,11 @@ def _assign_client(
     )
     wanted = _split_sizes(len(distinct), fractions)
     taken = list(sides.values())
-    # What the shared texts already fill is not filled again. Each split that still has nothing
-    # keeps a place; test is served first, then validation, and train takes the rest.
+    # What the shared texts already fill is not filled again; train takes what is left over.
     missing = {side: max(0, size - taken.count(side)) for side, size in wanted.items()}
-    reserve_train = 1 if missing[TRAIN] and TRAIN not in taken else 0
-    reserve_validation = 1 if missing[VALIDATION] and VALIDATION not in taken else 0
-    num_test = min(missing[TEST], max(0, len(own) - reserve_train - reserve_validation))
-    num_validation = min(missing[VALIDATION], max(0, len(own) - num_test - reserve_train))
+    reserved = 1 if missing[VALIDATION] and VALIDATION not in taken else 0
+    num_test = min(missing[TEST], max(0, len(own) - reserved))
+    num_validation = min(missing[VALIDATION], len(own) - num_test)
     for rank, key in enumerate(own):
         if rank < num_test:
             sides[key] = TEST

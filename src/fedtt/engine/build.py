@@ -1,5 +1,6 @@
 """From a config to the objects of a run. The only place where the two meet."""
 
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -7,17 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft import PeftModel, get_peft_model
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from fedtt import params as p
 from fedtt.config import FedTTConfig, LoRAConfig, MethodConfig, RunConfig
-from fedtt.data import TokenizedTexts, tokenize
+from fedtt.data import LabeledTexts, TokenizedTexts, tokenize
+from fedtt.data.tokens import PAD_MULTIPLE
 from fedtt.engine.cost import MessageCost, count_message
 from fedtt.engine.data import build_data
 from fedtt.errors import ConfigError
 from fedtt.federated.cohort import sample_cohort
 from fedtt.federated.methods import Method, fedtt, lora
 from fedtt.federated.types import ServerState
+from fedtt.metrics import check_client_ids
 from fedtt.models import (
     PEFT_TASK_TYPES,
     load_classifier,
@@ -28,6 +31,8 @@ from fedtt.peft import ParameterKind, exchanged_parameters
 from fedtt.seeds import derive_seed, random_stream
 
 SPLITS = ("train", "validation", "test")
+# These number their positions from pad_token_id + 1, so they have that many fewer for tokens.
+POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet"}
 LORA_REFERENCE = LoRAConfig(name="lora", rank=8)
 
 
@@ -82,6 +87,7 @@ def build_federation(config: RunConfig) -> Federation:
         config.method, task="classification", server_learning_rate=config.server.learning_rate
     )
     data = build_data(config.data)
+    check_client_ids(client.client_id for client in data.clients)
     model_config = load_model_config(
         config.model.name, revision=config.model.revision, num_labels=len(data.label_names)
     )
@@ -89,19 +95,22 @@ def build_federation(config: RunConfig) -> Federation:
     _check_cohort(config, population=len(data.clients))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
-    max_length = _max_length(config, positions=model_config.max_position_embeddings)
+    max_length = _max_length(config, model_config)
+    texts = {split: {c.client_id: getattr(c, split) for c in data.clients} for split in SPLITS}
+    texts["validation"] = _at_most(texts["validation"], config=config)
     splits = {
         split: {
-            c.client_id: tokenize(getattr(c, split), tokenizer, max_length=max_length)
-            for c in data.clients
+            client_id: tokenize(examples, tokenizer, max_length=max_length)
+            for client_id, examples in by_client.items()
         }
-        for split in SPLITS
+        for split, by_client in texts.items()
     }
     base = load_classifier(
         config.model.name,
         revision=config.model.revision,
         label_names=data.label_names,
         pad_token_id=pad_token_id,
+        dropout=config.model.dropout,
         dtype=config.model.dtype,
         device=config.model.device,
         seed=derive_seed(config.seed, "head"),
@@ -128,13 +137,31 @@ def _check_cohort(config: RunConfig, *, population: int) -> None:
     sample_cohort(clients, cohort_size=config.cohort.size, seed=config.seed, round_index=0)
 
 
-def _max_length(config: RunConfig, *, positions: int | None) -> int:
-    if positions is not None and config.model.max_length > positions:
+def _at_most(
+    validation: Mapping[str, LabeledTexts], *, config: RunConfig
+) -> dict[str, LabeledTexts]:
+    """The same random part of every client's validation split in every validation of a run."""
+    limit = config.evaluation.validation_examples
+    chosen = {}
+    for client_id, examples in validation.items():
+        stream = random.Random(derive_seed(config.data.split_seed, "validation", client_id))
+        count = len(examples) if limit is None else min(limit, len(examples))
+        chosen[client_id] = examples.select(sorted(stream.sample(range(len(examples)), count)))
+    return chosen
+
+
+def _max_length(config: RunConfig, model_config: PretrainedConfig) -> int:
+    positions = getattr(model_config, "max_position_embeddings", None)
+    if model_config.model_type in POSITIONS_AFTER_PADDING:
+        positions -= (model_config.pad_token_id or 0) + 1
+    # Batches are padded to a multiple, which must still have positions.
+    usable = None if positions is None else positions - positions % PAD_MULTIPLE
+    if usable is not None and config.model.max_length > usable:
         raise ConfigError(
             "longer texts than the model has positions for",
             where="model.max_length",
             got=config.model.max_length,
-            expected=f"at most {positions} ({config.model.name})",
+            expected=f"at most {usable} ({config.model.name} has {positions} positions)",
         )
     return config.model.max_length
 

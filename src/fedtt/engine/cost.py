@@ -6,9 +6,11 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from peft import PeftConfig, get_peft_model
+from peft.utils.error import NoMatchingPeftModuleError
 from transformers import PretrainedConfig
 
 from fedtt import params as p
+from fedtt.errors import ModelError
 from fedtt.federated.types import ClientUpdate
 from fedtt.federated.wire import encode, encode_update
 from fedtt.models import build_empty_model
@@ -35,7 +37,15 @@ def count_message(config: PretrainedConfig, adapter: PeftConfig, *, task: str) -
     Puts the adapter into an empty model, which also checks that the two fit. Raises
     :class:`ShapeError` or :class:`ModelError` where they do not.
     """
-    model = get_peft_model(build_empty_model(config, task=task), deepcopy(adapter))
+    try:
+        model = get_peft_model(build_empty_model(config, task=task), deepcopy(adapter))
+    except NoMatchingPeftModuleError as error:
+        raise ModelError(
+            "the adapter finds no place in the base model",
+            where="method.target_modules",
+            got=adapter.target_modules,
+            fix="leave target_modules out where the architecture is known, or name its modules",
+        ) from error
     kinds = exchanged_parameters(model)
     shapes = p.structure_of({n: t for n, t in model.named_parameters() if n in kinds})
     counts: Counter[str] = Counter()

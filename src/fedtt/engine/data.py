@@ -28,4 +28,5 @@ def _load_raw(config: DataConfig) -> RawData:
         text_column=config.text_column,
         label_column=config.label_column,
         client_column=config.client_column,
+        label_names=config.label_names,
     )

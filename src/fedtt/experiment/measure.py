@@ -8,13 +8,10 @@ from fedtt import params as p
 from fedtt.data import TokenizedTexts
 from fedtt.engine.build import Federation
 from fedtt.engine.evaluation import Predictions, predict
-from fedtt.metrics import classification_metrics
+from fedtt.metrics import POOLED, classification_metrics, mean_over_clients
 from fedtt.params import Params
 
 Metrics = dict[str, dict[str, float]]
-
-MEAN = "mean"
-POOLED = "pooled"
 
 
 def measure(
@@ -39,21 +36,11 @@ def measure(
         for client_id, examples in data.items()
     }
     values = {c: _metrics(outputs[c], data[c]) for c in outputs}
-    metrics = collect(values)
+    metrics = mean_over_clients(values)
     if pooled:
         for name, value in _pooled(outputs, data).items():
             metrics[name][POOLED] = value
     return metrics
-
-
-def collect(values: Mapping[str, Mapping[str, float]]) -> Metrics:
-    """Client -> metric -> value, turned over, with the unweighted mean in front."""
-    names = next(iter(values.values()))
-    by_metric = {name: {c: float(v[name]) for c, v in values.items()} for name in names}
-    return {
-        name: {MEAN: sum(clients.values()) / len(clients), **clients}
-        for name, clients in by_metric.items()
-    }
 
 
 def _metrics(output: Predictions, data: TokenizedTexts) -> dict[str, float]:

@@ -17,11 +17,12 @@ from fedtt.engine.local import local_clients
 from fedtt.errors import DivergenceError, InterruptedRunError
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.events import Evaluated, Notify, RoundDone, RunPrepared, StepDone
-from fedtt.experiment.measure import Metrics, collect, measure
+from fedtt.experiment.measure import Metrics, measure
 from fedtt.experiment.summary import summarize
 from fedtt.federated.learning_rate import learning_rate_at
 from fedtt.federated.round import CallClient, ClientTask, run_round
 from fedtt.federated.types import RoundReport, ServerState
+from fedtt.metrics import MEAN, mean_over_clients
 
 ShouldStop = Callable[[], bool]
 MAX_ALONE_BY_DEFAULT = 10
@@ -259,9 +260,9 @@ def _measure_alone(run: _Run) -> Metrics | None:
             state, _ = _one_round(run, state, call_client, (client_id,))
         own_test = {client_id: run.federation.splits["test"][client_id]}
         metrics = _measure_split(run, state, own_test)
-        done = {**done, client_id: {name: values["mean"] for name, values in metrics.items()}}
+        done = {**done, client_id: {name: values[MEAN] for name, values in metrics.items()}}
         run.directory.save_baselines({**baselines, "alone": done})
-    alone = collect(run.directory.baselines()["alone"])
+    alone = mean_over_clients(run.directory.baselines()["alone"])
     run.notify(Evaluated(what="alone", metrics=alone))
     return alone
 

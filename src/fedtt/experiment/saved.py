@@ -53,6 +53,7 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
         revision=config.model.revision,
         label_names=label_names,
         pad_token_id=int(tokenizer.pad_token_id),
+        dropout=config.model.dropout,
         dtype=config.model.dtype,
         device=config.model.device,
         seed=derive_seed(config.seed, "head"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -70,6 +71,9 @@ class TTTunerLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     def _base_device_and_dtype(self) -> tuple[torch.device | None, torch.dtype | None]:
         base = BaseTunerLayer.get_base_layer(self)
         device, dtype = BaseTunerLayer._get_base_layer_device_and_dtype(self, base)
+        if device is None:  # neither `weight` nor `qweight`
+            tensors = chain(base.parameters(), base.buffers())
+            device = next((tensor.device for tensor in tensors), None)
         return device, dtype
 
     def cast_adapter(self, adapter_name: str) -> None:
@@ -144,7 +148,7 @@ class TTAdapterLayer(TTTunerLayer):
         inner = ACTIVATIONS[settings.activation](self.tt_adapter_down[name](hidden))
         inner = functional.dropout(inner, settings.dropout, training=self.training)
         correction: Tensor = self.tt_adapter_up[name](inner)
-        # Autocast may lower the product below a float32 hidden state.
+        # Autocast to another type would raise the sum to float32.
         return (settings.scaling * correction).to(hidden.dtype)
 
 

@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
-from fedtt.errors import ConfigError, ModelError
+from fedtt.errors import ConfigError
 from fedtt.peft.anatomy import classifier_dense_name, projection_pattern
-from fedtt.peft.candidates import input_width, output_width
 from fedtt.peft.config import TTAdapterConfig
+from fedtt.peft.fit import adapter_shapes, dense_shape, initializer_range, known_width
 from fedtt.peft.head import narrow_modules_to_save, wrap_whole_names
 from fedtt.peft.layer import (
     AdapterSettings,
@@ -20,27 +20,6 @@ from fedtt.peft.layer import (
     TTTunerLayer,
     merge_refusal,
 )
-from fedtt.tt import TTShape, tt_shape
-
-
-def adapter_shapes(width: int, config: TTAdapterConfig) -> tuple[TTShape, TTShape]:
-    """Shapes of Down (``width`` -> bottleneck) and of Up, its mirror image.
-
-    Raises:
-        ShapeError: modes that do not multiply to the width or the bottleneck, or a rank that
-            does not fit.
-    """
-    down = tt_shape(
-        width,
-        config.bottleneck,
-        rank=config.rank,
-        in_modes=config.in_modes,
-        out_modes=config.out_modes,
-    )
-    up = TTShape(
-        in_modes=down.out_modes[::-1], out_modes=down.in_modes[::-1], ranks=down.ranks[::-1]
-    )
-    return down, up
 
 
 class TTAdapterModel(BaseTuner):  # type: ignore[misc]
@@ -103,9 +82,9 @@ class TTAdapterModel(BaseTuner):  # type: ignore[misc]
         """Raise what is wrong with any layer before the first one is changed."""
         for name, module in model.named_modules():
             if peft_config.tensorize_classifier and name == peft_config.classifier_dense:
-                _dense_shape(module, peft_config, name=name)
+                dense_shape(module, peft_config, name=name)
             elif name and self._check_target_module_exists(peft_config, name):
-                adapter_shapes(_known_width(module, name=name), peft_config)
+                adapter_shapes(known_width(module, name=name), peft_config)
 
     @staticmethod
     def _check_target_module_exists(
@@ -133,10 +112,6 @@ class TTAdapterModel(BaseTuner):  # type: ignore[misc]
             return
         layer = TTDenseLayer(target) if dense else TTAdapterLayer(target)
         add(layer, adapter_name, peft_config, current_key)
-        if adapter_name not in self.active_adapters:
-            layer.requires_grad_(
-                requires_grad=False
-            )  # an additional adapter is trainable once it is set active
         self._replace_module(parent, target_name, layer, target)
 
     @staticmethod
@@ -144,7 +119,7 @@ class TTAdapterModel(BaseTuner):  # type: ignore[misc]
         layer: TTTunerLayer, adapter_name: str, config: TTAdapterConfig, name: str
     ) -> None:
         assert isinstance(layer, TTAdapterLayer)
-        down, up = adapter_shapes(_known_width(layer, name=name), config)
+        down, up = adapter_shapes(known_width(layer, name=name), config)
         layer.add_adapter(
             adapter_name,
             down=down,
@@ -162,18 +137,20 @@ class TTAdapterModel(BaseTuner):  # type: ignore[misc]
         assert isinstance(layer, TTDenseLayer)
         layer.add_adapter(
             adapter_name,
-            shape=_dense_shape(layer, config, name=name),
-            std=_initializer_range(self.model),
+            shape=dense_shape(layer, config, name=name),
+            std=initializer_range(self.model),
         )
 
     def _replace_module(
-        self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module
+        self,
+        parent: nn.Module,
+        child_name: str,
+        new_module: nn.Module,
+        child: nn.Module,  # noqa: ARG002 (PEFT's signature)
     ) -> None:
-        if isinstance(new_module, TTTunerLayer):
-            super()._replace_module(parent, child_name, new_module, child)
-        else:
-            # unload(): PEFT's own copies `weight`, which a whole classification head has not.
-            setattr(parent, child_name, new_module)
+        # PEFT's own looks for a `weight` too: to move the adapter, which tuner layers do, and to
+        # copy it in unload(), where a whole classification head has none.
+        setattr(parent, child_name, new_module)
 
     def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
         managed = set()
@@ -205,43 +182,3 @@ class TTAdapterModel(BaseTuner):  # type: ignore[misc]
         config: TTAdapterConfig,  # noqa: ARG003
     ) -> dict[str, Tensor]:
         return {}
-
-
-def _known_width(module: nn.Module, *, name: str) -> int:
-    return _required(output_width(_base_of(module)), module, name=name, side="output")
-
-
-def _dense_shape(module: nn.Module, config: TTAdapterConfig, *, name: str) -> TTShape:
-    base = _base_of(module)
-    rank = config.classifier_rank or config.rank
-    return tt_shape(
-        _required(input_width(base), module, name=name, side="input"),
-        _required(output_width(base), module, name=name, side="output"),
-        rank=rank,
-    )
-
-
-def _required(width: int | None, module: nn.Module, *, name: str, side: str) -> int:
-    if width is None:
-        raise ModelError(
-            f"the {side} width of a targeted module is not known",
-            where=name,
-            got=type(module).__name__,
-            expected="a linear layer: nn.Linear, a quantized linear layer, or Conv1D",
-            fix="target linear layers only: TTAdapterConfig(target_modules=[...])",
-        )
-    return width
-
-
-def _base_of(module: nn.Module) -> nn.Module:
-    base: nn.Module = module
-    if isinstance(module, BaseTunerLayer):
-        base = BaseTunerLayer.get_base_layer(module)
-    return base
-
-
-def _initializer_range(model: nn.Module) -> float:
-    """Standard deviation the architecture initializes its linear layers with (BERT's if unsaid)."""
-    config: Any = getattr(model, "config", None)
-    text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    return float(getattr(text_config, "initializer_range", None) or 0.02)

@@ -1,0 +1,146 @@
+"""The command line as a user meets it: a real process, its streams, its exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fedtt.config import RunConfig, dump_config
+
+MakeConfig = Callable[..., RunConfig]
+FEDTT = [sys.executable, "-m", "fedtt"]
+
+
+def fedtt(*arguments: object, cwd: Path | None = None, code: int = 0) -> str:
+    """Standard output of a finished process that must exit with ``code``."""
+    done = subprocess.run(
+        [*FEDTT, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def config_file(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "config.toml"
+    path.write_text(dump_config(make_config(rounds=2)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(config_file: Path) -> Path:
+    path = config_file.parent / "run"
+    fedtt("train", config_file, "--run", path, "--quiet")
+    return path
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_imports_neither_torch_nor_transformers(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "fedtt", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    assert not imported & {"torch", "transformers", "peft", "numpy", "pydantic"}
+
+
+def test_help_lists_the_verbs() -> None:
+    verbs = fedtt("--help")
+    assert all(verb in verbs for verb in ("train", "evaluate", "predict", "cost", "data"))
+
+
+def test_train_tells_its_story_in_plain_lines(config_file: Path, tmp_path: Path) -> None:
+    output = fedtt("train", config_file, cwd=tmp_path)
+    assert "before training: accuracy" in output
+    assert "round   2/2  cohort 3  loss" in output
+    assert "FedAvg with LoRA r=8 would have sent" in output
+    assert "\x1b" not in output
+    (directory,) = (tmp_path / "runs").iterdir()
+    assert (directory / "summary.json").exists()
+
+
+def test_train_quiet_and_json(config_file: Path, tmp_path: Path) -> None:
+    assert fedtt("train", config_file, "--run", tmp_path / "a", "--quiet") == ""
+    summary = json.loads(fedtt("train", config_file, "--run", tmp_path / "b", "--json"))
+    assert summary["rounds"] == 2
+    assert summary["test"] == json.loads((tmp_path / "a" / "summary.json").read_text())["test"]
+
+
+def test_evaluate(run: Path) -> None:
+    shown = json.loads(fedtt("evaluate", run, "--json"))
+    summary = json.loads((run / "summary.json").read_text())
+    assert shown == {"split": "test", "metrics": summary["test"]}
+    assert "validation split" in fedtt("evaluate", run, "--split", "validation")
+
+
+def test_predict(run: Path) -> None:
+    first, second = json.loads(fedtt("predict", run, "a great plot", "[bold] dull", "--json"))
+    assert first["label"] in {"good", "bad"}
+    assert second["text"] == "[bold] dull"
+    assert "[bold] dull" in fedtt("predict", run, "[bold] dull")
+
+
+def test_cost_of_a_directory_and_of_its_config_file_agree(tiny_bert: Path) -> None:
+    by_directory = json.loads(fedtt("cost", "--model", tiny_bert, "--method", "fedtt", "--json"))
+    by_file = json.loads(
+        fedtt("cost", "--model", tiny_bert / "config.json", "--method", "fedtt", "--json")
+    )
+    assert by_directory["methods"] == by_file["methods"]
+    counts = by_directory["methods"]["fedtt"]["exchanged_parameters"]
+    # TT 32 x 64, rank 5, modes [8, 4 | 8, 8]: 40 + 100 + 200 + 40 = 380; 8 of them; head 66.
+    assert counts == {"cores": 8 * 380, "head": 66, "total": 3106}
+    table = fedtt("cost", "--model", tiny_bert, "--set", "rank=3")
+    assert "fedtt" in table
+    assert "lora" in table
+
+
+def test_preview(config_file: Path) -> None:
+    shown = json.loads(fedtt("data", "preview", config_file, "--json"))
+    assert [client["client_id"] for client in shown["clients"]] == ["north", "south", "west"]
+    assert "north" in fedtt("data", "preview", config_file)
+
+
+def test_bad_input_exits_with_2_and_a_message_on_stderr(config_file: Path) -> None:
+    assert fedtt("train", config_file, "--set", "rouns=3", code=2) == ""
+    assert fedtt("train", config_file, "--sets", "rounds=3", code=2) == ""
+
+
+def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(
+    config_file: Path, run: Path, tmp_path: Path
+) -> None:
+    stopped = tmp_path / "stopped"
+    process = subprocess.Popen(
+        [*FEDTT, "train", str(config_file), "--run", str(stopped)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("before training"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, message = process.communicate(timeout=120)
+    assert process.returncode == 130, message
+    assert f"--resume {stopped}" in message
+    assert not (stopped / "summary.json").exists()
+
+    fedtt("train", "--resume", stopped, "--quiet")
+    expected, resumed = (
+        load_file(run / "state.safetensors"),
+        load_file(stopped / "state.safetensors"),
+    )
+    assert set(expected) == set(resumed)
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
