@@ -171,6 +171,13 @@ def test_autocast_leaves_the_contraction_of_the_cores_alone() -> None:
     assert y.dtype == torch.bfloat16
 
 
+def test_shapes_are_known_on_the_meta_device() -> None:
+    cores = init_cores(tt_shape(8192, 64, rank=5), std=0.02, generator=None, device="meta")
+    y = tt_linear(torch.empty(2, 3, 8192, device="meta"), cores, split=4)
+    assert y.device.type == "meta"
+    assert y.shape == (2, 3, 64)
+
+
 class LargestTensor(TorchDispatchMode):
     """Remembers the number of entries of the largest tensor any operation made."""
 

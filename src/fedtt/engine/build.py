@@ -151,8 +151,8 @@ def _at_most(
 
 
 def _max_length(config: RunConfig, model_config: PretrainedConfig) -> int:
-    positions = getattr(model_config, "max_position_embeddings", None)
-    if model_config.model_type in POSITIONS_AFTER_PADDING:
+    positions: int | None = getattr(model_config, "max_position_embeddings", None)
+    if positions is not None and model_config.model_type in POSITIONS_AFTER_PADDING:
         positions -= (model_config.pad_token_id or 0) + 1
     # Batches are padded to a multiple, which must still have positions.
     usable = None if positions is None else positions - positions % PAD_MULTIPLE

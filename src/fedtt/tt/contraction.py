@@ -65,7 +65,7 @@ def to_dense(cores: Sequence[Tensor], *, split: int) -> Tensor:
 
 def _contract(cores: Sequence[Tensor], split: int) -> tuple[Tensor, Tensor]:
     device = cores[0].device.type
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         # Autocast would round after every core; the cores are tiny, so precision is free here.
         with torch.autocast(device, enabled=False):
             return _contract_left(cores[:split]), _contract_right(cores[split:])

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fedtt import params as p
+from fedtt.engine.checkpoint import load_state, save_state, write_atomically
+from fedtt.errors import RunError
+from fedtt.federated.types import ServerState
+
+STATE = ServerState(
+    next_round=7,
+    params={"a/b": torch.tensor([1.5, -2.0]), "c": torch.ones(2, 3, dtype=torch.bfloat16)},
+    optimizer={"m": torch.zeros(2)},
+)
+EXPECTED = p.structure_of(STATE.params)
+
+
+def test_a_saved_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    save_state(tmp_path / "state.safetensors", STATE)
+    state = load_state(tmp_path / "state.safetensors", expected=EXPECTED)
+    assert state.next_round == 7
+    assert p.structure_of(state.params) == EXPECTED
+    assert all(torch.equal(state.params[name], STATE.params[name]) for name in EXPECTED)
+    assert torch.equal(state.optimizer["m"], torch.zeros(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()  # a directory cannot be replaced by a file
+    (tmp_path / "target" / "kept").write_text("kept")
+    with pytest.raises(RunError, match="cannot write a file of the run"):
+        write_atomically(tmp_path / "target", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    assert (tmp_path / "target" / "kept").read_text() == "kept"
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(RunError, match="cannot be used"):
+        load_state(path, expected=EXPECTED)
+    path.write_bytes(b"\x80\x04 a pickle, say")
+    with pytest.raises(RunError, match="cannot be used"):
+        load_state(path, expected=EXPECTED)
+    save_file({"params/a/b": torch.zeros(2)}, path)
+    with pytest.raises(RunError, match="next_round"):
+        load_state(path, expected=EXPECTED)
+    save_state(path, STATE)
+    other = {**EXPECTED, "c": p.TensorSpec(shape=(3, 2), dtype=torch.bfloat16)}
+    with pytest.raises(RunError, match=r"where: c"):
+        load_state(path, expected=other)
