@@ -36,6 +36,7 @@ class PlainLines:
         self._sent = 0
         self._durations: list[float] = []
         self._announced: set[str] = set()
+        self._rounds_after = 0
 
     def __call__(self, event: Event) -> None:
         """Print what the event deserves, often nothing."""
@@ -46,6 +47,8 @@ class PlainLines:
     def _line(self, event: Event) -> str | None:
         match event:
             case RunPrepared():
+                # Training every client alone costs about what the federation costs.
+                self._rounds_after = event.rounds if event.alone else 0
                 return describe_start(event)
             case StepDone(alone=True) if event.client_id not in self._announced:
                 self._announced.add(event.client_id)
@@ -61,7 +64,7 @@ class PlainLines:
         record = event.record
         self._sent += record["uplink_bytes"] + record["downlink_bytes"]
         self._durations.append(record["seconds"])
-        left = event.rounds - record["round"] - 1
+        left = event.rounds - record["round"] - 1 + self._rounds_after
         remaining = left * sum(self._durations) / len(self._durations)
         return (
             f"round {record['round'] + 1:>3}/{event.rounds}  {describe_round(event)}  "
@@ -83,8 +86,11 @@ class LiveLine:
         """Update the live line, and print what scrolls."""
         if isinstance(event, RunPrepared):
             self._prepared = event
+            client_rounds = event.cohort_size + (len(event.clients) if event.alone else 0)
             self._progress.update(
-                self._task, total=event.rounds * event.cohort_size, completed=0, detail=""
+                self._task,
+                total=event.rounds * client_rounds,
+                completed=event.next_round * event.cohort_size,
             )
         if isinstance(event, StepDone):
             self._step(event)

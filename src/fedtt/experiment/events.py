@@ -7,12 +7,16 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class RunPrepared:
-    """Model, data and adapter are ready. ``next_round`` > 0 when the run was resumed."""
+    """Model, data and adapter are ready. ``next_round`` > 0 when the run was resumed.
+
+    ``alone``: every client will also be trained alone, after the rounds.
+    """
 
     rounds: int
     next_round: int
     clients: tuple[str, ...]
     cohort_size: int
+    alone: bool
     exchanged_parameters: dict[str, int]
     notes: tuple[str, ...]
 

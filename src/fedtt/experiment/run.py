@@ -69,6 +69,7 @@ def run_experiment(
             next_round=state.next_round,
             clients=federation.population,
             cohort_size=config.cohort.size or len(federation.population),
+            alone=_wants_alone(run),
             exchanged_parameters=federation.exchanged_parameters,
             notes=federation.notes,
         )
