@@ -1,3 +1,4 @@
+import re
 import tomllib
 from pathlib import Path
 
@@ -5,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtt.config import config_differences, dump_config, load_config, parse_config, parse_method
+from fedtt.config import (
+    FedTTConfig,
+    LoRAConfig,
+    RunConfig,
+    config_differences,
+    dump_config,
+    load_config,
+    parse_config,
+    parse_method,
+)
 from fedtt.errors import ConfigError
 
 MINIMAL = """
@@ -113,3 +123,13 @@ def test_a_method_section_by_name() -> None:
 @pytest.mark.parametrize("preset", sorted(Path("presets").glob("*.toml")), ids=lambda p: p.name)
 def test_every_preset_is_valid(preset: Path) -> None:
     load_config(preset)
+
+
+def test_the_documentation_names_every_key() -> None:
+    text = Path("docs/configuration.md").read_text()
+    named = set(re.findall(r"`([a-z_]+)`", text))
+    sections = {name: field.annotation for name, field in RunConfig.model_fields.items()}
+    keys = {"seed", "rounds", *FedTTConfig.model_fields, *LoRAConfig.model_fields}
+    for section in sections.values():
+        keys |= set(getattr(section, "model_fields", {}))
+    assert keys - named == set()
