@@ -64,8 +64,8 @@ def main() -> None:
     }
 
     def sent(method: str) -> float:
-        totals = [s["uplink_bytes"] + s["downlink_bytes"] for s in results[method]]
-        return statistics.mean(totals)
+        totals = [int(s["uplink_bytes"]) + int(s["downlink_bytes"]) for s in results[method]]
+        return sum(totals) / len(totals)
 
     ours = results["fedtt"]
     clients = [client for client in ours[0]["test"]["accuracy"] if client != "mean"]
