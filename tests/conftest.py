@@ -9,14 +9,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: more threads only
 from collections.abc import Callable
 from pathlib import Path
 
+import jaxtyping
 import pytest
 from hypothesis import settings
 
-from fedtt.config import RunConfig, parse_config
-from tests.tiny import save_tiny_bert, write_reviews
+# Before anything imports fedtt.tt: every call in a test checks the shapes of the annotations.
+jaxtyping.install_import_hook(["fedtt.tt", "fedtt.peft.linear"], "beartype.beartype")
+
+from fedtt.config import RunConfig, parse_config  # noqa: E402
+from tests.tiny import save_tiny_bert, write_reviews  # noqa: E402
 
 settings.register_profile("fedtt", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("fedtt")
+
+
+@pytest.fixture
+def unchecked_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Annotations are not checked, as outside tests: what they rule out meets our own errors."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

@@ -46,8 +46,11 @@ def test_decode_undoes_encode_bit_for_bit(structure: dict, seed: int) -> None:
     assert all(torch.equal(decoded[name], params[name]) for name in params)
 
 
-def test_order_of_insertion_does_not_matter() -> None:
-    assert encode(PARAMS) == encode(dict(reversed(PARAMS.items())))
+def test_the_same_params_are_always_the_same_bytes() -> None:
+    metadata = {f"key {i}": "value" for i in range(9)}
+    first = encode(PARAMS, metadata=metadata)
+    assert first == encode(PARAMS, metadata=dict(reversed(metadata.items())))
+    assert first == encode(dict(reversed(PARAMS.items())), metadata=metadata)
 
 
 def test_overhead_beside_the_numbers_is_small_and_names_do_not_travel() -> None:
@@ -79,7 +82,8 @@ def altered_header(**changes: object) -> bytes:
     return len(text).to_bytes(8, "little") + text + payload[8 + length :]
 
 
-METADATA = {"format": "fedtt-flat-1", "structure": structure_digest(STRUCTURE)}
+ANNOUNCEMENT = {"format": "fedtt-flat-1", "structure": structure_digest(STRUCTURE)}
+METADATA = {"fedtt": json.dumps(ANNOUNCEMENT)}
 BAD_PAYLOADS = {
     "empty": (b"", "wrong size"),
     "a gigabyte announced": (b"\xff" * 7 + b"\x7f" + b"{}", "impossible length"),
@@ -89,6 +93,8 @@ BAD_PAYLOADS = {
     "header is a list": ((2).to_bytes(8, "little") + b"[]" + b"\0" * 99, "not a table"),
     "no metadata": (save({"F32": torch.zeros(240)}), "another format\n  expected: fedtt-flat-1"),
     "other names": (encode({"x": PARAMS["core_0"]}), "made for other parameters"),
+    "metadata is not JSON": (save({"F32": torch.zeros(240)}, {"fedtt": "{"}), "cannot be read"),
+    "metadata is a list": (save({"F32": torch.zeros(240)}, {"fedtt": "[1]"}), "not a table"),
     "other tensors": (
         save({"F32": torch.zeros(240), "F16": torch.zeros(1).half()}, metadata=METADATA),
         "announces other tensors",

@@ -11,12 +11,13 @@ from peft import PeftModel, get_peft_model
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from fedtt import params as p
-from fedtt.config import FedTTConfig, LoRAConfig, MethodConfig, RunConfig
+from fedtt.config import ClientConfig, FedTTConfig, LoRAConfig, MethodConfig, RunConfig
 from fedtt.data import LabeledTexts, TokenizedTexts, tokenize
 from fedtt.data.tokens import PAD_MULTIPLE
 from fedtt.engine.cost import MessageCost, count_message
 from fedtt.engine.data import build_data
 from fedtt.errors import ConfigError
+from fedtt.federated.client import LocalTraining
 from fedtt.federated.cohort import sample_cohort
 from fedtt.federated.methods import Method, fedtt, lora
 from fedtt.federated.types import ServerState
@@ -49,6 +50,7 @@ class Federation:
     method: Method
     label_names: tuple[str, ...]
     splits: Mapping[str, Mapping[str, TokenizedTexts]]
+    training: LocalTraining
     initial: ServerState
     kinds: Mapping[str, ParameterKind]
     lora_reference: MessageCost
@@ -74,6 +76,18 @@ def build_method(config: MethodConfig, *, task: str, server_learning_rate: float
     options: dict[str, Any] = config.model_dump(exclude={"name"})
     return builders[type(config)](
         task_type=PEFT_TASK_TYPES[task], server_learning_rate=server_learning_rate, **options
+    )
+
+
+def build_training(config: ClientConfig) -> LocalTraining:
+    """How a client trains in a round; the learning rate is the round's and not part of it."""
+    return LocalTraining(
+        optimizer=config.optimizer,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        batch_size=config.batch_size,
+        steps=config.steps,
+        epochs=config.epochs or 1,
     )
 
 
@@ -125,6 +139,7 @@ def build_federation(config: RunConfig) -> Federation:
         method=method,
         label_names=data.label_names,
         splits=splits,
+        training=build_training(config.client),
         initial=ServerState(next_round=0, params=p.read_params(model, kinds)),
         kinds=kinds,
         lora_reference=count_message(model_config, reference, task="classification"),

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from peft import PeftModel
 
-from fedtt.config import ClientConfig
 from fedtt.data import TokenizedTexts, collate, epoch_steps, step_batches
 from fedtt.federated.client import Batch, LocalTraining, train_locally
 from fedtt.federated.round import CallClient, ClientTask
@@ -19,7 +18,7 @@ def local_clients(
     model: PeftModel,
     train: Mapping[str, TokenizedTexts],
     *,
-    client: ClientConfig,
+    training: LocalTraining,
     pad_token_id: int,
     seed: int,
     after_step: StepHook | None = None,
@@ -30,16 +29,11 @@ def local_clients(
     round and the client alone, so neither the order of clients nor a restart changes a bit.
     ``after_step(task, step, steps, loss)`` is called after every local step.
     """
-    training = LocalTraining(
-        optimizer=client.optimizer,
-        weight_decay=client.weight_decay,
-        max_grad_norm=client.max_grad_norm,
-    )
 
     def call(task: ClientTask) -> bytes:
         data = train[task.client_id]
         start, _ = decode(task.payload, expected=task.structure)
-        steps = client.steps or epoch_steps(len(data), client.batch_size, client.epochs or 1)
+        steps = training.steps or epoch_steps(len(data), training.batch_size, training.epochs)
         stream = (task.round_index, task.client_id)
         update = train_locally(
             model,
@@ -47,7 +41,7 @@ def local_clients(
             _batches(
                 data,
                 steps=steps,
-                batch_size=client.batch_size,
+                batch_size=training.batch_size,
                 pad_token_id=pad_token_id,
                 seed=derive_seed(seed, "batches", *stream),
                 device=next(model.parameters()).device,

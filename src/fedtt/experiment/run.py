@@ -119,7 +119,13 @@ def _run_rounds(
     call_client = _clients(run, alone=False)
     while state.next_round < run.config.rounds:
         started = time.perf_counter()
-        state, report = _one_round(run, state, call_client, run.federation.population)
+        state, report = _one_round(
+            run,
+            state,
+            call_client,
+            population=run.federation.population,
+            cohort_size=run.config.cohort.size,
+        )
         validation = _validate(run, state)
         record = _record(run, report, validation, seconds=time.perf_counter() - started)
         # The record first: a crash between the two leaves a record too many, which is dropped on
@@ -132,14 +138,18 @@ def _run_rounds(
 
 
 def _one_round(
-    run: _Run, state: ServerState, call_client: CallClient, population: tuple[str, ...]
+    run: _Run,
+    state: ServerState,
+    call_client: CallClient,
+    *,
+    population: tuple[str, ...],
+    cohort_size: int | None,
 ) -> tuple[ServerState, RoundReport]:
-    whole = population == run.federation.population
     return run_round(
         state,
         method=run.federation.method,
         population=population,
-        cohort_size=run.config.cohort.size if whole else None,
+        cohort_size=cohort_size,
         seed=run.config.seed,
         learning_rate=_learning_rate(run.config, state.next_round),
         call_client=call_client,
@@ -179,7 +189,7 @@ def _clients(run: _Run, *, alone: bool) -> CallClient:
     return local_clients(
         run.federation.model,
         run.federation.splits["train"],
-        client=run.config.client,
+        training=run.federation.training,
         pad_token_id=int(run.federation.tokenizer.pad_token_id),
         seed=run.config.seed,
         after_step=after_step,
@@ -258,7 +268,9 @@ def _measure_alone(run: _Run) -> Metrics | None:
             continue
         state = run.federation.initial
         while state.next_round < run.config.rounds:
-            state, _ = _one_round(run, state, call_client, (client_id,))
+            state, _ = _one_round(
+                run, state, call_client, population=(client_id,), cohort_size=None
+            )
         own_test = {client_id: run.federation.splits["test"][client_id]}
         metrics = _measure_split(run, state, own_test)
         done = {**done, client_id: {name: values[MEAN] for name, values in metrics.items()}}

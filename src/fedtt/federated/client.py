@@ -31,7 +31,9 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class LocalTraining:
-    """How a client optimizes. ``max_grad_norm`` clips the global L2 norm of a step's gradient.
+    """How a client trains in a round: ``steps`` steps, or ``epochs`` passes where it is None.
+
+    ``max_grad_norm`` clips the global L2 norm of each step's gradient.
 
     The optimizer starts afresh every round: clients keep no state between rounds, which is what
     cross-device federation needs and what makes a resumed run bit-identical.
@@ -40,6 +42,9 @@ class LocalTraining:
     optimizer: str = "adamw"
     weight_decay: float = 0.01
     max_grad_norm: float | None = 1.0
+    batch_size: int = 16
+    steps: int | None = None
+    epochs: int = 1
 
 
 def model_loss(model: nn.Module, batch: Batch) -> Tensor:

@@ -45,7 +45,9 @@ def encode(params: Params, *, metadata: Mapping[str, str] | None = None) -> byte
         for dtype, names in _names_by_dtype(structure).items()
     }
     header = {"format": FORMAT, "structure": structure_digest(structure), **(metadata or {})}
-    payload: bytes = save(flat, metadata=header)
+    # One entry, because safetensors writes several in no particular order: the same params are
+    # always the same bytes.
+    payload: bytes = save(flat, metadata={"fedtt": json.dumps(header, sort_keys=True)})
     return payload
 
 
@@ -65,7 +67,7 @@ def decode(
             expected=f"{num_bytes} bytes of tensors and at most {MAX_HEADER_BYTES} of header",
         )
     header = _read_header(payload)
-    metadata = {key: str(value) for key, value in header.pop("__metadata__", {}).items()}
+    metadata = _read_metadata(header.pop("__metadata__", {}))
     _check_announcement(metadata, structure_digest(expected))
     sizes = {
         _dtype_name(dtype): sum(expected[name].num_elements for name in names)
@@ -144,6 +146,16 @@ def _read_header(payload: bytes) -> dict[str, dict[str, object]]:
     if not isinstance(header, dict) or not all(isinstance(v, dict) for v in header.values()):
         raise WireError("a payload's header is not a table of tensors")
     return header
+
+
+def _read_metadata(entries: Mapping[str, object]) -> dict[str, str]:
+    try:
+        metadata = json.loads(str(entries.get("fedtt", "{}")))
+    except ValueError as error:
+        raise WireError("a payload's metadata cannot be read", got=error) from error
+    if not isinstance(metadata, dict):
+        raise WireError("a payload's metadata is not a table")
+    return {str(key): str(value) for key, value in metadata.items()}
 
 
 def _check_announcement(metadata: Mapping[str, object], digest: str) -> None:

@@ -1,6 +1,7 @@
 """A linear layer whose matrix is a tensor train."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from fedtt.errors import ShapeError
@@ -35,12 +36,12 @@ class TTLinear(nn.Module):
         )
 
     @property
-    def cores(self) -> list[Tensor]:
+    def cores(self) -> list[Float[Tensor, "*clients _left _mode _right"]]:
         """The cores in the order of the train."""
         return [getattr(self, f"core_{index}") for index in range(self.shape.num_cores)]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``x (..., M) -> (..., N)``, in the dtype of ``x``.
+    def forward(self, x: Float[Tensor, "*rows M"]) -> Float[Tensor, "*rows N"]:
+        """``x W + b``, in the dtype of ``x``.
 
         Raises:
             ShapeError: an ``x`` that does not fit the modes or the number of clients.
@@ -55,8 +56,10 @@ class TTLinear(nn.Module):
         )
 
 
-def add_bias(x: Tensor, bias: Tensor) -> Tensor:
-    """``x (..., N) + bias (N,)``; with ``bias (K, N)`` every client's rows meet its own bias.
+def add_bias(
+    x: Float[Tensor, "*rows N"], bias: Float[Tensor, "*clients N"]
+) -> Float[Tensor, "*rows N"]:
+    """``x + bias``; with ``bias (K, N)`` every client's rows meet its own bias.
 
     Raises:
         ShapeError: ``K`` does not divide the first dimension of ``x``.

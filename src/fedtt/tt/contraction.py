@@ -1,13 +1,15 @@
 """Multiplication by a tensor-train matrix in two skinny products, never forming the matrix.
 
 Rows of the matrix are indexed by ``(i_1, ..., i_m)`` and columns by ``(i_{m+1}, ..., i_d)``, both
-row-major. Cores may carry a leading client dimension ``K``; one client is ``K = 1``.
+row-major. Cores may carry a leading client dimension ``K``; one client is ``K = 1``. In the shapes
+``*clients`` is ``K`` or nothing, and names with an underscore differ from core to core.
 """
 
 import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from fedtt.errors import ShapeError
@@ -15,8 +17,10 @@ from fedtt.tt.cores import check_cores
 from fedtt.tt.modes import format_product
 
 
-def contract_sides(cores: Sequence[Tensor], split: int) -> tuple[Tensor, Tensor]:
-    """Contract the first ``split`` cores to ``L (*K, M, r)``, the others to ``R (*K, r, N)``.
+def contract_sides(
+    cores: Sequence[Float[Tensor, "*clients _left _mode _right"]], split: int
+) -> tuple[Float[Tensor, "*clients M r"], Float[Tensor, "*clients r N"]]:
+    """Contract the first ``split`` cores to ``L``, the others to ``R``.
 
     ``W = L @ R``. Both sides start at the boundary rank 1, where the running product is smallest.
 
@@ -27,8 +31,13 @@ def contract_sides(cores: Sequence[Tensor], split: int) -> tuple[Tensor, Tensor]
     return _contract(cores, split)
 
 
-def tt_linear(x: Tensor, cores: Sequence[Tensor], *, split: int) -> Tensor:
-    """``x W`` as ``(x L) R`` for ``x (..., M)``; the result is ``(..., N)`` in ``x``'s dtype.
+def tt_linear(
+    x: Float[Tensor, "*rows M"],
+    cores: Sequence[Float[Tensor, "*clients _left _mode _right"]],
+    *,
+    split: int,
+) -> Float[Tensor, "*rows N"]:
+    """``x W`` as ``(x L) R``, in ``x``'s dtype.
 
     The cores are contracted in their own dtype, then ``L`` and ``R`` are cast to ``x``'s (under
     autocast the two products, and so the result, are in autocast's dtype). With cores of ``K``
@@ -53,8 +62,10 @@ def tt_linear(x: Tensor, cores: Sequence[Tensor], *, split: int) -> Tensor:
     return product.reshape(*x.shape[:-1], right.shape[-1])
 
 
-def to_dense(cores: Sequence[Tensor], *, split: int) -> Tensor:
-    """Form the dense matrix ``(*K, M, N)``.
+def to_dense(
+    cores: Sequence[Float[Tensor, "*clients _left _mode _right"]], *, split: int
+) -> Float[Tensor, "*clients M N"]:
+    """Form the dense matrix ``W = L @ R``.
 
     Raises:
         ShapeError: cores that do not form a train, or ``split`` that leaves a side empty.

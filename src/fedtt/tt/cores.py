@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from fedtt.errors import ConfigError, ShapeError
@@ -36,7 +37,7 @@ def init_cores(
     generator: torch.Generator | None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
-) -> list[Tensor]:
+) -> list[Float[Tensor, "_left _mode _right"]]:
     """Draw Gaussian cores whose dense matrix has zero mean and the standard deviation ``std``.
 
     Drawn where the generator lives and at least in float32, then moved: one seed gives one start,

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -17,8 +18,10 @@ from fedtt.tt.modes import format_product
 from fedtt.tt.shapes import TTShape, check_ranks
 
 
-def tt_svd(matrix: Tensor, shape: TTShape) -> list[Tensor]:
-    """Approximate ``matrix (M, N)`` by cores of exactly ``shape``.
+def tt_svd(
+    matrix: Float[Tensor, "M N"], shape: TTShape
+) -> list[Float[Tensor, "_left _mode _right"]]:
+    """Approximate ``matrix`` by cores of exactly ``shape``.
 
     ``|matrix - dense| <= sqrt(d - 1) * best`` in the Frobenius norm, ``best`` being the smallest
     error of any train of these ranks; exact where no rank is below that of its unfolding. Bonds
@@ -47,7 +50,9 @@ def tt_svd(matrix: Tensor, shape: TTShape) -> list[Tensor]:
     return _pad_ranks(cores, shape.ranks, dtype=matrix.dtype)
 
 
-def tt_round(cores: Sequence[Tensor], *, ranks: Sequence[int]) -> list[Tensor]:
+def tt_round(
+    cores: Sequence[Float[Tensor, "_left _mode _right"]], *, ranks: Sequence[int]
+) -> list[Float[Tensor, "_left _mode _right"]]:
     """Approximate a train by one of exactly ``ranks`` (all of them, the boundary 1s included).
 
     A right-to-left QR sweep makes every core but the first right-orthonormal, so that each
@@ -74,7 +79,10 @@ def tt_round(cores: Sequence[Tensor], *, ranks: Sequence[int]) -> list[Tensor]:
     return _pad_ranks(rounded, ranks, dtype=cores[0].dtype)
 
 
-def tt_add(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
+def tt_add(
+    first: Sequence[Float[Tensor, "_left _mode _right"]],
+    second: Sequence[Float[Tensor, "_left _mode _right"]],
+) -> list[Float[Tensor, "_left _mode _right"]]:
     """Exact sum of two trains of the same modes: inner ranks add. Differentiable.
 
     Inner cores are block-diagonal in the two rank dimensions; the first is ``[A B]``, the last
@@ -103,7 +111,9 @@ def tt_add(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
-def tt_scale(cores: Sequence[Tensor], factor: float) -> list[Tensor]:
+def tt_scale(
+    cores: Sequence[Float[Tensor, "*clients _left _mode _right"]], factor: float
+) -> list[Float[Tensor, "*clients _left _mode _right"]]:
     """Multiply a train by ``factor``: a train is linear in each core, so the last takes it all.
 
     Cores may have a leading client dimension. Differentiable.
