@@ -215,6 +215,7 @@ def test_initialized_cores_give_the_variance_of_a_linear_layer() -> None:
     assert y.var().item() == pytest.approx(768 * 0.05**2, rel=1 / 3)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("size", "clients", "message"),
     [

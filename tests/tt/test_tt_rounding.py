@@ -317,6 +317,7 @@ def test_trains_of_other_modes_cannot_be_added() -> None:
         tt_add(random_cores(CUT, 0), random_cores(other, 0))
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_cores_of_clients_are_refused_where_one_train_is_meant() -> None:
     cores = random_cores(CUT, 0, clients=2)
     message = (

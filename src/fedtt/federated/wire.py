@@ -98,7 +98,7 @@ def encode_update(update: ClientUpdate) -> bytes:
         metadata={
             "num_examples": f"{update.num_examples:012d}",
             "num_steps": f"{update.num_steps:012d}",
-            "loss": f"{update.loss:+.17e}",
+            "loss": f"{update.loss:+.17e}".ljust(25),
         },
     )
 
