@@ -9,31 +9,47 @@ from fedtt.errors import ConfigError, DataError
 SIZES = st.integers(1, 40)
 
 
-@given(count=SIZES, batch=SIZES, passes=st.integers(0, 4), seed=st.integers(0, 2**62))
+LENGTHS = st.lists(st.integers(1, 99), min_size=1, max_size=60)
+
+
+@given(lengths=LENGTHS, batch=SIZES, passes=st.integers(0, 4), seed=st.integers(0, 2**62))
 def test_every_pass_holds_every_example_once(
-    count: int, batch: int, passes: int, seed: int
+    lengths: list[int], batch: int, passes: int, seed: int
 ) -> None:
+    count = len(lengths)
     steps = epoch_steps(count, batch, passes)
-    batches = list(step_batches(count, batch_size=batch, steps=steps, seed=seed))
+    batches = list(step_batches(lengths, batch_size=batch, steps=steps, seed=seed))
     assert len(batches) == steps
     flat = np.concatenate([np.empty(0, np.int64), *batches])
     for start in range(0, len(flat), count):
         assert sorted(flat[start : start + count]) == list(range(count))
     assert len(flat) == passes * count
     assert all(1 <= len(indices) <= batch for indices in batches)
+    per_pass = epoch_steps(count, batch, 1)
+    assert all(len(indices) == batch for i, indices in enumerate(batches, 1) if i % per_pass)
 
 
-@given(count=SIZES, batch=SIZES, steps=st.integers(0, 30), more=st.integers(0, 30))
-def test_more_steps_only_append(count: int, batch: int, steps: int, more: int) -> None:
-    short = list(step_batches(count, batch_size=batch, steps=steps, seed=5))
-    long = list(step_batches(count, batch_size=batch, steps=steps + more, seed=5))
+def test_batches_gather_similar_lengths_and_come_in_no_order_of_length() -> None:
+    lengths = np.random.default_rng(0).integers(5, 60, size=1600)
+    batches = list(step_batches(lengths, batch_size=16, steps=100, seed=1))
+    longest = np.array([lengths[batch].max() for batch in batches])
+    padding = 1 - lengths.sum() / (16 * longest).sum()
+    assert padding < 0.15  # batches of random examples: 0.43
+    later_is_longer = np.corrcoef(np.arange(100), longest)[0, 1]
+    assert abs(later_is_longer) < 0.3  # no order: sd 0.1
+
+
+@given(lengths=LENGTHS, batch=SIZES, steps=st.integers(0, 30), more=st.integers(0, 30))
+def test_more_steps_only_append(lengths: list[int], batch: int, steps: int, more: int) -> None:
+    short = list(step_batches(lengths, batch_size=batch, steps=steps, seed=5))
+    long = list(step_batches(lengths, batch_size=batch, steps=steps + more, seed=5))
     assert len(short) == steps
     assert all(np.array_equal(a, b) for a, b in zip(short, long, strict=False))
 
 
 def test_passes_and_seeds_differ() -> None:
-    first, second = step_batches(50, batch_size=50, steps=2, seed=0)
-    (other,) = step_batches(50, batch_size=50, steps=1, seed=1)
+    first, second = step_batches([7] * 50, batch_size=50, steps=2, seed=0)
+    (other,) = step_batches([7] * 50, batch_size=50, steps=1, seed=1)
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, other)
 
@@ -41,7 +57,7 @@ def test_passes_and_seeds_differ() -> None:
 def test_first_batches_are_uniform() -> None:
     hits = np.zeros(10)
     for seed in range(2000):
-        hits[next(iter(step_batches(10, batch_size=3, steps=1, seed=seed)))] += 1
+        hits[next(iter(step_batches(range(10), batch_size=3, steps=1, seed=seed)))] += 1
     # Binomial(2000, .3): 600 +- 20.5; five of them.
     assert np.abs(hits - 600).max() < 103
 
@@ -61,12 +77,12 @@ def test_evaluation_holds_every_index_once_shortest_first(lengths: list[int], ba
 
 def test_impossible_counts_are_refused_at_the_call() -> None:
     with pytest.raises(DataError, match=r"no example to make batches of(.|\n)*got: 0 examples"):
-        step_batches(0, batch_size=4, steps=1, seed=0)
+        step_batches([], batch_size=4, steps=1, seed=0)
     with pytest.raises(ConfigError, match=r"batch size is too small(.|\n)*got: 0"):
-        step_batches(4, batch_size=0, steps=1, seed=0)
+        step_batches([7] * 4, batch_size=0, steps=1, seed=0)
     with pytest.raises(ConfigError, match=r"batch size is too small(.|\n)*got: -1"):
         evaluation_batches([3], -1)
     with pytest.raises(ConfigError, match=r"number of steps is negative(.|\n)*got: -1"):
-        step_batches(4, batch_size=4, steps=-1, seed=0)
+        step_batches([7] * 4, batch_size=4, steps=-1, seed=0)
     with pytest.raises(ConfigError, match=r"number of epochs is negative(.|\n)*got: -2"):
         epoch_steps(4, 4, -2)

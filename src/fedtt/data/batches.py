@@ -1,27 +1,35 @@
 """Which examples make up which batch: seeded passes for training, sorted lengths for evaluation."""
 
 from collections.abc import Iterator, Sequence
+from itertools import count, islice
 
 import numpy as np
 
 from fedtt.errors import ConfigError, DataError
 from fedtt.seeds import derive_seed
 
+WINDOW = 8  # batches that share out their examples by length; more would make batches less random
+
 
 def step_batches(
-    num_examples: int, *, batch_size: int, steps: int, seed: int
+    lengths: Sequence[int] | np.ndarray, *, batch_size: int, steps: int, seed: int
 ) -> Iterator[np.ndarray]:
     """Exactly ``steps`` batches of example indices, walking one seeded permutation after another.
 
     Pass i is the permutation of ``derive_seed(seed, "pass", i)``. Every example occurs exactly
-    once in a pass: when ``batch_size`` does not divide ``num_examples``, the last batch of the
+    once in a pass: when ``batch_size`` does not divide their number, the last batch of the
     pass is smaller. Each batch is an int64 array of shape ``(b,)``, 1 <= b <= batch_size.
+
+    ``lengths`` are the examples' lengths in tokens. Of every ``WINDOW`` consecutive batches of the
+    permutation, examples of similar length go into the same batch, so that little is padding; the
+    batches of a window come in random order.
 
     Raises:
         DataError: there is no example.
         ConfigError: ``batch_size`` is below 1 or ``steps`` below 0.
     """
-    _check_counts(num_examples, batch_size)
+    sizes = np.asarray(lengths, dtype=np.int64)
+    _check_counts(len(sizes), batch_size)
     if steps < 0:
         raise ConfigError(
             "the number of steps is negative",
@@ -31,17 +39,20 @@ def step_batches(
             fix="set the number of local steps to 1 or more",
         )
     # The checks above run at the call; a generator function would only run them at first use.
-    return _walk_passes(num_examples, batch_size, steps, seed)
+    return islice(_walk_passes(sizes, batch_size, seed), steps)
 
 
-def _walk_passes(num_examples: int, batch_size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
-    per_pass = epoch_steps(num_examples, batch_size, 1)
-    for step in range(steps):
-        index, position = divmod(step, per_pass)
-        if position == 0:
-            generator = np.random.default_rng(derive_seed(seed, "pass", index))
-            order = generator.permutation(num_examples)
-        yield order[position * batch_size : (position + 1) * batch_size]
+def _walk_passes(lengths: np.ndarray, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+    for index in count():
+        generator = np.random.default_rng(derive_seed(seed, "pass", index))
+        order = generator.permutation(len(lengths))
+        whole = len(order) - len(order) % batch_size
+        for start in range(0, whole, WINDOW * batch_size):
+            window = order[start : min(start + WINDOW * batch_size, whole)]
+            ranked = window[np.argsort(lengths[window], kind="stable")].reshape(-1, batch_size)
+            yield from ranked[generator.permutation(len(ranked))]
+        if whole < len(order):
+            yield order[whole:]
 
 
 def epoch_steps(num_examples: int, batch_size: int, epochs: int) -> int:

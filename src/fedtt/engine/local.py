@@ -67,6 +67,6 @@ def _batches(
     seed: int,
     device: torch.device,
 ) -> Iterator[Batch]:
-    for indices in step_batches(len(data), batch_size=batch_size, steps=steps, seed=seed):
+    for indices in step_batches(data.lengths, batch_size=batch_size, steps=steps, seed=seed):
         batch = collate(data, indices, pad_token_id=pad_token_id)
         yield {key: tensor.to(device) for key, tensor in batch.items()}
