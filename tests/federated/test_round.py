@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fedtt import params as p
 from fedtt.errors import WireError
-from fedtt.federated.aggregate import WeightedMean
+from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean
 from fedtt.federated.client import Batch, LocalTraining, train_locally
 from fedtt.federated.methods import Method
 from fedtt.federated.round import CallClient, ClientTask, run_round
@@ -24,6 +24,7 @@ FEDAVG = Method(
     reference="McMahan et al. 2017",
     adapter=LoraConfig(),
     schedule=all_parameters,
+    weighting=WEIGHTINGS["examples"],
     aggregation=WeightedMean(),
     server_step=partial(fedavg_step, learning_rate=1.0),
 )
@@ -156,3 +157,19 @@ def test_a_reply_for_other_parameters_never_reaches_the_state() -> None:
 
     with pytest.raises(WireError, match="made for other parameters"):
         one_round(first_state(), call=call)
+
+
+def test_uniform_weighting_counts_every_client_the_same() -> None:
+    start = first_state()
+    deltas: list[dict[str, Tensor]] = []
+
+    def call(task: ClientTask) -> bytes:
+        reply = clients(make_model())(task)
+        deltas.append(decode(reply, expected=task.structure)[0])
+        return reply
+
+    uniform = replace(FEDAVG, weighting=WEIGHTINGS["uniform"])
+    state, _ = one_round(start, method=uniform, call=call)
+    for name in NAMES:
+        mean = torch.stack([delta[name] for delta in deltas]).mean(dim=0)
+        torch.testing.assert_close(state.params[name], start.params[name] + mean)

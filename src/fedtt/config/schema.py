@@ -117,6 +117,9 @@ class ServerConfig(Section):
     """``[server]``: what the server does with the mean of the updates."""
 
     learning_rate: PositiveFloat = 1.0
+    weighting: Literal["examples", "uniform"] = Field(
+        "examples", description="how much each client's update counts in the mean"
+    )
 
 
 class EvaluationConfig(Section):

@@ -11,7 +11,14 @@ from peft import PeftModel, get_peft_model
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from fedtt import params as p
-from fedtt.config import ClientConfig, FedTTConfig, LoRAConfig, MethodConfig, RunConfig
+from fedtt.config import (
+    ClientConfig,
+    FedTTConfig,
+    LoRAConfig,
+    MethodConfig,
+    RunConfig,
+    ServerConfig,
+)
 from fedtt.data import LabeledTexts, TokenizedTexts, tokenize
 from fedtt.data.tokens import PAD_MULTIPLE
 from fedtt.engine.cost import MessageCost, count_message
@@ -70,12 +77,16 @@ class Federation:
         return dict(sorted(counts.items()))
 
 
-def build_method(config: MethodConfig, *, task: str, server_learning_rate: float = 1.0) -> Method:
+def build_method(config: MethodConfig, *, task: str, server: ServerConfig | None = None) -> Method:
     """The method that a ``[method]`` section describes, for a model of that task."""
+    server = server or ServerConfig()
     builders: dict[type, Callable[..., Method]] = {FedTTConfig: fedtt, LoRAConfig: lora}
     options: dict[str, Any] = config.model_dump(exclude={"name"})
     return builders[type(config)](
-        task_type=PEFT_TASK_TYPES[task], server_learning_rate=server_learning_rate, **options
+        task_type=PEFT_TASK_TYPES[task],
+        weighting=server.weighting,
+        server_learning_rate=server.learning_rate,
+        **options,
     )
 
 
@@ -97,9 +108,7 @@ def build_federation(config: RunConfig) -> Federation:
     What can be wrong is checked in order of cost: model and adapter on the meta device, then the
     data, and the weights last. The same config gives the same initial parameters, bit for bit.
     """
-    method = build_method(
-        config.method, task="classification", server_learning_rate=config.server.learning_rate
-    )
+    method = build_method(config.method, task="classification", server=config.server)
     data = build_data(config.data)
     check_client_ids(client.client_id for client in data.clients)
     model_config = load_model_config(

@@ -1,12 +1,22 @@
 """Streaming aggregation: one update at a time, memory independent of the cohort's size."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 
 from fedtt import params as p
 from fedtt.errors import FedttError
+from fedtt.federated.types import ClientUpdate
 from fedtt.params import Params
+
+Weighting = Callable[[ClientUpdate], float]
+
+# How much a client's update counts: by its examples (FedAvg), or every client the same.
+WEIGHTINGS: Mapping[str, Weighting] = {
+    "examples": lambda update: float(update.num_examples),
+    "uniform": lambda update: 1.0,  # noqa: ARG005  (both take the update)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +27,7 @@ class WeightedMean:
     weight: float = 0.0
 
     def include(self, delta: Params, *, weight: float) -> "WeightedMean":
-        """The mean with one more client in it. ``weight`` > 0, usually its number of examples."""
+        """The mean with one more client in it. ``weight`` must be positive."""
         if not weight > 0:
             raise FedttError("a client update needs a positive weight", got=weight)
         term = {name: tensor.to(torch.float64) * weight for name, tensor in delta.items()}

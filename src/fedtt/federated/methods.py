@@ -10,7 +10,7 @@ from typing import Protocol, Self, TypeVar
 
 from peft import LoraConfig, PeftConfig
 
-from fedtt.federated.aggregate import WeightedMean
+from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean, Weighting
 from fedtt.federated.schedule import Schedule, all_parameters
 from fedtt.federated.server import fedavg_step
 from fedtt.federated.types import ServerState
@@ -40,6 +40,7 @@ class Method:
     reference: str
     adapter: PeftConfig
     schedule: Schedule
+    weighting: Weighting
     aggregation: Aggregation
     server_step: Callable[[ServerState, Params], ServerState]
 
@@ -57,6 +58,7 @@ def fedtt(
     out_modes: tuple[int, ...] | None,
     tensorize_classifier: bool,
     target_modules: tuple[str, ...] | None,
+    weighting: str,
     server_learning_rate: float,
 ) -> Method:
     """FedTT: TT adapters, all cores every round, mean of cores (arXiv 2410.13097)."""
@@ -78,6 +80,7 @@ def fedtt(
         reference="arXiv 2410.13097",
         adapter=adapter,
         schedule=all_parameters,
+        weighting=WEIGHTINGS[weighting],
         aggregation=WeightedMean(),
         server_step=partial(fedavg_step, learning_rate=server_learning_rate),
     )
@@ -90,6 +93,7 @@ def lora(
     alpha: float,
     dropout: float,
     target_modules: tuple[str, ...] | None,
+    weighting: str,
     server_learning_rate: float,
 ) -> Method:
     """FedAvg of LoRA's A and B, one by one (FedIT, arXiv 2305.05644); LoRA from PEFT itself."""
@@ -105,6 +109,7 @@ def lora(
         reference="arXiv 2305.05644",
         adapter=adapter,
         schedule=all_parameters,
+        weighting=WEIGHTINGS[weighting],
         aggregation=WeightedMean(),
         server_step=partial(fedavg_step, learning_rate=server_learning_rate),
     )

@@ -61,7 +61,7 @@ def run_round(
         )
         reply = call_client(task)
         update = decode_update(reply, expected=structure)
-        aggregation = aggregation.include(update.delta, weight=update.num_examples)
+        aggregation = aggregation.include(update.delta, weight=method.weighting(update))
         reports[client_id] = ClientReport(
             num_examples=update.num_examples,
             num_steps=update.num_steps,
