@@ -4,12 +4,12 @@ import json
 import os
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from fedtt import params as p
-from fedtt.errors import RunError, ShapeError
+from fedtt.errors import RunError
 from fedtt.federated.types import ServerState
 from fedtt.params import Structure
 
@@ -53,9 +53,7 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
                 (params if section == "params" else optimizer)[name] = file.get_tensor(key)
         next_round = int(metadata["next_round"])
         p.check_same_structure(params, expected)
-    except (OSError, ShapeError, KeyError, ValueError) as error:
-        raise _unusable(path, error) from error
-    except Exception as error:  # SafetensorError is no subclass of anything narrower
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _unusable(path, error) from error
     if metadata.get("format") != FORMAT:
         raise _unusable(path, f"format {metadata.get('format')!r}, expected {FORMAT!r}")

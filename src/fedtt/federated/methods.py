@@ -75,14 +75,12 @@ def fedtt(
         tensorize_classifier=tensorize_classifier,
         target_modules=_list_or_none(target_modules),
     )
-    return Method(
-        name="fedtt",
-        reference="arXiv 2410.13097",
-        adapter=adapter,
-        schedule=all_parameters,
-        weighting=WEIGHTINGS[weighting],
-        aggregation=WeightedMean(),
-        server_step=partial(fedavg_step, learning_rate=server_learning_rate),
+    return _average_everything(
+        "fedtt",
+        "arXiv 2410.13097",
+        adapter,
+        weighting=weighting,
+        server_learning_rate=server_learning_rate,
     )
 
 
@@ -104,9 +102,26 @@ def lora(
         lora_dropout=dropout,
         target_modules=_list_or_none(target_modules),
     )
+    return _average_everything(
+        "lora",
+        "arXiv 2305.05644",
+        adapter,
+        weighting=weighting,
+        server_learning_rate=server_learning_rate,
+    )
+
+
+def _average_everything(
+    name: str,
+    reference: str,
+    adapter: PeftConfig,
+    *,
+    weighting: str,
+    server_learning_rate: float,
+) -> Method:
     return Method(
-        name="lora",
-        reference="arXiv 2305.05644",
+        name=name,
+        reference=reference,
         adapter=adapter,
         schedule=all_parameters,
         weighting=WEIGHTINGS[weighting],

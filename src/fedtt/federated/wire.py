@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from fedtt.errors import WireError
@@ -78,7 +79,7 @@ def decode(
         raise WireError("a payload announces other tensors than expected", got=announced)
     try:
         flat = load(payload)
-    except Exception as error:  # safetensors raises its own type and several built-in ones
+    except SafetensorError as error:
         raise WireError("a payload is not valid safetensors data", got=error) from error
     params: dict[str, torch.Tensor] = {}
     for dtype, names in groups.items():
