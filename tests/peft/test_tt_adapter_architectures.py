@@ -1,7 +1,7 @@
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
-from tiny_architectures import (
+from tests.peft.tiny_architectures import (
     BLOCKS,
     CONFIGS,
     HIDDEN,

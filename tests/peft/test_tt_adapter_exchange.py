@@ -1,6 +1,6 @@
 import pytest
 from peft import IA3Config, LoraConfig, get_peft_model
-from tiny_architectures import BLOCKS, HIDDEN, PEFT_WARNING, tiny_classifier, tiny_lm
+from tests.peft.tiny_architectures import BLOCKS, HIDDEN, PEFT_WARNING, tiny_classifier, tiny_lm
 
 from fedtt.peft import ParameterKind, TTAdapterConfig, count_by_kind, exchanged_parameters
 

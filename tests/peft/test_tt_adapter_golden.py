@@ -3,7 +3,7 @@
 import pytest
 import torch
 from peft import get_peft_model
-from tiny_architectures import PEFT_WARNING
+from tests.peft.tiny_architectures import PEFT_WARNING
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from peft import get_peft_model
-from tiny_architectures import (
+from tests.peft.tiny_architectures import (
     PEFT_WARNING,
     logits,
     tiny_classifier,

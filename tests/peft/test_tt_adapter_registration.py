@@ -15,7 +15,7 @@ from peft.mapping import (
     PEFT_TYPE_TO_TUNER_MAPPING,
 )
 from peft.utils.peft_types import PeftType
-from tiny_architectures import PEFT_WARNING, tiny_lm
+from tests.peft.tiny_architectures import PEFT_WARNING, tiny_lm
 
 import fedtt
 from fedtt import _peft_hook

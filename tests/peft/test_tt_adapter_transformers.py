@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
-from tiny_architectures import PEFT_WARNING, logits, tiny_classifier, tiny_lm, tokens
+from tests.peft.tiny_architectures import PEFT_WARNING, logits, tiny_classifier, tiny_lm, tokens
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
 from fedtt.peft import TTAdapterConfig, TTLinear, exchanged_parameters

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM, PeftModel, get_peft_model
-from tiny_architectures import (
+from tests.peft.tiny_architectures import (
     HIDDEN,
     PEFT_WARNING,
     logits,

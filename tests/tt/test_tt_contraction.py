@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorly.tt_matrix import tt_matrix_to_matrix
+from tests.tt.strategies import dense_oracle, random_cores, seeds, tt_shapes
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from tt_strategies import dense_oracle, random_cores, seeds, tt_shapes
 
 from fedtt.errors import ShapeError
 from fedtt.tt import TTShape, contract_sides, init_cores, to_dense, tt_linear, tt_shape

@@ -8,8 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tensorly.decomposition import tensor_train
-from torch import Tensor
-from tt_strategies import (
+from tests.tt.strategies import (
     dense_oracle,
     random_cores,
     random_matrix,
@@ -17,6 +16,7 @@ from tt_strategies import (
     tt_shapes,
     unfolding_tails,
 )
+from torch import Tensor
 
 from fedtt.errors import DivergenceError, ShapeError
 from fedtt.tt import (

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from tt_strategies import random_cores, tt_shapes
+from tests.tt.strategies import random_cores, tt_shapes
 
 from fedtt.errors import ShapeError
 from fedtt.tt import TTShape, tt_shape
