@@ -74,6 +74,34 @@ def scale(params: Params, factor: float) -> dict[str, Tensor]:
     return {name: tensor * factor for name, tensor in params.items()}
 
 
+def narrow(params: Params, structure: Structure) -> dict[str, Tensor]:
+    """The leading part of every tensor that ``structure`` names, in its sizes there."""
+    return {
+        name: params[name][tuple(slice(size) for size in spec.shape)]
+        for name, spec in structure.items()
+    }
+
+
+def widen(params: Params, structure: Structure) -> dict[str, Tensor]:
+    """Every tensor of ``params`` padded at its ends with zeros to its sizes in ``structure``."""
+    empty = {
+        name: tensor.new_zeros(structure[name].shape)
+        for name, tensor in params.items()
+        if tuple(tensor.shape) != structure[name].shape
+    }
+    return {**params, **overlay(empty, {name: params[name] for name in empty})}
+
+
+def overlay(params: Params, part: Params) -> dict[str, Tensor]:
+    """The tensors of ``params`` that ``part`` names, their leading part replaced by ``part``'s."""
+    result = {}
+    for name, tensor in part.items():
+        whole = params[name].clone()
+        whole[tuple(slice(size) for size in tensor.shape)] = tensor
+        result[name] = whole
+    return result
+
+
 def num_elements(params: Params) -> int:
     """Number of scalars in all tensors together."""
     return sum(tensor.numel() for tensor in params.values())

@@ -13,6 +13,10 @@ STATE = ServerState(
     next_round=7,
     params={"a/b": torch.tensor([1.5, -2.0]), "c": torch.ones(2, 3, dtype=torch.bfloat16)},
     optimizer={"m": torch.zeros(2)},
+    changed_at={"a/b": 6},
+    synced_at={"client 1": 5, "client/2": 6},
+    progress={"a/b": 0.1 + 0.2},
+    factors={"c": (torch.ones(2, 1), torch.full((1, 3), 0.5))},
 )
 EXPECTED = p.structure_of(STATE.params)
 
@@ -24,6 +28,10 @@ def test_a_saved_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert p.structure_of(state.params) == EXPECTED
     assert all(torch.equal(state.params[name], STATE.params[name]) for name in EXPECTED)
     assert torch.equal(state.optimizer["m"], torch.zeros(2))
+    for book in ("changed_at", "synced_at", "progress"):
+        assert getattr(state, book) == getattr(STATE, book)
+    for got, wanted in zip(state.factors["c"], STATE.factors["c"], strict=True):
+        assert torch.equal(got, wanted)
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
 
 
@@ -44,7 +52,7 @@ def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be used"):
         load_state(path, expected=EXPECTED)
     save_file({"params/a/b": torch.zeros(2)}, path)
-    with pytest.raises(RunError, match="next_round"):
+    with pytest.raises(RunError, match="expected 'fedtt-state-2'"):
         load_state(path, expected=EXPECTED)
     save_state(path, STATE)
     other = {**EXPECTED, "c": p.TensorSpec(shape=(3, 2), dtype=torch.bfloat16)}

@@ -19,36 +19,38 @@ def delta(seed: int) -> dict[str, torch.Tensor]:
 def test_equals_numpys_weighted_average(weights: list[int]) -> None:
     mean = WeightedMean()
     for seed, weight in enumerate(weights):
-        mean = mean.include(delta(seed), weight=weight)
+        mean = mean.include(delta(seed), start=LIKE, weight=weight)
     stacked = np.stack([delta(seed)["a"].numpy() for seed in range(len(weights))])
     expected = np.average(stacked, axis=0, weights=weights)
-    result = mean.result(like=LIKE)
+    result = mean.result(start=LIKE).delta
     np.testing.assert_allclose(result["a"].numpy(), expected, rtol=1e-5, atol=1e-7)
     assert result["b"].dtype == torch.bfloat16
 
 
 def test_unequal_weights_matter() -> None:
-    mean = WeightedMean().include({"a": torch.tensor([0.0])}, weight=1)
-    mean = mean.include({"a": torch.tensor([4.0])}, weight=3)
-    assert mean.result(like={"a": torch.zeros(1)})["a"].item() == 3.0
+    mean = WeightedMean().include({"a": torch.tensor([0.0])}, start=LIKE, weight=1)
+    mean = mean.include({"a": torch.tensor([4.0])}, start=LIKE, weight=3)
+    assert mean.result(start={"a": torch.zeros(1)}).delta["a"].item() == 3.0
 
 
 def test_including_leaves_the_earlier_mean_as_it_was() -> None:
-    first = WeightedMean().include(delta(0), weight=2)
-    first.include(delta(1), weight=5)
-    assert torch.allclose(first.result(like=LIKE)["a"], delta(0)["a"])
+    first = WeightedMean().include(delta(0), start=LIKE, weight=2)
+    first.include(delta(1), start=LIKE, weight=5)
+    assert torch.allclose(first.result(start=LIKE).delta["a"], delta(0)["a"])
 
 
 def test_many_small_updates_do_not_drown_in_rounding() -> None:
     # float32 sums of 100,000 terms of 0.1 are off by about 1e-3 relative; float64 sums are not.
     mean = WeightedMean()
     for _ in range(20_000):
-        mean = mean.include({"a": torch.tensor([0.1])}, weight=1000)
-    assert mean.result(like={"a": torch.zeros(1)})["a"].item() == pytest.approx(0.1, rel=1e-7)
+        mean = mean.include({"a": torch.tensor([0.1])}, start=LIKE, weight=1000)
+    assert mean.result(start={"a": torch.zeros(1)}).delta["a"].item() == pytest.approx(
+        0.1, rel=1e-7
+    )
 
 
 def test_empty_and_weightless_are_refused() -> None:
     with pytest.raises(FedttError, match="no client update to average"):
-        WeightedMean().result(like=LIKE)
+        WeightedMean().result(start=LIKE)
     with pytest.raises(FedttError, match=r"positive weight\n  got: 0"):
-        WeightedMean().include(delta(0), weight=0)
+        WeightedMean().include(delta(0), start=LIKE, weight=0)

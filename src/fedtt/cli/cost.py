@@ -20,8 +20,8 @@ def cost_command(
 ) -> None:
     """Print parameters by kind and bytes a round and client, for every method."""
     sections = {name: parse_method(name, overrides=overrides) for name in methods}
-    from fedtt.engine.build import build_method
     from fedtt.engine.cost import count_message
+    from fedtt.engine.methods import build_method
     from fedtt.models import PEFT_TASK_TYPES, guess_task, load_model_config
 
     if task is not None and task not in PEFT_TASK_TYPES:
@@ -33,7 +33,7 @@ def cost_command(
     if task == "classification":
         config = load_model_config(model, num_labels=num_labels)
     rows = {
-        name: _row(count_message(config, build_method(section, task=task).adapter, task=task))
+        name: _row(count_message(config, build_method(section, task=task), task=task))
         for name, section in sections.items()
     }
     if as_json:

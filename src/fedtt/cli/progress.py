@@ -122,7 +122,10 @@ def describe_start(event: RunPrepared) -> str:
 def describe_round(event: RoundDone) -> str:
     """Cohort, training loss and validation accuracy of a finished round."""
     record = event.record
-    parts = [f"cohort {len(record['clients'])}", f"loss {record['loss']:.4f}"]
+    called = len(record["clients"]) + len(record["dropped"])
+    answered = f"{len(record['clients'])} of {called}" if record["dropped"] else f"{called}"
+    loss = "loss -" if record["loss"] is None else f"loss {record['loss']:.4f}"
+    parts = [f"cohort {answered}", loss]
     if record["validation"] is not None:
         parts.append(f"validation {describe_accuracy(record['validation'])}")
     return "  ".join(parts)

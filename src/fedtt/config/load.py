@@ -165,7 +165,11 @@ def _reason(item: Mapping[str, Any]) -> str:
 
 def _method_sections() -> dict[str, type[BaseModel]]:
     union = get_args(MethodConfig)[0]
-    return {get_args(m.model_fields["name"].annotation)[0]: m for m in get_args(union)}
+    sections = {}
+    for section in get_args(union):
+        for name in get_args(section.model_fields["name"].annotation):
+            sections[name] = section
+    return sections
 
 
 _METHOD_NAMES = tuple(_method_sections())

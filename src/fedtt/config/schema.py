@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -54,10 +55,13 @@ class DataConfig(Section):
         return self
 
 
-class FedTTConfig(Section):
-    """``[method]`` with ``name = "fedtt"``: tensor-train adapters."""
+ScheduleName = Literal["all", "cycle", "ends+cycle", "adaptive"]
 
-    name: Literal["fedtt"]
+
+class FedTTConfig(Section):
+    """``[method]`` of the tensor-train family: fedtt, fedtt+ and fedtt-round."""
+
+    name: Literal["fedtt", "fedtt+", "fedtt-round"]
     rank: PositiveInt = 5
     bottleneck: PositiveInt = 64
     activation: str = "gelu"
@@ -70,16 +74,36 @@ class FedTTConfig(Section):
     out_modes: tuple[PositiveInt, ...] | None = None
     tensorize_classifier: bool = False
     target_modules: tuple[str, ...] | None = None
+    schedule: ScheduleName | None = Field(
+        None, description="which cores train in a round; fedtt+ only (default: ends+cycle)"
+    )
+
+    @model_validator(mode="after")
+    def _schedule_is_what_the_name_says(self) -> Self:
+        if self.name != "fedtt+" and self.schedule not in {None, "all"}:
+            raise ValueError(f'schedule = "{self.schedule}" belongs to name = "fedtt+"')
+        return self
 
 
 class LoRAConfig(Section):
-    """``[method]`` with ``name = "lora"``: PEFT's LoRA, A and B averaged one by one."""
+    """``[method]`` of the LoRA family; LoRA itself is PEFT's."""
 
-    name: Literal["lora"]
+    name: Literal["lora", "ffa-lora", "rolora", "fedex-lora", "flexlora"]
     rank: PositiveInt = 8
     alpha: PositiveFloat = 16.0
     dropout: Probability = 0.0
     target_modules: tuple[str, ...] | None = None
+    ranks: tuple[PositiveInt, ...] = Field(
+        (), description="flexlora: ranks of the clients, in turn; none above rank"
+    )
+
+    @model_validator(mode="after")
+    def _ranks_fit(self) -> Self:
+        if self.ranks and self.name != "flexlora":
+            raise ValueError('clients of different ranks need name = "flexlora"')
+        if self.ranks and max(self.ranks) > self.rank:
+            raise ValueError(f"ranks has a rank above rank = {self.rank}")
+        return self
 
 
 MethodConfig = Annotated[FedTTConfig | LoRAConfig, Field(discriminator="name")]
@@ -89,6 +113,9 @@ class CohortConfig(Section):
     """``[cohort]``: who takes part in a round."""
 
     size: PositiveInt | None = Field(None, description="clients a round; left out: everyone")
+    dropout: Probability = Field(
+        0.0, description="probability that a client which was called never answers"
+    )
 
 
 class ClientConfig(Section):
@@ -103,8 +130,12 @@ class ClientConfig(Section):
         "constant", description="of the learning rate, over the rounds"
     )
     warmup_rounds: NonNegativeInt = 0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: NonNegative = 0.01
     max_grad_norm: PositiveFloat | None = 1.0
+    proximal: NonNegative = Field(0.0, description="FedProx's mu; 0: none")
+    logit_adjustment: NonNegative = Field(
+        0.0, description="strength of the client's own log label prior in its loss; 1 is usual"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -114,9 +145,19 @@ class ClientConfig(Section):
 
 
 class ServerConfig(Section):
-    """``[server]``: what the server does with the mean of the updates."""
+    """``[server]``: what the server does with the updates."""
 
+    optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedavg"
     learning_rate: PositiveFloat = 1.0
+    momentum: Probability = Field(0.9, description="beta 1 of fedavgm, fedadam, fedyogi")
+    beta2: Probability = Field(0.99, description="of fedadam and fedyogi")
+    adaptivity: PositiveFloat = Field(1e-3, description="tau of fedadam and fedyogi")
+    aggregation: Literal["mean", "median", "trimmed-mean"] = Field(
+        "mean", description="median and trimmed-mean bear clients that send anything at all"
+    )
+    trim: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.1, description="share that trimmed-mean drops at each end"
+    )
     weighting: Literal["examples", "uniform"] = Field(
         "examples", description="how much each client's update counts in the mean"
     )

@@ -2,46 +2,37 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 from peft import PeftModel, get_peft_model
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from fedtt import params as p
-from fedtt.config import (
-    ClientConfig,
-    FedTTConfig,
-    LoRAConfig,
-    MethodConfig,
-    RunConfig,
-    ServerConfig,
-)
+from fedtt.config import ClientConfig, RunConfig
 from fedtt.data import LabeledTexts, TokenizedTexts, tokenize
 from fedtt.data.tokens import PAD_MULTIPLE
-from fedtt.engine.cost import MessageCost, count_message
+from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds
 from fedtt.engine.data import build_data
+from fedtt.engine.methods import LORA_REFERENCE, build_method
 from fedtt.errors import ConfigError
 from fedtt.federated.client import LocalTraining
 from fedtt.federated.cohort import sample_cohort
-from fedtt.federated.methods import Method, fedtt, lora
+from fedtt.federated.methods import Method
 from fedtt.federated.types import ServerState
 from fedtt.metrics import check_client_ids
 from fedtt.models import (
-    PEFT_TASK_TYPES,
     load_classifier,
     load_model_config,
     load_tokenizer,
 )
-from fedtt.peft import ParameterKind, exchanged_parameters
+from fedtt.peft import ParameterKind
 from fedtt.seeds import derive_seed, random_stream
 
 SPLITS = ("train", "validation", "test")
 # These number their positions from pad_token_id + 1, so they have that many fewer for tokens.
 POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet"}
-LORA_REFERENCE = LoRAConfig(name="lora", rank=8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,25 +68,13 @@ class Federation:
         return dict(sorted(counts.items()))
 
 
-def build_method(config: MethodConfig, *, task: str, server: ServerConfig | None = None) -> Method:
-    """The method that a ``[method]`` section describes, for a model of that task."""
-    server = server or ServerConfig()
-    builders: dict[type, Callable[..., Method]] = {FedTTConfig: fedtt, LoRAConfig: lora}
-    options: dict[str, Any] = config.model_dump(exclude={"name"})
-    return builders[type(config)](
-        task_type=PEFT_TASK_TYPES[task],
-        weighting=server.weighting,
-        server_learning_rate=server.learning_rate,
-        **options,
-    )
-
-
 def build_training(config: ClientConfig) -> LocalTraining:
     """How a client trains in a round; the learning rate is the round's and not part of it."""
     return LocalTraining(
         optimizer=config.optimizer,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
+        proximal=config.proximal,
         batch_size=config.batch_size,
         steps=config.steps,
         epochs=config.epochs or 1,
@@ -114,7 +93,7 @@ def build_federation(config: RunConfig) -> Federation:
     model_config = load_model_config(
         config.model.name, revision=config.model.revision, num_labels=len(data.label_names)
     )
-    count_message(model_config, method.adapter, task="classification")
+    count_message(model_config, method, task="classification")
     _check_cohort(config, population=len(data.clients))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
@@ -140,8 +119,8 @@ def build_federation(config: RunConfig) -> Federation:
     )
     with random_stream(derive_seed(config.seed, "adapter")):
         model = get_peft_model(base, deepcopy(method.adapter))
-    kinds = exchanged_parameters(model)
-    reference = build_method(LORA_REFERENCE, task="classification").adapter
+    kinds = exchanged_kinds(model, method)
+    reference = build_method(LORA_REFERENCE, task="classification")
     return Federation(
         model=model,
         tokenizer=tokenizer,

@@ -1,43 +1,85 @@
 """The embedded engine: every client in this process, taking turns on one shared model."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
+import numpy as np
 import torch
 from peft import PeftModel
 
+from fedtt import params as p
 from fedtt.data import TokenizedTexts, collate, epoch_steps, step_batches
-from fedtt.federated.client import Batch, LocalTraining, train_locally
+from fedtt.federated.broadcast import Broadcast, decode_broadcast
+from fedtt.federated.client import (
+    Batch,
+    LocalTraining,
+    LossFunction,
+    logit_adjusted_loss,
+    model_loss,
+    train_locally,
+)
 from fedtt.federated.round import CallClient, ClientTask
-from fedtt.federated.wire import decode, encode_update
+from fedtt.federated.types import ServerState
+from fedtt.federated.wire import encode_update
 from fedtt.seeds import derive_seed
 
 StepHook = Callable[[ClientTask, int, int, float], None]
+
+
+class LocalCopy:
+    """The global parameters as the clients of this process know them between them.
+
+    A site keeps its own copy and hears what changed since it was last called. Here all share one:
+    whatever a client was last told is part of the state that the copy reflects, and what it misses
+    is in its broadcast. Starts from ``state``, the pretrained values included.
+    """
+
+    def __init__(self, state: ServerState) -> None:
+        self._params = dict(state.params)
+        self._round = state.next_round
+
+    def update(self, broadcast: Broadcast, *, task: ClientTask) -> dict[str, torch.Tensor]:
+        """The parameters after the broadcast, in the sizes of the task's client."""
+        # A factored change is added, so it must not be added once for every client.
+        factors = broadcast.factors if self._round < task.round_index else {}
+        self._round = task.round_index
+        news = Broadcast(
+            values=p.overlay(self._params, broadcast.values),
+            factors=factors,
+            trained=broadcast.trained,
+        )
+        self._params = news.apply(self._params)
+        return p.widen(p.narrow(self._params, task.structure), p.structure_of(self._params))
 
 
 def local_clients(
     model: PeftModel,
     train: Mapping[str, TokenizedTexts],
     *,
+    state: ServerState,
     training: LocalTraining,
+    logit_adjustment: float,
     pad_token_id: int,
     seed: int,
     after_step: StepHook | None = None,
 ) -> CallClient:
     """The function that carries a task to a client of this process and brings back its reply.
 
-    Each call changes ``model`` in place. A client's batches and dropout depend on the seed, the
-    round and the client alone, so neither the order of clients nor a restart changes a bit.
-    ``after_step(task, step, steps, loss)`` is called after every local step.
+    ``state`` is the server's before the first task. Each call changes ``model`` in place. A
+    client's batches and dropout depend on the seed, the round and the client alone, so neither the
+    order of clients nor a restart changes a bit. ``after_step(task, step, steps, loss)`` is called
+    after every local step.
     """
+    copy = LocalCopy(state)
 
     def call(task: ClientTask) -> bytes:
         data = train[task.client_id]
-        start, _ = decode(task.payload, expected=task.structure)
+        broadcast = decode_broadcast(task.payload, structure=task.structure)
         steps = training.steps or epoch_steps(len(data), training.batch_size, training.epochs)
         stream = (task.round_index, task.client_id)
         update = train_locally(
             model,
-            start,
+            copy.update(broadcast, task=task),
             _batches(
                 data,
                 steps=steps,
@@ -46,16 +88,26 @@ def local_clients(
                 seed=derive_seed(seed, "batches", *stream),
                 device=next(model.parameters()).device,
             ),
+            trained=broadcast.trained,
             num_examples=len(data),
             learning_rate=task.learning_rate,
             training=training,
             dropout_seed=derive_seed(seed, "dropout", *stream),
             where=f"round {task.round_index}, client {task.client_id}",
+            loss_function=_loss(data, model, logit_adjustment),
             after_step=after_step and (lambda step, loss: after_step(task, step, steps, loss)),
         )
-        return encode_update(update)
+        trained = {name: task.structure[name] for name in update.delta}
+        return encode_update(replace(update, delta=p.narrow(update.delta, trained)))
 
     return call
+
+
+def _loss(data: TokenizedTexts, model: PeftModel, strength: float) -> LossFunction:
+    if not strength:
+        return model_loss
+    counts = np.bincount(data.labels, minlength=model.config.num_labels)
+    return logit_adjusted_loss(counts.tolist(), strength=strength)
 
 
 def _batches(

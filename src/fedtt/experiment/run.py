@@ -116,7 +116,7 @@ def _structure(run: _Run) -> p.Structure:
 def _run_rounds(
     run: _Run, state: ServerState, records: list[dict[str, Any]]
 ) -> tuple[ServerState, list[dict[str, Any]]]:
-    call_client = _clients(run, alone=False)
+    call_client = _clients(run, state, alone=False)
     while state.next_round < run.config.rounds:
         started = time.perf_counter()
         state, report = _one_round(
@@ -125,6 +125,7 @@ def _run_rounds(
             call_client,
             population=run.federation.population,
             cohort_size=run.config.cohort.size,
+            dropout_rate=run.config.cohort.dropout,
         )
         validation = _validate(run, state)
         record = _record(run, report, validation, seconds=time.perf_counter() - started)
@@ -144,6 +145,7 @@ def _one_round(
     *,
     population: tuple[str, ...],
     cohort_size: int | None,
+    dropout_rate: float,
 ) -> tuple[ServerState, RoundReport]:
     return run_round(
         state,
@@ -153,6 +155,7 @@ def _one_round(
         seed=run.config.seed,
         learning_rate=_learning_rate(run.config, state.next_round),
         call_client=call_client,
+        dropout_rate=dropout_rate,
     )
 
 
@@ -166,7 +169,7 @@ def _learning_rate(config: RunConfig, round_index: int) -> float:
     )
 
 
-def _clients(run: _Run, *, alone: bool) -> CallClient:
+def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClient:
     def after_step(task: ClientTask, step: int, steps: int, loss: float) -> None:
         run.notify(
             StepDone(
@@ -189,7 +192,9 @@ def _clients(run: _Run, *, alone: bool) -> CallClient:
     return local_clients(
         run.federation.model,
         run.federation.splits["train"],
+        state=state,
         training=run.federation.training,
+        logit_adjustment=run.config.client.logit_adjustment,
         pad_token_id=int(run.federation.tokenizer.pad_token_id),
         seed=run.config.seed,
         after_step=after_step,
@@ -231,6 +236,7 @@ def _record(
             }
             for client_id, client in report.clients.items()
         },
+        "dropped": dict(report.dropped),
     }
 
 
@@ -260,16 +266,21 @@ def _measure_alone(run: _Run) -> Metrics | None:
     """Every client trained alone: the same start, rounds, steps and batches, nobody to average."""
     if not _wants_alone(run):
         return None
-    call_client = _clients(run, alone=True)
     for client_id in run.federation.population:
         baselines = run.directory.baselines()
         done = baselines.get("alone", {})
         if client_id in done:
             continue
         state = run.federation.initial
+        call_client = _clients(run, state, alone=True)
         while state.next_round < run.config.rounds:
             state, _ = _one_round(
-                run, state, call_client, population=(client_id,), cohort_size=None
+                run,
+                state,
+                call_client,
+                population=(client_id,),
+                cohort_size=None,
+                dropout_rate=0.0,
             )
         own_test = {client_id: run.federation.splits["test"][client_id]}
         metrics = _measure_split(run, state, own_test)

@@ -43,8 +43,8 @@ def summarize(
         "downlink_bytes": sum(record["downlink_bytes"] for record in records),
         "exchanged_parameters": {**counts, "total": sum(counts.values())},
         "lora_reference": {
-            "uplink_bytes": client_rounds * reference.uplink_bytes,
-            "downlink_bytes": client_rounds * reference.downlink_bytes,
+            "uplink_bytes": round(client_rounds * reference.uplink_bytes),
+            "downlink_bytes": round(client_rounds * reference.downlink_bytes),
             "exchanged_parameters": {
                 **reference.exchanged_parameters,
                 "total": reference.total_parameters,

@@ -1,13 +1,14 @@
-"""Streaming aggregation: one update at a time, memory independent of the cohort's size."""
+"""Aggregation: client updates go in one by one, one change of the global model comes out."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, Self
 
 import torch
 
 from fedtt import params as p
 from fedtt.errors import FedttError
-from fedtt.federated.types import ClientUpdate
+from fedtt.federated.types import ClientUpdate, Factors
 from fedtt.params import Params
 
 Weighting = Callable[[ClientUpdate], float]
@@ -20,28 +21,94 @@ WEIGHTINGS: Mapping[str, Weighting] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Aggregate:
+    """What a round's updates come to.
+
+    ``factors`` are further changes, of parameters that no client trains, as thin products.
+    """
+
+    delta: Params
+    factors: Factors = field(default_factory=dict)
+
+
+class Aggregation(Protocol):
+    """One client update after another goes in; their aggregate comes out."""
+
+    def include(self, delta: Params, *, start: Params, weight: float) -> Self:
+        """The aggregation with one more client in it, which trained ``delta`` from ``start``."""
+        ...
+
+    def result(self, *, start: Params) -> Aggregate:
+        """The aggregated change of the global parameters ``start``, in their types."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
 class WeightedMean:
-    """Running ``sum_k w_k delta_k`` and ``sum_k w_k``, summed in float64."""
+    """Running ``sum_k w_k delta_k`` and ``sum_k w_k``, summed in float64.
+
+    One update at a time: memory does not depend on the cohort's size.
+    """
 
     weighted_sum: Params = field(default_factory=dict)
     weight: float = 0.0
 
-    def include(self, delta: Params, *, weight: float) -> "WeightedMean":
+    def include(self, delta: Params, *, start: Params, weight: float) -> "WeightedMean":  # noqa: ARG002  (others need the start)
         """The mean with one more client in it. ``weight`` must be positive."""
-        if not weight > 0:
-            raise FedttError("a client update needs a positive weight", got=weight)
+        check_weight(weight)
         term = {name: tensor.to(torch.float64) * weight for name, tensor in delta.items()}
         total = p.add(self.weighted_sum, term) if self.weighted_sum else term
         return WeightedMean(weighted_sum=total, weight=self.weight + weight)
 
-    def result(self, *, like: Params) -> dict[str, torch.Tensor]:
-        """``sum_k w_k delta_k / sum_k w_k`` in the types of ``like``.
+    def result(self, *, start: Params) -> Aggregate:
+        """``sum_k w_k delta_k / sum_k w_k`` in the types of ``start``.
 
         Raises :class:`FedttError` if no client was included.
         """
-        if not self.weight:
-            raise FedttError("no client update to average", fix="check why the cohort is empty")
-        return {
-            name: (total / self.weight).to(like[name].dtype)
+        check_not_empty(self.weight)
+        mean = {
+            name: (total / self.weight).to(start[name].dtype)
             for name, total in self.weighted_sum.items()
         }
+        return Aggregate(delta=mean)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrimmedMean:
+    """Coordinate by coordinate, the mean without the ``trim`` lowest and highest shares.
+
+    Yin et al. 2018 (arXiv 1803.01498), robust to that share of clients that send anything at all;
+    ``trim=0.5`` is the coordinate median. Every client counts the same. It has to keep every
+    update: memory grows with the cohort.
+    """
+
+    trim: float
+    deltas: tuple[Params, ...] = ()
+
+    def include(self, delta: Params, *, start: Params, weight: float) -> "TrimmedMean":  # noqa: ARG002
+        """The aggregation with one more client in it."""
+        return TrimmedMean(trim=self.trim, deltas=(*self.deltas, delta))
+
+    def result(self, *, start: Params) -> Aggregate:
+        """The trimmed mean in the types of ``start``. Raises :class:`FedttError` for no client."""
+        count = len(self.deltas)
+        check_not_empty(float(count))
+        cut = min(int(self.trim * count), (count - 1) // 2)
+        result = {}
+        for name in self.deltas[0]:
+            stacked = torch.stack([delta[name] for delta in self.deltas]).double()
+            kept = stacked.sort(dim=0).values[cut : count - cut]
+            result[name] = kept.mean(dim=0).to(start[name].dtype)
+        return Aggregate(delta=result)
+
+
+def check_weight(weight: float) -> None:
+    """Raise :class:`FedttError` unless ``weight`` is positive."""
+    if not weight > 0:
+        raise FedttError("a client update needs a positive weight", got=weight)
+
+
+def check_not_empty(weight: float) -> None:
+    """Raise :class:`FedttError` if nothing was included."""
+    if not weight:
+        raise FedttError("no client update to average", fix="check why the cohort is empty")

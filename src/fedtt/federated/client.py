@@ -5,12 +5,13 @@ optimizer, over the exchanged parameters only.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from fedtt import params as p
 from fedtt.errors import DivergenceError
@@ -33,7 +34,9 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
 class LocalTraining:
     """How a client trains in a round: ``steps`` steps, or ``epochs`` passes where it is None.
 
-    ``max_grad_norm`` clips the global L2 norm of each step's gradient.
+    ``max_grad_norm`` clips the global L2 norm of each step's gradient. ``proximal`` is FedProx's mu
+    (Li et al. 2020): it adds ``mu / 2 * |w - w_broadcast|^2`` to the loss, through its gradient,
+    before clipping.
 
     The optimizer starts afresh every round: clients keep no state between rounds, which is what
     cross-device federation needs and what makes a resumed run bit-identical.
@@ -42,6 +45,7 @@ class LocalTraining:
     optimizer: str = "adamw"
     weight_decay: float = 0.01
     max_grad_norm: float | None = 1.0
+    proximal: float = 0.0
     batch_size: int = 16
     steps: int | None = None
     epochs: int = 1
@@ -53,11 +57,31 @@ def model_loss(model: nn.Module, batch: Batch) -> Tensor:
     return loss
 
 
+def logit_adjusted_loss(label_counts: Sequence[int], *, strength: float) -> LossFunction:
+    """Cross-entropy of ``logits + strength * log prior``, the prior being the client's own labels.
+
+    A client that sees one label nearly always learns nothing by preferring it: logit adjustment
+    (Menon et al. 2021, arXiv 2007.07314; per client as in FedLC, Zhang et al. 2022, arXiv
+    2209.00189). Nothing extra is sent, and predictions use the logits as they are. Counts are
+    smoothed by one, so a label that the client never sees keeps a finite prior.
+    """
+    counts = torch.tensor(label_counts, dtype=torch.float32) + 1.0
+    shift = strength * torch.log(counts / counts.sum())
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        inputs = {key: tensor for key, tensor in batch.items() if key != "labels"}
+        logits = model(**inputs).logits.float()
+        return cross_entropy(logits + shift.to(logits.device), batch["labels"])
+
+    return loss
+
+
 def train_locally(
     model: nn.Module,
     start: Params,
     batches: Iterable[Batch],
     *,
+    trained: Collection[str] | None = None,
     num_examples: int,
     learning_rate: float,
     training: LocalTraining,
@@ -66,21 +90,22 @@ def train_locally(
     loss_function: LossFunction = model_loss,
     after_step: StepHook | None = None,
 ) -> ClientUpdate:
-    """Train the parameters named in ``start``, from those values, one step a batch.
+    """Train the parameters ``trained`` (all of ``start`` if None) from ``start``, a step a batch.
 
     Changes ``model`` in place: it is the one model that all clients of a process take turns on,
-    and whatever ``start`` names is overwritten first. Everything else is frozen for the duration:
-    no gradient, unknown to the optimizer, bit-identical afterwards. Dropout draws from its own
-    stream, and the caller's random state is left as it was. ``after_step(step, loss)`` may raise
-    to stop early.
+    and whatever ``start`` names is overwritten first. Everything that is not trained is frozen for
+    the duration: no gradient, unknown to the optimizer, bit-identical afterwards. Dropout draws
+    from its own stream, and the caller's random state is left as it was. ``after_step(step, loss)``
+    may raise to stop early.
 
     Raises :class:`DivergenceError` naming ``where`` and the step when the loss, or the update,
     is not finite.
     """
     p.write_params(model, start)
-    trained = _freeze_all_but(model, start)
+    origin = p.select(start, start if trained is None else trained)
+    weights = _freeze_all_but(model, origin)
     options = {"lr": learning_rate, "weight_decay": training.weight_decay}
-    optimizer = OPTIMIZERS[training.optimizer](trained, **options)
+    optimizer = OPTIMIZERS[training.optimizer](list(weights.values()), **options)
     losses: list[float] = []
     model.train()
     with random_stream(dropout_seed):
@@ -90,12 +115,14 @@ def train_locally(
             losses.append(float(loss.detach()))
             _check_finite(losses[-1], where=f"{where}, step {step}")
             loss.backward()
+            if training.proximal:
+                _pull_back(weights, origin, strength=training.proximal)
             if training.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(trained, training.max_grad_norm)
+                nn.utils.clip_grad_norm_(weights.values(), training.max_grad_norm)
             optimizer.step()
             if after_step is not None:
                 after_step(step, losses[-1])
-    delta = p.subtract(p.read_params(model, start), start)
+    delta = p.subtract(p.read_params(model, origin), origin)
     bad = p.non_finite_names(delta)
     if bad:
         _raise_divergence(
@@ -109,12 +136,19 @@ def train_locally(
     )
 
 
-def _freeze_all_but(model: nn.Module, names: Iterable[str]) -> list[nn.Parameter]:
+def _freeze_all_but(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
     kept = set(names)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in kept)
         parameter.grad = None
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def _pull_back(weights: Mapping[str, nn.Parameter], origin: Params, *, strength: float) -> None:
+    """Add the proximal term's gradient, ``strength * (w - w_broadcast)``, to every gradient."""
+    for name, weight in weights.items():
+        if weight.grad is not None:
+            weight.grad.add_(weight.detach() - origin[name].to(weight.device), alpha=strength)
 
 
 def _check_finite(loss: float, *, where: str) -> None:

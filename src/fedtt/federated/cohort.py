@@ -28,3 +28,10 @@ def sample_cohort(
         )
     stream = random.Random(derive_seed(seed, "cohort", round_index))
     return tuple(population[i] for i in sorted(stream.sample(range(len(population)), cohort_size)))
+
+
+def drops_out(client_id: str, *, rate: float, seed: int, round_index: int) -> bool:
+    """Whether a client that was called in this round never answers: with probability ``rate``."""
+    if not rate:
+        return False
+    return random.Random(derive_seed(seed, "dropout", round_index, client_id)).random() < rate

@@ -1,11 +1,17 @@
 """Which exchanged parameters train and travel in a round.
 
 A schedule is a pure function of the server's state. FedTT and FedTT+ (arXiv 2410.13097) differ in
-this function alone.
+this function alone. Whatever is no tensor-train core (heads, biases) trains every round.
+
+A tensor train is linear in each of its cores: where one core of a layer trains in a round, the
+mean of the clients' cores is exactly the core of the mean of their matrices. A new adapter's last
+``up`` core is zero, and until it has moved no other core has a gradient: every cycle starts there
+and runs backwards, so that no round is dead.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from fedtt.federated.names import is_lora_a, is_lora_b, tensor_trains
 from fedtt.federated.types import ServerState
 
 Schedule = Callable[[ServerState], frozenset[str]]
@@ -14,3 +20,67 @@ Schedule = Callable[[ServerState], frozenset[str]]
 def all_parameters(state: ServerState) -> frozenset[str]:
     """Everything that can be exchanged, every round: FedTT, and plain FedAvg for any adapter."""
     return frozenset(state.params)
+
+
+def cycle(state: ServerState) -> frozenset[str]:
+    """One core a layer, from the last to the first and again: the mean is exact."""
+    return _train(state, lambda cores: (cores[len(cores) - 1 - state.next_round % len(cores)],))
+
+
+def ends_and_cycle(state: ServerState) -> frozenset[str]:
+    """The first and the last core of a layer, and one of the inner ones in turn."""
+
+    def chosen(cores: Sequence[str]) -> tuple[str, ...]:
+        inner = cores[1:-1]
+        turn = inner[len(inner) - 1 - state.next_round % len(inner)] if inner else cores[0]
+        return (cores[0], turn, cores[-1])
+
+    return _train(state, chosen)
+
+
+def adaptive(state: ServerState) -> frozenset[str]:
+    """One core a layer: the one with the most to gain by what the last updates showed.
+
+    A core's gain is the root mean square of its last aggregated update. Local AdamW moves every
+    coordinate about equally far, so what survives the mean is the larger the longer the gradient
+    kept its direction and the better the clients agreed on it. The gain is multiplied by the
+    number of rounds since the core trained, so none is forgotten and equal gains give a cycle;
+    a core that has never trained comes first, the last one before the others.
+    """
+
+    def chosen(cores: Sequence[str]) -> tuple[str, ...]:
+        untrained = [core for core in cores if core not in state.changed_at]
+        if untrained:
+            return (untrained[-1],)
+        return (max(cores, key=lambda core: _gain(state, core)),)
+
+    return _train(state, chosen)
+
+
+def alternate_lora(state: ServerState) -> frozenset[str]:
+    """LoRA's B in even rounds, its A in odd ones (RoLoRA, arXiv 2502.01755).
+
+    B first: it starts at zero, and until it has moved A has no gradient.
+    """
+    resting = is_lora_a if state.next_round % 2 == 0 else is_lora_b
+    return frozenset(name for name in state.params if not resting(name))
+
+
+SCHEDULES: Mapping[str, Schedule] = {
+    "all": all_parameters,
+    "cycle": cycle,
+    "ends+cycle": ends_and_cycle,
+    "adaptive": adaptive,
+}
+
+
+def _train(state: ServerState, chosen: Callable[[Sequence[str]], Iterable[str]]) -> frozenset[str]:
+    trains = tensor_trains(state.params)
+    cores = {name for train in trains.values() for name in train}
+    kept = {name for train in trains.values() for name in chosen(train)}
+    return frozenset(name for name in state.params if name in kept or name not in cores)
+
+
+def _gain(state: ServerState, core: str) -> tuple[float, int]:
+    age = state.next_round - state.changed_at[core]
+    return (state.progress.get(core, 0.0) * age, age)

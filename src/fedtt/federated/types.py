@@ -3,7 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from fedtt.params import Params
+
+# name -> (left, right): the parameter's change as a product of two thin matrices.
+Factors = Mapping[str, tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,11 +17,21 @@ class ServerState:
 
     ``params`` holds every exchanged parameter of the global model, ``optimizer`` the server
     optimizer's own tensors (none for FedAvg).
+
+    ``changed_at`` maps a parameter to the last round whose server step changed it, ``synced_at`` a
+    client to the last round in which it was heard: together they say what a client is missing.
+    ``progress`` maps a parameter to the root mean square of its last aggregated update, which the
+    adaptive schedule looks at. ``factors`` are changes of the last step that are cheaper to send as
+    two thin factors.
     """
 
     next_round: int
     params: Params
     optimizer: Params = field(default_factory=dict)
+    changed_at: Mapping[str, int] = field(default_factory=dict)
+    synced_at: Mapping[str, int] = field(default_factory=dict)
+    progress: Mapping[str, float] = field(default_factory=dict)
+    factors: Factors = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +60,21 @@ class ClientReport:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundReport:
-    """What happened in one round; ``clients`` in the order in which they were aggregated."""
+    """What happened in one round; ``clients`` in the order in which they were aggregated.
+
+    ``dropped`` maps every client that was called and never answered to its downlink bytes.
+    """
 
     round_index: int
     clients: Mapping[str, ClientReport]
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def loss(self) -> float:
-        """Training loss, weighted by the clients' number of examples."""
+    def loss(self) -> float | None:
+        """Training loss, weighted by the clients' number of examples; None if nobody answered."""
         weight = sum(report.num_examples for report in self.clients.values())
+        if not weight:
+            return None
         return sum(r.loss * r.num_examples for r in self.clients.values()) / weight
 
     @property
@@ -63,5 +84,6 @@ class RoundReport:
 
     @property
     def downlink_bytes(self) -> int:
-        """Bytes that the server sent to all clients."""
-        return sum(report.downlink_bytes for report in self.clients.values())
+        """Bytes that the server sent to all clients, those that never answered included."""
+        answered = sum(report.downlink_bytes for report in self.clients.values())
+        return answered + sum(self.dropped.values())

@@ -45,11 +45,24 @@ def encode(params: Params, *, metadata: Mapping[str, str] | None = None) -> byte
         _dtype_name(dtype): torch.cat([params[name].detach().cpu().flatten() for name in names])
         for dtype, names in _names_by_dtype(structure).items()
     }
-    header = {"format": FORMAT, "structure": structure_digest(structure), **(metadata or {})}
     # One entry, because safetensors writes several in no particular order: the same params are
     # always the same bytes.
-    payload: bytes = save(flat, metadata={"fedtt": json.dumps(header, sort_keys=True)})
+    payload: bytes = save(flat, metadata={"fedtt": _announcement(structure, metadata)})
     return payload
+
+
+def encoded_length(structure: Structure, *, metadata: Mapping[str, str] | None = None) -> int:
+    """Length of the payload of params of that structure, without making it."""
+    header: dict[str, object] = {"__metadata__": {"fedtt": _announcement(structure, metadata)}}
+    offset = 0
+    for dtype, names in _names_by_dtype(structure).items():
+        count = sum(structure[name].num_elements for name in names)
+        end = offset + count * dtype.itemsize
+        entry = {"dtype": _dtype_name(dtype), "shape": [count], "data_offsets": [offset, end]}
+        header[_dtype_name(dtype)] = entry
+        offset = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return 8 + -(-len(text) // 8) * 8 + offset  # safetensors pads its header to 8 bytes
 
 
 def decode(
@@ -68,7 +81,7 @@ def decode(
             expected=f"{num_bytes} bytes of tensors and at most {MAX_HEADER_BYTES} of header",
         )
     header = _read_header(payload)
-    metadata = _read_metadata(header.pop("__metadata__", {}))
+    metadata = _parse_metadata(header.pop("__metadata__", {}))
     _check_announcement(metadata, structure_digest(expected))
     sizes = {
         _dtype_name(dtype): sum(expected[name].num_elements for name in names)
@@ -89,19 +102,24 @@ def decode(
     return {name: params[name] for name in sorted(params)}, metadata
 
 
+def read_metadata(payload: bytes) -> dict[str, str]:
+    """What a payload's header says, before any tensor is looked at. Raises :class:`WireError`."""
+    return _parse_metadata(_read_header(payload).get("__metadata__", {}))
+
+
 def encode_update(update: ClientUpdate) -> bytes:
     """Uplink payload: the delta, and its counts and loss in the header.
 
     The header has a fixed width, so one structure always gives payloads of one length.
     """
     return encode(
-        update.delta,
-        metadata={
-            "num_examples": f"{update.num_examples:012d}",
-            "num_steps": f"{update.num_steps:012d}",
-            "loss": f"{update.loss:+.17e}".ljust(25),
-        },
+        update.delta, metadata=_counts(update.num_examples, update.num_steps, update.loss)
     )
+
+
+def update_length(structure: Structure) -> int:
+    """Length of the uplink payload of a delta of that structure."""
+    return encoded_length(structure, metadata=_counts(1, 1, 0.0))
 
 
 def decode_update(payload: bytes, *, expected: Structure) -> ClientUpdate:
@@ -121,6 +139,19 @@ def decode_update(payload: bytes, *, expected: Structure) -> ClientUpdate:
     if bad:
         raise WireError("an update is not finite", where=", ".join(bad[:3]), got="NaN or infinity")
     return ClientUpdate(delta=delta, num_examples=num_examples, num_steps=num_steps, loss=loss)
+
+
+def _counts(num_examples: int, num_steps: int, loss: float) -> dict[str, str]:
+    return {
+        "num_examples": f"{num_examples:012d}",
+        "num_steps": f"{num_steps:012d}",
+        "loss": f"{loss:+.17e}".ljust(25),
+    }
+
+
+def _announcement(structure: Structure, metadata: Mapping[str, str] | None) -> str:
+    header = {"format": FORMAT, "structure": structure_digest(structure), **(metadata or {})}
+    return json.dumps(header, sort_keys=True)
 
 
 def _names_by_dtype(structure: Structure) -> dict[torch.dtype, list[str]]:
@@ -149,7 +180,7 @@ def _read_header(payload: bytes) -> dict[str, dict[str, object]]:
     return header
 
 
-def _read_metadata(entries: Mapping[str, object]) -> dict[str, str]:
+def _parse_metadata(entries: Mapping[str, object]) -> dict[str, str]:
     try:
         metadata = json.loads(str(entries.get("fedtt", "{}")))
     except ValueError as error:

@@ -19,6 +19,7 @@ class ParameterKind(StrEnum):
     HEAD = "head"
     NORMS = "norms"
     LORA = "lora"
+    BASE = "base"
     OTHER = "other"
 
 

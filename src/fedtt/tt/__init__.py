@@ -2,8 +2,17 @@
 
 from fedtt.tt.contraction import contract_sides, to_dense, tt_linear
 from fedtt.tt.cores import core_std, init_cores
+from fedtt.tt.gauge import tt_align
 from fedtt.tt.modes import balanced_modes
-from fedtt.tt.rounding import tt_add, tt_round, tt_scale, tt_svd
+from fedtt.tt.rounding import (
+    tt_add,
+    tt_compress,
+    tt_distance,
+    tt_round,
+    tt_scale,
+    tt_sum,
+    tt_svd,
+)
 from fedtt.tt.shapes import TTShape, tt_shape
 
 __all__ = [
@@ -14,9 +23,13 @@ __all__ = [
     "init_cores",
     "to_dense",
     "tt_add",
+    "tt_align",
+    "tt_compress",
+    "tt_distance",
     "tt_linear",
     "tt_round",
     "tt_scale",
     "tt_shape",
+    "tt_sum",
     "tt_svd",
 ]

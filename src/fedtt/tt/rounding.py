@@ -6,6 +6,7 @@ and 2. Decompositions run in float64 whatever the cores' dtype, and outside auto
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from jaxtyping import Float
@@ -109,6 +110,64 @@ def tt_add(
         *inner,
         torch.cat([first[-1], second[-1]], dim=0),
     ]
+
+
+def tt_sum(
+    trains: Sequence[Sequence[Float[Tensor, "_left _mode _right"]]],
+) -> list[Float[Tensor, "_left _mode _right"]]:
+    """Exact sum of one or more trains of the same modes: inner ranks add. Differentiable.
+
+    Raises:
+        ShapeError: no train, cores that do not form a train, or different modes.
+    """
+    if not trains:
+        raise ShapeError("a sum needs at least one train", where="tt_sum", got="none")
+    _check_train(trains[0], where="tt_sum")
+    return reduce(tt_add, trains[1:], list(trains[0]))
+
+
+def tt_compress(
+    cores: Sequence[Float[Tensor, "_left _mode _right"]], *, tolerance: float = 1e-13
+) -> list[Float[Tensor, "_left _mode _right"]]:
+    """The same train in float64 with no more ranks than it needs.
+
+    Singular values up to ``tolerance`` times the largest of their unfolding are dropped, so the
+    default loses only rounding errors. Ranks are then at most the smaller side of each unfolding,
+    however many trains were added up.
+
+    Raises:
+        ShapeError: cores that do not form a train.
+        DivergenceError: values that are not finite.
+    """
+    _check_train(cores, where="tt_compress")
+    _check_finite(cores, where="tt_compress")
+    work = _orthogonalize_right([core.detach().to(torch.float64) for core in cores])
+    compressed, carry = [], work[0].new_ones(1, 1)
+    for core in work[:-1]:
+        whole = torch.tensordot(carry, core, dims=1)  # (r_{j-1}, k_j, R_j)
+        left, values, right = torch.linalg.svd(whole.flatten(0, 1), full_matrices=False)
+        rank = max(1, int((values > tolerance * values[0]).sum()))
+        compressed.append(left[:, :rank].reshape(*whole.shape[:2], rank))
+        carry = values[:rank, None] * right[:rank]
+    return [*compressed, torch.tensordot(carry, work[-1], dims=1)]
+
+
+def tt_distance(
+    first: Sequence[Float[Tensor, "_left _mode _right"]],
+    second: Sequence[Float[Tensor, "_left _mode _right"]],
+) -> float:
+    """Frobenius norm of the difference of two trains of the same modes, without forming it.
+
+    From a QR sweep, not from inner products, so a small distance keeps its digits.
+
+    Raises:
+        ShapeError: cores that do not form a train, or different modes.
+    """
+    difference = tt_add(
+        [core.detach().to(torch.float64) for core in first],
+        tt_scale([core.detach().to(torch.float64) for core in second], -1.0),
+    )
+    return float(torch.linalg.vector_norm(_orthogonalize_right(difference)[0]))
 
 
 def tt_scale(

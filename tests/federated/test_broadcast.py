@@ -1,0 +1,273 @@
+"""What clients are sent: against an oracle in which every client keeps its own copy."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from peft import LoraConfig
+
+from fedtt import params as p
+from fedtt.errors import WireError
+from fedtt.federated.aggregate import WEIGHTINGS
+from fedtt.federated.broadcast import (
+    Broadcast,
+    broadcast_for,
+    broadcast_length,
+    decode_broadcast,
+    encode_broadcast,
+)
+from fedtt.federated.lora_aggregate import ResidualIntoBase
+from fedtt.federated.methods import Method
+from fedtt.federated.round import ClientTask, run_round
+from fedtt.federated.schedule import SCHEDULES, alternate_lora
+from fedtt.federated.server import ServerOptimizer
+from fedtt.federated.types import ClientUpdate, ServerState
+from fedtt.federated.wire import encode_update
+
+PARAMS = {f"layer.core_{j}": torch.randn(2, 3, 2) for j in range(5)} | {"head": torch.randn(4)}
+STRUCTURE = p.structure_of(PARAMS)
+STATE = ServerState(next_round=0, params=PARAMS)
+METHOD = Method(
+    name="test",
+    reference="",
+    adapter=LoraConfig(),
+    weighting=WEIGHTINGS["examples"],
+    server=ServerOptimizer(),
+)
+
+
+class Site:
+    """A client with a memory of its own: it knows only what it was sent."""
+
+    def __init__(self, known: p.Params) -> None:
+        self.known = dict(known)
+
+    def answer(self, task: ClientTask, *, seed: int) -> bytes:
+        broadcast = decode_broadcast(task.payload, structure=task.structure)
+        self.known = broadcast.apply(self.known)
+        stream = torch.Generator().manual_seed(seed)
+        delta = {
+            name: torch.randn(task.structure[name].shape, generator=stream)
+            for name in sorted(broadcast.trained)
+        }
+        return encode_update(ClientUpdate(delta=delta, num_examples=3, num_steps=1, loss=1.0))
+
+
+@given(
+    schedule=st.sampled_from([*SCHEDULES]),
+    dropout=st.sampled_from([0.0, 0.5]),
+    seed=st.integers(0, 2**16),
+)
+def test_a_site_knows_the_global_model_whenever_it_is_called(
+    schedule: str, dropout: float, seed: int
+) -> None:
+    method = replace(METHOD, schedule=SCHEDULES[schedule])
+    sites = {f"site {i}": Site({}) for i in range(5)}
+    state, called = STATE, 0
+    for _ in range(12):
+        before = state.params
+
+        def call(task: ClientTask, before: p.Params = before) -> bytes:
+            nonlocal called
+            called += 1
+            site = sites[task.client_id]
+            reply = site.answer(task, seed=called)
+            assert all(torch.equal(site.known[name], before[name]) for name in before)
+            return reply
+
+        state, report = run_round(
+            state,
+            method=method,
+            population=tuple(sites),
+            cohort_size=2,
+            seed=seed,
+            learning_rate=0.1,
+            call_client=call,
+            dropout_rate=dropout,
+        )
+        assert len(report.clients) + len(report.dropped) == 2
+    assert called or dropout
+
+
+def test_a_client_that_was_there_gets_only_what_changed() -> None:
+    state = replace(
+        STATE,
+        next_round=5,
+        changed_at={"layer.core_1": 4, "head": 3},
+        synced_at={"old": 2, "new": 4},
+    )
+    trained = frozenset({"head"})
+
+    def sent(client: str) -> set[str]:
+        return set(broadcast_for(state, client_id=client, trained=trained, pretrained=()).values)
+
+    assert sent("new") == {"layer.core_1"}
+    assert sent("old") == {"layer.core_1", "head"}
+    assert sent("stranger") == set(PARAMS)
+    known = broadcast_for(
+        state, client_id="x", trained=trained, pretrained={"head", "layer.core_0"}
+    )
+    assert set(known.values) == set(PARAMS) - {"layer.core_0"}  # head has changed since
+
+
+def test_a_round_in_which_nobody_answers_changes_nothing_but_the_count() -> None:
+    def call(task: ClientTask) -> bytes:
+        raise AssertionError("nobody should be called")
+
+    state, report = run_round(
+        STATE,
+        method=METHOD,
+        population=("a", "b"),
+        cohort_size=None,
+        seed=0,
+        learning_rate=0.1,
+        call_client=call,
+        dropout_rate=1 - 1e-12,
+    )
+    assert state == replace(STATE, next_round=1)
+    assert report.loss is None
+    assert report.uplink_bytes == 0
+    assert report.downlink_bytes == sum(report.dropped.values()) > 0
+
+
+@given(
+    sent=st.sets(st.sampled_from(sorted(PARAMS))),
+    trained=st.sets(st.sampled_from(sorted(PARAMS)), min_size=1),
+)
+def test_payloads_come_back_and_their_length_is_known_before(
+    sent: set[str], trained: set[str]
+) -> None:
+    broadcast = Broadcast(values=p.select(PARAMS, sent), trained=frozenset(trained))
+    payload = encode_broadcast(broadcast, structure=STRUCTURE)
+    assert len(payload) == broadcast_length(broadcast, structure=STRUCTURE)
+    back = decode_broadcast(payload, structure=STRUCTURE)
+    assert back.trained == trained
+    assert back.values.keys() == sent
+    assert all(torch.equal(back.values[name], PARAMS[name]) for name in sent)
+
+
+def test_a_payload_of_everything_has_no_word_about_it() -> None:
+    broadcast = Broadcast(values=PARAMS, trained=frozenset(PARAMS))
+    payload = encode_broadcast(broadcast, structure=STRUCTURE)
+    assert b"sent" not in payload
+    assert b"trained" not in payload
+
+
+WEIGHT = {"w": torch.zeros(6, 5), "head": torch.zeros(2)}
+
+
+def factored(rank: int) -> Broadcast:
+    pair = (torch.randn(6, rank), torch.randn(rank, 5))
+    return Broadcast(values={}, trained=frozenset({"head"}), factors={"w": pair})
+
+
+def test_factors_are_added_to_what_the_client_knows() -> None:
+    broadcast = factored(2)
+    payload = encode_broadcast(broadcast, structure=p.structure_of(WEIGHT))
+    assert len(payload) == broadcast_length(broadcast, structure=p.structure_of(WEIGHT))
+    known = {"w": torch.ones(6, 5), "head": torch.zeros(2)}
+    after = decode_broadcast(payload, structure=p.structure_of(WEIGHT)).apply(known)
+    left, right = broadcast.factors["w"]
+    assert torch.equal(after["w"], 1 + left @ right)
+    assert torch.equal(known["w"], torch.ones(6, 5))
+
+
+def test_only_a_client_of_the_round_before_gets_factors() -> None:
+    state = ServerState(
+        next_round=3,
+        params=WEIGHT,
+        changed_at={"w": 2},
+        synced_at={"there": 2, "away": 1},
+        factors=factored(2).factors,
+    )
+
+    def made(client: str) -> Broadcast:
+        return broadcast_for(state, client_id=client, trained=frozenset(), pretrained={"w"})
+
+    assert (set(made("there").values), set(made("there").factors)) == (set(), {"w"})
+    assert (set(made("away").values), set(made("away").factors)) == ({"w"}, set())
+    assert (set(made("new").values), set(made("new").factors)) == ({"w", "head"}, set())
+    large = replace(state, factors=factored(3).factors)  # 33 numbers for 30
+    broadcast = broadcast_for(large, client_id="there", trained=frozenset(), pretrained={"w"})
+    assert (set(broadcast.values), set(broadcast.factors)) == ({"w"}, set())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b'\\"rank\\": \\"2\\"', b'\\"rank\\": \\"9\\"', "impossible rank"),
+        (b'\\"rank\\": \\"2\\"', b'\\"rank\\": \\"x\\"', "impossible rank"),
+        (b'\\"factored\\": \\"2\\"', b'\\"factored\\": \\"1\\"', "impossible rank"),
+        (b'\\"factored\\": \\"2\\"', b'\\"factored\\": \\"8\\"', "more parameters"),
+        (b'\\"sent\\": \\"0\\"', b'\\"sent\\": \\"z\\"', "not one bit a parameter"),
+        (b'\\"sent\\": \\"0\\"', b'\\"sent\\": \\"3\\"', "made for other parameters"),
+    ],
+)
+def test_implausible_broadcasts_are_refused(old: bytes, new: bytes, reason: str) -> None:
+    payload = encode_broadcast(factored(2), structure=p.structure_of(WEIGHT))
+    assert old in payload
+    with pytest.raises(WireError, match=reason):
+        decode_broadcast(payload.replace(old, new), structure=p.structure_of(WEIGHT))
+
+
+def test_fedex_base_weights_reach_every_client_exactly() -> None:
+    """Sampled cohorts: some clients get factors, some the whole weight, all the same bits."""
+    pair = {
+        "q.lora_A.default.weight": torch.randn(1, 12),
+        "q.lora_B.default.weight": torch.zeros(9, 1),
+    }
+    base = {"q.base_layer.weight": torch.randn(9, 12)}
+    start = ServerState(next_round=0, params={**pair, **base})
+    method = replace(METHOD, aggregation=ResidualIntoBase(scale=2.0), shifts_base=True)
+    sites = {f"site {i}": Site(base) for i in range(4)}
+    state, kinds = start, set()
+    for index in range(10):
+        before = state
+
+        def call(task: ClientTask, before: ServerState = before, index: int = index) -> bytes:
+            site = sites[task.client_id]
+            broadcast = decode_broadcast(task.payload, structure=task.structure)
+            kinds.add((bool(broadcast.factors), "q.base_layer.weight" in broadcast.values))
+            assert "q.base_layer.weight" not in broadcast.trained
+            reply = site.answer(task, seed=index * 7 + len(task.client_id))
+            for name, value in before.params.items():
+                assert torch.equal(site.known[name], value)
+            return reply
+
+        state, _ = run_round(
+            state,
+            method=method,
+            population=tuple(sites),
+            cohort_size=2,
+            seed=1,
+            learning_rate=0.1,
+            call_client=call,
+        )
+    assert kinds == {(False, False), (True, False), (False, True)}
+    assert not torch.equal(state.params["q.base_layer.weight"], base["q.base_layer.weight"])
+
+
+def test_rolora_sends_half_after_the_first_round() -> None:
+    names = {
+        "q.lora_A.default.weight": torch.randn(4, 50),
+        "q.lora_B.default.weight": torch.zeros(50, 4),
+    }
+    method = replace(METHOD, schedule=alternate_lora)
+    sites = {"a": Site({}), "b": Site({})}
+    state, sizes = ServerState(next_round=0, params=names), []
+    for index in range(4):
+        state, report = run_round(
+            state,
+            method=method,
+            population=tuple(sites),
+            cohort_size=None,
+            seed=0,
+            learning_rate=0.1,
+            call_client=lambda task, index=index: sites[task.client_id].answer(task, seed=index),
+        )
+        sizes.append((report.clients["a"].uplink_bytes, report.clients["a"].downlink_bytes))
+    assert all(800 < uplink < 1200 for uplink, _ in sizes)
+    assert 1600 < sizes[0][1] < 2000
+    assert all(800 < downlink < 1200 for _, downlink in sizes[1:])
