@@ -1,12 +1,20 @@
 """The client's loop against plain PyTorch, and what it must leave alone."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from fedtt import params as p
 from fedtt.errors import DivergenceError
-from fedtt.federated.client import Batch, LocalTraining, train_locally
+from fedtt.federated.client import (
+    Batch,
+    LocalTraining,
+    logit_adjusted_loss,
+    train_locally,
+)
 from fedtt.federated.types import ClientUpdate
 
 ADAMW = LocalTraining(optimizer="adamw", weight_decay=0.1, max_grad_norm=0.5)
@@ -149,3 +157,65 @@ def test_the_hook_sees_every_step_and_can_stop() -> None:
     with pytest.raises(KeyboardInterrupt):
         train(make_model(), ALL, make_batches(9), after_step=hook)
     assert seen == [0, 1, 2]
+
+
+def test_frozen_parameters_stay_bit_identical_under_weight_decay() -> None:
+    model = make_model()
+    before = p.read_params(model, ALL)
+    start = {name: tensor + 1 for name, tensor in before.items()}  # written, not trained
+    update = train_locally(
+        model,
+        start,
+        make_batches(3),
+        trained=["3.bias"],
+        num_examples=1,
+        learning_rate=0.05,
+        training=replace(ADAMW, weight_decay=0.5),
+        dropout_seed=1,
+        where="",
+        loss_function=loss_of,
+    )
+    assert set(update.delta) == {"3.bias"}
+    after = p.read_params(model, ALL)
+    assert all(torch.equal(after[name], start[name]) for name in ALL if name != "3.bias")
+    assert not torch.equal(after["3.bias"], start["3.bias"])
+
+
+def test_the_proximal_term_is_the_one_of_fedprox() -> None:
+    model, twin = make_model(), make_model()
+    prox = LocalTraining(optimizer="sgd", weight_decay=0.0, max_grad_norm=None, proximal=0.7)
+    update = train(model, ALL, make_batches(4), training=prox)
+
+    start = {name: tensor.clone() for name, tensor in twin.named_parameters()}
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.05)
+    for batch in make_batches(4):
+        optimizer.zero_grad()
+        distance = sum(
+            (tensor - start[name].detach()).square().sum()
+            for name, tensor in twin.named_parameters()
+        )
+        (loss_of(twin, batch) + 0.35 * distance).backward()
+        optimizer.step()
+    for name, tensor in twin.named_parameters():
+        expected = tensor.detach() - start[name].detach()
+        torch.testing.assert_close(update.delta[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_logit_adjustment_adds_the_log_prior_to_the_training_logits() -> None:
+    logits = torch.tensor([[2.0, 0.0], [-1.0, 1.0]], requires_grad=True)
+    labels = torch.tensor([0, 1])
+    loss = logit_adjusted_loss([94, 4], strength=2.0)
+    value = loss(lambda x: SimpleNamespace(logits=x), {"x": logits, "labels": labels})
+    prior = torch.tensor([0.95, 0.05])  # counts smoothed by one
+    expected = nn.functional.cross_entropy(logits + 2.0 * prior.log(), labels)
+    torch.testing.assert_close(value, expected)
+
+
+def test_a_client_that_predicts_its_own_prior_has_nothing_to_learn_but_the_rest() -> None:
+    """With the adjustment, equal logits are the best answer to labels drawn at the prior."""
+    labels = torch.tensor([0] * 95 + [1] * 5)
+    logits = torch.zeros(100, 2, requires_grad=True)
+    loss = logit_adjusted_loss([94, 4], strength=1.0)
+    loss(lambda x: SimpleNamespace(logits=x), {"x": logits, "labels": labels}).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad.sum(dim=0), torch.zeros(2), atol=1e-6, rtol=0)

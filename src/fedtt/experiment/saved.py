@@ -9,7 +9,9 @@ from peft import PeftModel
 from fedtt import params as p
 from fedtt.data import LabeledTexts, tokenize
 from fedtt.engine.build import build_federation
+from fedtt.engine.cost import exchanged_kinds
 from fedtt.engine.evaluation import predict
+from fedtt.engine.methods import build_method
 from fedtt.errors import RunError
 from fedtt.experiment.directory import open_run
 from fedtt.experiment.measure import Metrics, measure
@@ -58,7 +60,11 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
         device=config.model.device,
         seed=derive_seed(config.seed, "head"),
     )
-    model = PeftModel.from_pretrained(base, directory.adapter_path)
+    model = PeftModel.from_pretrained(base, directory.adapter_path, is_trainable=True)
+    # Some methods change more than the adapter holds: the server's state has all of it.
+    method = build_method(config.method, task="classification", server=config.server)
+    exchanged = p.read_params(model, exchanged_kinds(model, method))
+    p.write_params(model, directory.load_state(expected=p.structure_of(exchanged)).params)
     examples = LabeledTexts(texts=tuple(texts), labels=(0,) * len(texts))
     outputs = predict(
         model,

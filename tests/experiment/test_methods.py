@@ -1,0 +1,116 @@
+"""Every method through whole runs on a tiny model: it learns, resumes, and opens again."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fedtt import params as p
+from fedtt.config import RunConfig
+from fedtt.engine.build import build_federation
+from fedtt.errors import InterruptedRunError
+from fedtt.experiment import create_run, evaluate_run, open_run, predict_texts, run_experiment
+
+MakeConfig = Callable[..., RunConfig]
+
+METHODS: dict[str, dict] = {
+    "fedtt+ cycle": {"name": "fedtt+", "rank": 2, "bottleneck": 8, "schedule": "cycle"},
+    "fedtt+ ends+cycle": {"name": "fedtt+", "rank": 2, "bottleneck": 8, "schedule": "ends+cycle"},
+    "fedtt+ adaptive": {"name": "fedtt+", "rank": 2, "bottleneck": 8, "schedule": "adaptive"},
+    "fedtt-round": {"name": "fedtt-round", "rank": 2, "bottleneck": 8},
+    "ffa-lora": {"name": "ffa-lora", "rank": 2},
+    "rolora": {"name": "rolora", "rank": 2},
+    "fedex-lora": {"name": "fedex-lora", "rank": 1},
+    "flexlora": {"name": "flexlora", "rank": 4, "ranks": (1, 2, 4)},
+}
+
+
+def go(config: RunConfig, path: Path, *, stop_after: int | None = None) -> dict:
+    if not path.exists():
+        create_run(path, config, overwrite=False)
+    asked = iter(range(1, 10**6))
+    return run_experiment(
+        config,
+        build_federation(config),
+        open_run(path),
+        notify=lambda _event: None,
+        should_stop=lambda: next(asked) == stop_after,
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stopped_run_of_any_method_ends_with_the_same_bits(
+    method: str, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """A sampled cohort with dropouts, so that clients miss rounds; FedProx and a label prior."""
+    config = make_config(
+        rounds=6,
+        method=METHODS[method],
+        cohort={"size": 2, "dropout": 0.2},
+        client={"steps": 2, "batch_size": 8, "proximal": 0.01, "logit_adjustment": 1.0},
+        evaluation={"every": 3, "alone": False},
+    )
+    summary = go(config, tmp_path / "whole")
+    assert summary["test"]["accuracy"]["mean"] >= 0
+    with pytest.raises(InterruptedRunError):
+        go(config, tmp_path / "stopped", stop_after=11)
+    assert go(config, tmp_path / "stopped")["test"] == summary["test"]
+    whole, stopped = (load_file(tmp_path / n / "state.safetensors") for n in ("whole", "stopped"))
+    assert whole.keys() == stopped.keys()
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+    records, resumed = (open_run(tmp_path / n).rounds() for n in ("whole", "stopped"))
+    for first, second in zip(records, resumed, strict=True):
+        assert first["downlink_bytes"] == second["downlink_bytes"]
+        assert first["clients"] == second["clients"]
+    evaluated = evaluate_run(tmp_path / "whole", split="test")
+    assert evaluated["accuracy"] == summary["test"]["accuracy"]
+    (prediction,) = predict_texts(tmp_path / "whole", ["the film was superb"])
+    assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_everything_that_is_exchanged_moves(
+    method: str, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(
+        rounds=5,
+        method=METHODS[method],
+        client={"steps": 2, "batch_size": 8, "learning_rate": 3e-2},
+        evaluation={"every": 0, "alone": False},
+    )
+    go(config, tmp_path / "run")
+    initial = build_federation(config).initial.params
+    state = open_run(tmp_path / "run").load_state(expected=p.structure_of(initial))
+    assert [name for name in initial if torch.equal(initial[name], state.params[name])] == []
+
+
+def test_predictions_have_what_the_adapter_alone_has_not(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """FedEx-LoRA changes base weights; ``fedtt predict`` must give what was evaluated."""
+    config = make_config(
+        rounds=4,
+        method={"name": "fedex-lora", "rank": 1, "alpha": 8.0},
+        client={"steps": 4, "batch_size": 16, "learning_rate": 3e-2},
+        evaluation={"every": 0, "alone": False},
+    )
+    go(config, tmp_path / "run")
+    federation = build_federation(config)
+    state = open_run(tmp_path / "run").load_state(
+        expected=p.structure_of(federation.initial.params)
+    )
+    moved = [name for name in state.params if name.endswith("base_layer.weight")]
+    assert moved
+    assert not any(torch.equal(state.params[n], federation.initial.params[n]) for n in moved)
+
+    p.write_params(federation.model, state.params)
+    federation.model.eval()
+    text = "the film was superb"
+    inputs = federation.tokenizer(text, return_tensors="pt", padding="max_length", max_length=16)
+    with torch.inference_mode():
+        expected = federation.model(**inputs).logits.softmax(dim=-1)[0]
+    (prediction,) = predict_texts(tmp_path / "run", [text])
+    for index, label in enumerate(federation.label_names):
+        assert prediction.probabilities[label] == pytest.approx(float(expected[index]), abs=1e-5)
