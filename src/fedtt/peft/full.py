@@ -60,7 +60,7 @@ class FullModel(BaseTuner):  # type: ignore[misc]
                 fix="load the second one into another copy of the base model",
             )
 
-    def _create_and_replace(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002 (PEFT's signature)
+    def _create_and_replace(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: no module is wrapped."""
 
     def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:

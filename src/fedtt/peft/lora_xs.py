@@ -75,8 +75,8 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     def get_delta_weight(self, adapter_name: str) -> Tensor:
         """What the adapter adds to the weight, in the layout of the base layer's weight."""
         v, us = self.lora_xs_v[adapter_name], self.lora_xs_us[adapter_name]
-        delta = self.scaling[adapter_name] * (us @ self.lora_xs_core[adapter_name] @ v)
-        return delta.T if isinstance(self.get_base_layer(), Conv1D) else delta
+        delta: Tensor = self.scaling[adapter_name] * (us @ self.lora_xs_core[adapter_name] @ v)
+        return delta.T if isinstance(self._linear(), Conv1D) else delta
 
     def merge(self, safe_merge: bool = False, adapter_names: Any = None) -> None:  # noqa: FBT001, FBT002 (PEFT's signature)
         """Add the (active) adapters to the base weight, exactly. Changes the base layer.
@@ -87,7 +87,7 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         for name in check_adapters_to_merge(self, adapter_names):
             if name not in self.lora_xs_core:
                 continue
-            weight = self.get_base_layer().weight
+            weight = self._linear().weight
             merged = weight.data + self.get_delta_weight(name).to(weight.dtype)
             if safe_merge and not bool(torch.isfinite(merged).all()):
                 raise ModelError("merging gives weights that are not finite", where=name)
@@ -97,12 +97,16 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     def unmerge(self) -> None:
         """Take the merged adapters out of the base weight again, up to rounding."""
         while self.merged_adapters:
-            weight = self.get_base_layer().weight
+            weight = self._linear().weight
             weight.data -= self.get_delta_weight(self.merged_adapters.pop()).to(weight.dtype)
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:  # noqa: ARG002 (PEFT's signature)
-        """Whether ``get_delta_weight`` is a matrix of low rank that PEFT may turn into LoRA: yes."""
+        """Whether PEFT may turn :meth:`get_delta_weight` into LoRA: yes."""
         return True
+
+    def _linear(self) -> Any:
+        """The innermost base layer, an ``nn.Linear`` or a ``Conv1D``."""
+        return BaseTunerLayer.get_base_layer(self)
 
     def _base(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         output: Tensor = self.base_layer(x, *args, **kwargs)
@@ -117,7 +121,7 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
 
     def _matrix(self) -> Tensor:
         """The base weight ``(out, in)``."""
-        base = self.get_base_layer()
+        base = self._linear()
         weight: Tensor = base.weight.data
         return weight.T if isinstance(base, Conv1D) else weight
 
@@ -125,7 +129,7 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self, adapter_name: str, device: torch.device | None = None
     ) -> None:
         # PEFT's own also casts to the base dtype, which would round what is kept in float32.
-        target = device if device is not None else self.get_base_layer().weight.device
+        target = device if device is not None else self._linear().weight.device
         for container in (self.lora_xs_core, self.lora_xs_v, self.lora_xs_us):
             if adapter_name in container and not container[adapter_name].is_meta:
                 container[adapter_name] = container[adapter_name].to(target)

@@ -15,9 +15,10 @@ STARTS = ("zero", "gaussian")
 class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
     """LoRA-XS: a trained r x r matrix between frozen singular factors (arXiv 2405.17604).
 
-    ``W + (alpha / r) * U_r S_r R V_r^T`` with ``U_r S_r V_r^T`` the best approximation of rank ``r``
-    of the frozen weight ``W``. The factors follow from ``W``: they are neither sent nor saved, and
-    the mean over clients of ``R`` is the mean of what is added (Fed-SB, arXiv 2502.15436).
+    ``W + (alpha / r) * U_r S_r R V_r^T``, where ``U_r S_r V_r^T`` is the best approximation of rank
+    ``r`` of the frozen weight ``W``. The factors follow from ``W``: they are neither sent nor
+    saved, and the mean of the clients' ``R`` adds the mean of what they add (Fed-SB, arXiv
+    2502.15436).
 
     Raises:
         ConfigError: a value out of its range.

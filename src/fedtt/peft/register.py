@@ -1,6 +1,10 @@
 """Registration of our adapters as PEFT methods."""
 
+from typing import Any
+
+from peft.config import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import register_peft_method
 
 from fedtt.peft.bottleneck import BottleneckAdapterModel
@@ -12,7 +16,7 @@ from fedtt.peft.lora_xs_config import LoRAXSConfig
 from fedtt.peft.model import TTAdapterModel
 from fedtt.peft.peft_type import BOTTLENECK_ADAPTER, FULL, LORA_XS, TT_ADAPTER
 
-_METHODS = {
+_METHODS: dict[Any, tuple[type[PeftConfig], type[BaseTuner]]] = {
     TT_ADAPTER: (TTAdapterConfig, TTAdapterModel),
     BOTTLENECK_ADAPTER: (BottleneckAdapterConfig, BottleneckAdapterModel),
     LORA_XS: (LoRAXSConfig, LoRAXSModel),

@@ -10,7 +10,7 @@ from fedtt.errors import ShapeError
 def singular_factors(
     weight: Float[Tensor, "out in"], *, rank: int
 ) -> tuple[Float[Tensor, "rank in"], Float[Tensor, "out rank"]]:
-    """``V_r^T`` and ``U_r S_r``, whose product (the second times the first) is nearest to ``weight``.
+    """``V_r^T`` and ``U_r S_r``: their product is the nearest to ``weight``.
 
     From the eigenvectors of the smaller Gram matrix, in float64: several times faster than a full
     SVD, and its rounding is far below what float32 can show. A singular vector is known up to its
