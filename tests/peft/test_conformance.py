@@ -154,7 +154,6 @@ MINILM = BertConfig(
             BottleneckAdapterConfig(task_type="SEQ_CLS"),
             {KINDS.ADAPTER: 12 * 2 * 384 * 64, KINDS.BIASES: 12 * (64 + 384)},
         ),
-        # [8,8,6|8,8] with rank 5: 690 = 40 + 200 + 150 + 200 + ... see the TT golden test
         # query and value of 6 layers, 16 x 16
         (LoRAXSConfig(task_type="SEQ_CLS"), {KINDS.LORA_XS: 6 * 2 * 16 * 16}),
         # LayerNorm of the embeddings; a layer's query, key, value, output and LayerNorm (5 x 384),

@@ -4,7 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from peft import get_peft_model
+from peft import get_peft_model, set_peft_model_state_dict
+from peft.tuners.lora.conversion import convert_to_lora
 from tests.peft.methods import state, train
 from tests.peft.tiny_architectures import (
     HIDDEN,
@@ -175,6 +176,16 @@ def test_disabling_a_merged_adapter_gives_the_base_back():
     model.merge_adapter()
     with model.disable_adapter():
         torch.testing.assert_close(logits(model, ids), base, atol=1e-5, rtol=1e-5)
+
+
+def test_it_is_a_plain_lora_of_its_rank():
+    ids = tokens()
+    model = get_peft_model(tiny_classifier("bert"), config())
+    train(model, ids, LABELS, steps=5)
+    lora_config, weights = convert_to_lora(model, rank=4)
+    lora = get_peft_model(tiny_classifier("bert"), lora_config)
+    set_peft_model_state_dict(lora, weights)
+    torch.testing.assert_close(logits(lora, ids), logits(model, ids), atol=1e-5, rtol=0)
 
 
 def test_dropout_acts_in_training_only():

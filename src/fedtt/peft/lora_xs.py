@@ -60,12 +60,10 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """``x (..., in) -> (..., out)``; disabled, it unmerges and is the base layer."""
-        if self.disable_adapters:
-            if self.merged:
-                self.unmerge()
-            return self._base(x, *args, **kwargs)
-        result = self._base(x, *args, **kwargs)
-        if self.merged:
+        if self.disable_adapters and self.merged:
+            self.unmerge()
+        result: Tensor = self.base_layer(x, *args, **kwargs)
+        if self.disable_adapters or self.merged:
             return result
         for name in self.active_adapters:
             if name in self.lora_xs_core:
@@ -107,10 +105,6 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     def _linear(self) -> Any:
         """The innermost base layer, an ``nn.Linear`` or a ``Conv1D``."""
         return BaseTunerLayer.get_base_layer(self)
-
-    def _base(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        output: Tensor = self.base_layer(x, *args, **kwargs)
-        return output
 
     def _added(self, name: str, x: Tensor) -> Tensor:
         core = self.lora_xs_core[name]
