@@ -14,7 +14,13 @@ import pytest
 from hypothesis import settings
 
 # Before anything imports these: every call in a test checks the shapes that they annotate.
-CHECKED = ["fedtt.tt.contraction", "fedtt.tt.cores", "fedtt.tt.rounding", "fedtt.peft.linear"]
+CHECKED = [
+    "fedtt.tt.contraction",
+    "fedtt.tt.cores",
+    "fedtt.tt.rounding",
+    "fedtt.peft.linear",
+    "fedtt.peft.singular",
+]
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 from fedtt.config import RunConfig, parse_config  # noqa: E402

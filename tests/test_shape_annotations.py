@@ -15,12 +15,14 @@ from torch import Tensor
 import fedtt.tt
 from fedtt.peft import TTLinear
 from fedtt.peft.linear import add_bias
+from fedtt.peft.singular import singular_factors
 from fedtt.tt import contraction, tt_linear, tt_round
 
 PUBLIC = [getattr(fedtt.tt, name) for name in fedtt.tt.__all__]
 FUNCTIONS = [
     *filter(inspect.isfunction, PUBLIC),
     add_bias,
+    singular_factors,
     TTLinear.forward,
     TTLinear.cores.fget,
 ]

@@ -1,5 +1,5 @@
 import pytest
-from peft import IA3Config, LoraConfig, get_peft_model
+from peft import LoHaConfig, LoraConfig, get_peft_model
 from tests.peft.tiny_architectures import BLOCKS, HIDDEN, PEFT_WARNING, tiny_classifier, tiny_lm
 
 from fedtt.peft import ParameterKind, TTAdapterConfig, count_by_kind, exchanged_parameters
@@ -57,10 +57,18 @@ def test_lora_its_head_and_an_unfrozen_base_weight():
     assert exchanged_parameters(model)[name] is ParameterKind.OTHER
 
 
-def test_other_tuners_are_other():
-    config = IA3Config(target_modules=["query"], feedforward_modules=[])
-    model = get_peft_model(tiny_classifier("bert"), config)
+def test_tuners_that_have_no_kind_of_their_own_are_other():
+    model = get_peft_model(tiny_classifier("bert"), LoHaConfig(target_modules=["query"], r=2))
     assert set(exchanged_parameters(model).values()) == {ParameterKind.OTHER}
+
+
+def test_biases_alone_are_biases_beside_their_weights_they_are_not():
+    model = get_peft_model(tiny_classifier("bert"), LoHaConfig(target_modules=["query"], r=2))
+    norm = "base_model.model.bert.embeddings.LayerNorm."
+    model.get_parameter(f"{norm}bias").requires_grad = True
+    assert exchanged_parameters(model)[f"{norm}bias"] is ParameterKind.BIASES
+    model.get_parameter(f"{norm}weight").requires_grad = True
+    assert exchanged_parameters(model)[f"{norm}bias"] is ParameterKind.NORMS
 
 
 def test_a_frozen_core_is_not_exchanged():

@@ -5,10 +5,11 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from peft import get_peft_model
+from peft import PeftConfig, get_peft_model
 from peft.mapping import (
     PEFT_TYPE_TO_CONFIG_MAPPING,
     PEFT_TYPE_TO_PREFIX_MAPPING,
@@ -19,7 +20,16 @@ from tests.peft.tiny_architectures import PEFT_WARNING, tiny_lm
 
 import fedtt
 from fedtt import _peft_hook
-from fedtt.peft import TTAdapterConfig, TTAdapterModel
+from fedtt.peft import (
+    BottleneckAdapterConfig,
+    BottleneckAdapterModel,
+    FullConfig,
+    FullModel,
+    LoRAXSConfig,
+    LoRAXSModel,
+    TTAdapterConfig,
+    TTAdapterModel,
+)
 from fedtt.peft.peft_type import TT_ADAPTER, extend_string_enum
 from fedtt.peft.register import register
 
@@ -60,6 +70,28 @@ def test_peft_knows_the_tt_adapter():
     assert PEFT_TYPE_TO_CONFIG_MAPPING["TT_ADAPTER"] is TTAdapterConfig
     assert PEFT_TYPE_TO_TUNER_MAPPING[TT_ADAPTER] is TTAdapterModel
     assert PEFT_TYPE_TO_PREFIX_MAPPING[TT_ADAPTER] == "tt_adapter_"
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "model"),
+    [
+        ("BOTTLENECK_ADAPTER", BottleneckAdapterConfig, BottleneckAdapterModel),
+        ("LORA_XS", LoRAXSConfig, LoRAXSModel),
+        ("FULL", FullConfig, FullModel),
+    ],
+)
+def test_peft_knows_our_other_adapters(name, config, model, tmp_path):
+    member = PeftType[name]
+    check_member(PeftType, member)
+    assert PEFT_TYPE_TO_CONFIG_MAPPING[name] is config
+    assert PEFT_TYPE_TO_TUNER_MAPPING[member] is model
+    assert PEFT_TYPE_TO_PREFIX_MAPPING[member] == model.prefix
+    config().save_pretrained(tmp_path)
+    loaded = PeftConfig.from_pretrained(tmp_path)
+    assert (type(loaded), loaded.peft_type) == (config, member)
+    own = set(vars(config())) - set(vars(PeftConfig()))
+    helped = {field.name for field in fields(config) if field.metadata.get("help")}
+    assert own <= helped
 
 
 def test_registering_again_changes_nothing():

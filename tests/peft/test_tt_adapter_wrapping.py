@@ -65,7 +65,7 @@ def test_adapters_are_added_switched_and_deleted():
     model.delete_adapter("second")
     assert torch.equal(logits(model, ids), first)
     assert not [n for n, _ in model.named_parameters() if ".second." in n]
-    assert all(list(a.tt_adapter_settings) == ["default"] for a in adapters(model))
+    assert all(list(a.adapter_settings) == ["default"] for a in adapters(model))
 
 
 def test_active_adapters_apply_one_after_another_in_their_order():

@@ -1,21 +1,60 @@
-"""The TT adapter as a PEFT tuner. Importing this package registers it with PEFT."""
+"""Adapters as PEFT tuners. Importing this package registers those that PEFT lacks with it."""
 
+from fedtt.peft.adapt import adapt, load_adapted
+from fedtt.peft.baselines import (
+    bitfit_config,
+    full_config,
+    head_config,
+    ia3_config,
+    p_tuning_config,
+    prefix_config,
+    prompt_config,
+    vera_config,
+)
+from fedtt.peft.bottleneck import BottleneckAdapterLayer, BottleneckAdapterModel, DenseLinear
+from fedtt.peft.bottleneck_config import BottleneckAdapterConfig
 from fedtt.peft.config import TTAdapterConfig
 from fedtt.peft.exchange import ParameterKind, count_by_kind, exchanged_parameters
+from fedtt.peft.freeze import freeze_lora_a
+from fedtt.peft.full import FullConfig, FullModel
 from fedtt.peft.layer import TTAdapterLayer, TTDenseLayer
 from fedtt.peft.linear import TTLinear
+from fedtt.peft.lora_xs import LoRAXSLayer, LoRAXSModel
+from fedtt.peft.lora_xs_config import LoRAXSConfig
 from fedtt.peft.model import TTAdapterModel
 from fedtt.peft.register import register
+from fedtt.peft.table import peft_config_from_table
 
 __all__ = [
+    "BottleneckAdapterConfig",
+    "BottleneckAdapterLayer",
+    "BottleneckAdapterModel",
+    "DenseLinear",
+    "FullConfig",
+    "FullModel",
+    "LoRAXSConfig",
+    "LoRAXSLayer",
+    "LoRAXSModel",
     "ParameterKind",
     "TTAdapterConfig",
     "TTAdapterLayer",
     "TTAdapterModel",
     "TTDenseLayer",
     "TTLinear",
+    "adapt",
+    "bitfit_config",
     "count_by_kind",
     "exchanged_parameters",
+    "freeze_lora_a",
+    "full_config",
+    "head_config",
+    "ia3_config",
+    "load_adapted",
+    "p_tuning_config",
+    "peft_config_from_table",
+    "prefix_config",
+    "prompt_config",
+    "vera_config",
 ]
 
 register()

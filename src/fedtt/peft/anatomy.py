@@ -1,4 +1,4 @@
-"""Where the known architectures keep the layers that the TT adapter attaches to."""
+"""Where the known architectures keep the layers that residual adapters attach to."""
 
 import re
 from collections.abc import Callable
@@ -101,8 +101,10 @@ def model_type_of(model: nn.Module) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def projection_pattern(model: nn.Module) -> str:
+def projection_pattern(model: nn.Module, *, config_name: str) -> str:
     """Regular expression of the names of the output projections of every block of ``model``.
+
+    ``config_name`` is the class whose ``target_modules`` the way out names.
 
     Raises:
         ModelError: an unknown architecture (the message lists what could be adapted), or blocks
@@ -112,12 +114,12 @@ def projection_pattern(model: nn.Module) -> str:
     anatomy = ANATOMIES.get(model_type or "")
     if anatomy is None:
         raise ModelError(
-            "the TT adapter does not know where this architecture has its output projections",
+            "the adapter does not know where this architecture has its output projections",
             where=f"{type(model).__name__}, model_type {model_type}",
             got=f"linear layers as wide as the model: {describe_candidates(model)}",
             expected=f"model_type {', '.join(sorted(ANATOMIES))}",
             fix="name the output projections of attention and MLP: "
-            'TTAdapterConfig(target_modules=["...", "..."])',
+            f'{config_name}(target_modules=["...", "..."])',
         )
     text_config: Any = model.config
     expected = 2 * anatomy.count_blocks(text_config.get_text_config())
@@ -128,7 +130,7 @@ def projection_pattern(model: nn.Module) -> str:
             where=f"{type(model).__name__}, model_type {model_type}",
             got=f"{', '.join(found[:4]) or 'none'}{', ...' if len(found) > 4 else ''}",
             expected=f"{expected}, of {expected // 2} blocks: {anatomy.attention}, {anatomy.mlp}",
-            fix="name the output projections yourself: TTAdapterConfig(target_modules=[...])",
+            fix=f"name the output projections yourself: {config_name}(target_modules=[...])",
         )
     return anatomy.pattern
 

@@ -1,14 +1,13 @@
 """Configuration of the TT adapter."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from peft.config import PeftConfig
 
 from fedtt.errors import ConfigError
 from fedtt.peft.activation import ACTIVATIONS
+from fedtt.peft.checks import check_bottleneck, is_positive_int, out_of_range, own_lists
 from fedtt.peft.peft_type import TT_ADAPTER
 
 
@@ -110,11 +109,7 @@ class TTAdapterConfig(PeftConfig):  # type: ignore[misc]
         super().__post_init__()
         self.peft_type = TT_ADAPTER
         _check(self)
-        # Copies, because PEFT appends to these lists.
-        if self.target_modules is not None and not isinstance(self.target_modules, str):
-            self.target_modules = sorted(self.target_modules)
-        if self.modules_to_save is not None:
-            self.modules_to_save = list(self.modules_to_save)
+        own_lists(self)
 
 
 def _check(config: TTAdapterConfig) -> None:
@@ -122,18 +117,9 @@ def _check(config: TTAdapterConfig) -> None:
     ranks = [config.rank] if isinstance(config.rank, int) else list(config.rank)
     if config.classifier_rank is not None:
         ranks.append(config.classifier_rank)
-    if not ranks or any(not _is_positive_int(rank) for rank in ranks):
-        raise _out_of_range("rank", config.rank, "positive integers")
-    if not _is_positive_int(config.bottleneck):
-        raise _out_of_range("bottleneck", config.bottleneck, "a positive integer")
-    if config.activation not in ACTIVATIONS:
-        raise _out_of_range("activation", config.activation, f"one of {', '.join(ACTIVATIONS)}")
-    if not 0 <= config.dropout < 1:
-        raise _out_of_range("dropout", config.dropout, "a probability in [0, 1)")
-    if not math.isfinite(config.scaling):
-        raise _out_of_range("scaling", config.scaling, "a finite number")
-    if not isinstance(config.bias, bool):
-        raise _out_of_range("bias", config.bias, "True or False")
+    if not ranks or any(not is_positive_int(rank) for rank in ranks):
+        raise out_of_range(config, "rank", "positive integers")
+    check_bottleneck(config)
     if config.tensorize_classifier and not (
         isinstance(config.rank, int) or config.classifier_rank is not None
     ):
@@ -143,13 +129,3 @@ def _check(config: TTAdapterConfig) -> None:
             got=config.rank,
             fix="set classifier_rank",
         )
-
-
-def _is_positive_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _out_of_range(name: str, got: object, expected: str) -> ConfigError:
-    return ConfigError(
-        f"{name} is out of range", where=f"TTAdapterConfig.{name}", got=got, expected=expected
-    )

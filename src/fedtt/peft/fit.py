@@ -63,7 +63,7 @@ def _required(width: int | None, module: nn.Module, *, name: str, side: str) -> 
             where=name,
             got=type(module).__name__,
             expected="a linear layer: nn.Linear, a quantized linear layer, or Conv1D",
-            fix="target linear layers only: TTAdapterConfig(target_modules=[...])",
+            fix="target linear layers only: target_modules=[...]",
         )
     return width
 

@@ -1,37 +1,26 @@
 """The tuner: finds the layers of a model and puts the TT adapter beside them."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTuner
-from peft.utils import AuxiliaryTrainingWrapper
-from torch import Tensor, nn
+from torch import nn
 
 from fedtt.errors import ConfigError
-from fedtt.peft.anatomy import classifier_dense_name, projection_pattern
+from fedtt.peft.anatomy import classifier_dense_name
 from fedtt.peft.config import TTAdapterConfig
 from fedtt.peft.fit import adapter_shapes, dense_shape, initializer_range, known_width
 from fedtt.peft.head import narrow_modules_to_save, wrap_whole_names
-from fedtt.peft.layer import (
-    AdapterSettings,
-    TTAdapterLayer,
-    TTDenseLayer,
-    TTTunerLayer,
-    merge_refusal,
-)
+from fedtt.peft.layer import TTAdapterLayer, TTDenseLayer
+from fedtt.peft.residual import AdapterSettings
+from fedtt.peft.tuner import ResidualAdapterModel
+from fedtt.peft.tuner_layer import AddedLayer
 
 
-class TTAdapterModel(BaseTuner):  # type: ignore[misc]
-    """PEFT's tuner for :class:`TTAdapterConfig`; made by ``get_peft_model``.
-
-    PEFT's own handling of ``bias`` is replaced throughout: there it is a string that unfreezes
-    biases of the base model, here a bool that says whether the TT layers have biases.
-    """
+class TTAdapterModel(ResidualAdapterModel):
+    """PEFT's tuner for :class:`TTAdapterConfig`; made by ``get_peft_model``."""
 
     prefix = "tt_adapter_"
-    tuner_layer_cls = TTTunerLayer
-    target_module_mapping: Mapping[str, list[str]] = {}
 
     def inject_adapter(
         self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any
@@ -47,10 +36,6 @@ class TTAdapterModel(BaseTuner):  # type: ignore[misc]
             frozen=config.inference_mode,
         )
 
-    def disable_adapter_layers(self) -> None:
-        """Make the model compute exactly what the base model does."""
-        self._enable_adapter_layers(enabled=False)
-
     def _check_new_adapter_config(self, config: TTAdapterConfig) -> None:
         others = {other.tensorize_classifier for other in self.peft_config.values()}
         if len(others) > 1:
@@ -65,11 +50,10 @@ class TTAdapterModel(BaseTuner):  # type: ignore[misc]
     def _prepare_adapter_config(
         self,
         peft_config: TTAdapterConfig,
-        model_config: dict[str, Any],  # noqa: ARG002 (PEFT's signature)
+        model_config: dict[str, Any],
     ) -> TTAdapterConfig:
         """Fill in, in place as PEFT expects, what the config left to the model."""
-        if peft_config.target_modules is None:
-            peft_config.target_modules = projection_pattern(self.model)
+        super()._prepare_adapter_config(peft_config, model_config)
         if peft_config.tensorize_classifier:
             dense = classifier_dense_name(self.model, suffix=peft_config.classifier_dense)
             peft_config.classifier_dense = dense
@@ -107,7 +91,7 @@ class TTAdapterModel(BaseTuner):  # type: ignore[misc]
     ) -> None:
         dense = peft_config.tensorize_classifier and current_key == peft_config.classifier_dense
         add = self._add_dense if dense else self._add_adapter
-        if isinstance(target, TTTunerLayer):
+        if isinstance(target, AddedLayer):
             add(target, adapter_name, peft_config, current_key)
             return
         layer = TTDenseLayer(target) if dense else TTAdapterLayer(target)
@@ -116,7 +100,7 @@ class TTAdapterModel(BaseTuner):  # type: ignore[misc]
 
     @staticmethod
     def _add_adapter(
-        layer: TTTunerLayer, adapter_name: str, config: TTAdapterConfig, name: str
+        layer: AddedLayer, adapter_name: str, config: TTAdapterConfig, name: str
     ) -> None:
         assert isinstance(layer, TTAdapterLayer)
         down, up = adapter_shapes(known_width(layer, name=name), config)
@@ -132,7 +116,7 @@ class TTAdapterModel(BaseTuner):  # type: ignore[misc]
         )
 
     def _add_dense(
-        self, layer: TTTunerLayer, adapter_name: str, config: TTAdapterConfig, name: str
+        self, layer: AddedLayer, adapter_name: str, config: TTAdapterConfig, name: str
     ) -> None:
         assert isinstance(layer, TTDenseLayer)
         layer.add_adapter(
@@ -140,45 +124,3 @@ class TTAdapterModel(BaseTuner):  # type: ignore[misc]
             shape=dense_shape(layer, config, name=name),
             std=initializer_range(self.model),
         )
-
-    def _replace_module(
-        self,
-        parent: nn.Module,
-        child_name: str,
-        new_module: nn.Module,
-        child: nn.Module,  # noqa: ARG002 (PEFT's signature)
-    ) -> None:
-        # PEFT's own looks for a `weight` too: to move the adapter, which tuner layers do, and to
-        # copy it in unload(), where a whole classification head has none.
-        setattr(parent, child_name, new_module)
-
-    def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
-        managed = set()
-        for module in model.modules():
-            if isinstance(module, AuxiliaryTrainingWrapper):
-                managed |= {id(parameter) for parameter in module.parameters()}
-            elif isinstance(module, TTTunerLayer):
-                layers = (getattr(module, name) for name in module.adapter_layer_names)
-                managed |= {id(parameter) for layer in layers for parameter in layer.parameters()}
-        for parameter in model.parameters():
-            if id(parameter) not in managed:
-                parameter.requires_grad = False
-
-    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:  # noqa: FBT001, FBT002 (PEFT's signature)
-        super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
-        if not autocast_adapter_dtype:
-            for module in self.model.modules():
-                if isinstance(module, TTTunerLayer):
-                    module.cast_adapter(adapter_name)
-
-    def _check_merge_allowed(self) -> None:
-        raise merge_refusal()
-
-    @classmethod
-    def _get_learnable_bias_state_dict(
-        cls,
-        model: nn.Module,  # noqa: ARG003 (PEFT's signature)
-        state_dict: dict[str, Tensor],  # noqa: ARG003
-        config: TTAdapterConfig,  # noqa: ARG003
-    ) -> dict[str, Tensor]:
-        return {}

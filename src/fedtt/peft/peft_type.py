@@ -1,15 +1,13 @@
-"""The name of the TT adapter among PEFT's methods.
+"""The names of our adapters among PEFT's methods.
 
 ``PeftType`` is a closed enumeration and ``register_peft_method`` takes only its members, so the
-member is added when this module is imported.
+members are added when this module is imported.
 """
 
 from enum import Enum
 from typing import Any
 
 from peft.utils.peft_types import PeftType
-
-NAME = "TT_ADAPTER"
 
 
 def extend_string_enum(enum_class: type[Enum], name: str) -> Any:
@@ -37,4 +35,7 @@ def extend_string_enum(enum_class: type[Enum], name: str) -> Any:
     return member
 
 
-TT_ADAPTER = extend_string_enum(PeftType, NAME)
+TT_ADAPTER = extend_string_enum(PeftType, "TT_ADAPTER")
+BOTTLENECK_ADAPTER = extend_string_enum(PeftType, "BOTTLENECK_ADAPTER")
+LORA_XS = extend_string_enum(PeftType, "LORA_XS")
+FULL = extend_string_enum(PeftType, "FULL")

@@ -1,0 +1,79 @@
+"""``get_peft_model`` and ``PeftModel.from_pretrained`` with the checks that PEFT lacks."""
+
+import os
+from copy import deepcopy
+
+from peft import LoraConfig, PeftConfig, PeftModel, PrefixTuningConfig, get_peft_model
+from torch import nn
+
+from fedtt.errors import ModelError
+from fedtt.peft.anatomy import model_type_of
+from fedtt.peft.candidates import describe_candidates
+from fedtt.peft.exchange import ParameterKind, exchanged_parameters
+from fedtt.peft.prompts import check_takes_prefix, fill_sizes, read_at_last_token
+
+_NO_DEFAULT_TARGETS = "Please specify `target_modules`"
+
+
+def adapt(base: nn.Module, config: PeftConfig) -> PeftModel:
+    """``base`` with the adapter of ``config`` in it, which changes ``base`` but not ``config``.
+
+    What PEFT gets wrong for some architectures is put right, or is an error:
+
+    - a prompt as wide as the input embeddings, where these are narrower than the model;
+    - decoders that classify read the last real token behind a prompt, not the padding;
+    - BitFit on a model without biases, and prefixes on one that takes none, raise.
+
+    Raises:
+        ModelError: the method does not fit the architecture.
+    """
+    config = deepcopy(config)
+    _prepare(base, config)
+    try:
+        model: PeftModel = get_peft_model(base, config)
+    except ValueError as error:
+        if not str(error).startswith(_NO_DEFAULT_TARGETS):
+            raise
+        raise ModelError(
+            "PEFT has no default target modules for this architecture",
+            where=f"{type(base).__name__}, model_type {model_type_of(base)}",
+            got=f"linear layers as wide as the model: {describe_candidates(base)}",
+            fix=f'name the layers: {type(config).__name__}(target_modules=["...", "..."])',
+        ) from error
+    _check_trains_what_was_asked(model, config)
+    return model
+
+
+def load_adapted(base: nn.Module, directory: str | os.PathLike[str]) -> PeftModel:
+    """``base`` with the adapter saved in ``directory``, for inference; changes ``base``.
+
+    For every method but the prompt ones on decoders that classify (see :func:`adapt`) the same as
+    ``PeftModel.from_pretrained``.
+    """
+    config = PeftConfig.from_pretrained(directory)
+    _prepare(base, config)
+    model: PeftModel = PeftModel.from_pretrained(base, directory)
+    return model
+
+
+def _prepare(base: nn.Module, config: PeftConfig) -> None:
+    """See to what the method of ``config`` needs of ``base``; changes both."""
+    if not config.is_prompt_learning:
+        return
+    fill_sizes(config, base)
+    if isinstance(config, PrefixTuningConfig):
+        check_takes_prefix(base)
+    elif config.task_type == "SEQ_CLS" and hasattr(base, "score"):
+        # What transformers calls the head of a decoder that classifies; an encoder's: classifier.
+        read_at_last_token(base)
+
+
+def _check_trains_what_was_asked(model: PeftModel, config: PeftConfig) -> None:
+    wants_biases = isinstance(config, LoraConfig) and config.bias == "all"
+    if wants_biases and ParameterKind.BIASES not in exchanged_parameters(model).values():
+        raise ModelError(
+            "the model has no biases to train",
+            where=f"{type(model.get_base_model()).__name__}",
+            expected="an architecture with biases, such as BERT or GPT-2",
+            fix="another method; of this one only the head would be trained",
+        )

@@ -1,0 +1,80 @@
+"""Houlsby's bottleneck adapter as a PEFT tuner (arXiv 1902.00751)."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedtt.peft.bottleneck_config import BottleneckAdapterConfig
+from fedtt.peft.fit import known_width
+from fedtt.peft.residual import AdapterSettings, ResidualAdapterLayer
+from fedtt.peft.tuner import ResidualAdapterModel
+
+
+class DenseLinear(nn.Linear):
+    """``x W^T + b`` in the dtype of ``x``, as :class:`fedtt.peft.TTLinear` computes.
+
+    ``W`` starts at standard deviation ``1 / sqrt(inputs)``, or at zero; ``b`` starts at zero.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool, zero: bool) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        nn.init.normal_(self.weight, std=0.0 if zero else in_features**-0.5)
+        if bias:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x (..., in_features) -> (..., out_features)``."""
+        bias: Tensor | None = self.bias
+        return functional.linear(
+            x, self.weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+        )
+
+
+class BottleneckAdapterLayer(ResidualAdapterLayer):
+    """``h -> h + scaling * Up(dropout(activation(Down(h))))`` with dense Down and Up."""
+
+    adapter_layer_names = ("bottleneck_down", "bottleneck_up")
+
+
+class BottleneckAdapterModel(ResidualAdapterModel):
+    """PEFT's tuner for :class:`BottleneckAdapterConfig`; made by ``get_peft_model``."""
+
+    prefix = "bottleneck_"
+
+    def _prepare_model(self, peft_config: BottleneckAdapterConfig, model: nn.Module) -> None:
+        """Raise what is wrong with any layer before the first one is changed."""
+        for name, module in model.named_modules():
+            if name and self._check_target_module_exists(peft_config, name):
+                known_width(module, name=name)
+
+    def _create_and_replace(  # noqa: PLR0917 (PEFT's signature)
+        self,
+        peft_config: BottleneckAdapterConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,  # noqa: ARG002 (PEFT's signature)
+    ) -> None:
+        layer = target if isinstance(target, BottleneckAdapterLayer) else None
+        if layer is None:
+            layer = BottleneckAdapterLayer(target)
+            self._replace_module(parent, target_name, layer, target)
+        _add_adapter(layer, adapter_name, peft_config, name=current_key)
+
+
+def _add_adapter(
+    layer: BottleneckAdapterLayer, adapter_name: str, config: Any, *, name: str
+) -> None:
+    width = known_width(layer, name=name)
+    zero = config.init_weights
+    layer.attach_adapter(
+        adapter_name,
+        down=DenseLinear(width, config.bottleneck, bias=config.bias, zero=False),
+        up=DenseLinear(config.bottleneck, width, bias=config.bias, zero=zero),
+        settings=AdapterSettings(
+            activation=config.activation, dropout=config.dropout, scaling=config.scaling
+        ),
+    )

@@ -1,0 +1,64 @@
+"""Configuration of LoRA-XS."""
+
+import math
+from dataclasses import dataclass, field
+
+from peft.config import PeftConfig
+
+from fedtt.peft.checks import check_dropout, is_positive_int, out_of_range, own_lists
+from fedtt.peft.peft_type import LORA_XS
+
+STARTS = ("zero", "gaussian")
+
+
+@dataclass(kw_only=True)
+class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
+    """LoRA-XS: a trained r x r matrix between frozen singular factors (arXiv 2405.17604).
+
+    ``W + (alpha / r) * U_r S_r R V_r^T``, where ``U_r S_r V_r^T`` is the best approximation of rank
+    ``r`` of the frozen weight ``W``. The factors follow from ``W``: they are neither sent nor
+    saved, and the mean of the clients' ``R`` adds the mean of what they add (Fed-SB, arXiv
+    2502.15436).
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+
+    r: int = field(default=16, metadata={"help": "Rank: R has r x r entries a targeted layer."})
+    alpha: float = field(default=16.0, metadata={"help": "What is added is scaled by alpha / r."})
+    dropout: float = field(
+        default=0.0, metadata={"help": "Dropout probability of what goes into the factors."}
+    )
+    init: str = field(
+        default="zero",
+        metadata={
+            "help": "How R starts: zero (the base model, bit for bit; R has a gradient from the "
+            "first step) or gaussian (the paper's, standard deviation 1e-5)."
+        },
+    )
+    target_modules: list[str] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Linear layers to adapt: names or name endings, one regular expression of "
+            "whole names, or all-linear. None: those that PEFT's LoRA takes for the architecture."
+        },
+    )
+    modules_to_save: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Modules apart from the adapter that are trained and saved whole. PEFT adds "
+            "the classification head for its classification tasks."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = LORA_XS
+        if not is_positive_int(self.r):
+            raise out_of_range(self, "r", "a positive integer")
+        if not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise out_of_range(self, "alpha", "a positive number")
+        if self.init not in STARTS:
+            raise out_of_range(self, "init", f"one of {', '.join(STARTS)}")
+        check_dropout(self)
+        own_lists(self)

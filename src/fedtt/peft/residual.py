@@ -1,0 +1,61 @@
+"""The residual bottleneck that the TT adapter and Houlsby's adapter share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedtt.peft.activation import ACTIVATIONS
+from fedtt.peft.tuner_layer import AddedLayer, present
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterSettings:
+    """What an adapter does between its two layers and after them."""
+
+    activation: str
+    dropout: float
+    scaling: float
+
+
+class ResidualAdapterLayer(AddedLayer):
+    """``h -> h + scaling * Up(dropout(activation(Down(h))))``, ``h`` being the base layer's output.
+
+    ``adapter_layer_names`` of a subclass names the containers of Down and Up, in this order.
+    Several active adapters apply one after another, in the order they were activated: each sees
+    what the one before it returned. The output has the dtype of the base layer's.
+    """
+
+    other_param_names = ("adapter_settings",)
+
+    def __init__(self, base_layer: nn.Module) -> None:
+        super().__init__(base_layer)
+        for container in self.adapter_layer_names:
+            setattr(self, container, nn.ModuleDict())
+        self.adapter_settings: dict[str, AdapterSettings] = {}
+
+    def attach_adapter(
+        self, adapter_name: str, *, down: nn.Module, up: nn.Module, settings: AdapterSettings
+    ) -> None:
+        """Add the adapter of these two layers."""
+        self.adapter_settings[adapter_name] = settings
+        self._attach(adapter_name, dict(zip(self.adapter_layer_names, (down, up), strict=True)))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The base layer's output ``(..., hidden)``, adapted."""
+        hidden: Tensor = self.base_layer(*args, **kwargs)
+        if self.disable_adapters:
+            return hidden
+        downs, ups = (getattr(self, container) for container in self.adapter_layer_names)
+        for name in present(self.active_adapters, downs):
+            hidden = hidden + self._correction(hidden, downs[name], ups[name], name=name)
+        return hidden
+
+    def _correction(self, hidden: Tensor, down: nn.Module, up: nn.Module, *, name: str) -> Tensor:
+        settings = self.adapter_settings[name]
+        inner = ACTIVATIONS[settings.activation](down(hidden))
+        inner = functional.dropout(inner, settings.dropout, training=self.training)
+        correction: Tensor = up(inner)
+        # Autocast to another type would raise the sum to float32.
+        return (settings.scaling * correction).to(hidden.dtype)

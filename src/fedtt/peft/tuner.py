@@ -1,0 +1,83 @@
+"""What the tuners of residual adapters, TT and dense, do alike."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTuner
+from peft.utils import AuxiliaryTrainingWrapper
+from torch import Tensor, nn
+
+from fedtt.peft.anatomy import projection_pattern
+from fedtt.peft.tuner_layer import AddedLayer, merge_refusal
+
+
+class ResidualAdapterModel(BaseTuner):  # type: ignore[misc]
+    """PEFT's tuner for adapters after the output projections of attention and MLP.
+
+    PEFT's own handling of ``bias`` is replaced throughout: there it is a string that unfreezes
+    biases of the base model, here a bool that says whether the adapter's layers have biases.
+    """
+
+    tuner_layer_cls = AddedLayer
+    target_module_mapping: Mapping[str, list[str]] = {}
+
+    def disable_adapter_layers(self) -> None:
+        """Make the model compute exactly what the base model does."""
+        self._enable_adapter_layers(enabled=False)
+
+    def _check_new_adapter_config(self, config: Any) -> None:
+        """Nothing: adapters of one model need not agree."""
+
+    def _prepare_adapter_config(
+        self,
+        peft_config: Any,
+        model_config: dict[str, Any],  # noqa: ARG002 (PEFT's signature)
+    ) -> Any:
+        """Fill in, in place as PEFT expects, what the config left to the model."""
+        if peft_config.target_modules is None:
+            peft_config.target_modules = projection_pattern(
+                self.model, config_name=type(peft_config).__name__
+            )
+        return peft_config
+
+    def _replace_module(
+        self,
+        parent: nn.Module,
+        child_name: str,
+        new_module: nn.Module,
+        child: nn.Module,  # noqa: ARG002 (PEFT's signature)
+    ) -> None:
+        # PEFT's own looks for a `weight` too: to move the adapter, which tuner layers do, and to
+        # copy it in unload(), where a whole classification head has none.
+        setattr(parent, child_name, new_module)
+
+    def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
+        managed = set()
+        for module in model.modules():
+            if isinstance(module, AuxiliaryTrainingWrapper):
+                managed |= {id(parameter) for parameter in module.parameters()}
+            elif isinstance(module, AddedLayer):
+                layers = (getattr(module, name) for name in module.adapter_layer_names)
+                managed |= {id(parameter) for layer in layers for parameter in layer.parameters()}
+        for parameter in model.parameters():
+            if id(parameter) not in managed:
+                parameter.requires_grad = False
+
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:  # noqa: FBT001, FBT002 (PEFT's signature)
+        super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
+        if not autocast_adapter_dtype:
+            for module in self.model.modules():
+                if isinstance(module, AddedLayer):
+                    module.cast_adapter(adapter_name)
+
+    def _check_merge_allowed(self) -> None:
+        raise merge_refusal()
+
+    @classmethod
+    def _get_learnable_bias_state_dict(
+        cls,
+        model: nn.Module,  # noqa: ARG003 (PEFT's signature)
+        state_dict: dict[str, Tensor],  # noqa: ARG003
+        config: Any,  # noqa: ARG003
+    ) -> dict[str, Tensor]:
+        return {}
