@@ -4,15 +4,18 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import tomli_w
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from fedtt.config.schema import MethodConfig, RunConfig
+from fedtt.config.schema import METHOD_NAMES, METHOD_SECTIONS, MethodConfig, PeftConfig, RunConfig
 from fedtt.errors import ConfigError
 
 Table = dict[str, Any]
+# pydantic puts the name of the method's section into the place of an error; a reader knows none.
+_SECTIONS: tuple[type[BaseModel], ...] = (*METHOD_SECTIONS, PeftConfig)
+_TAGS = {section.__name__ for section in _SECTIONS}
 
 
 def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
@@ -139,14 +142,14 @@ def _toml_value(text: str) -> Any:
 
 
 def _describe(path: tuple[int | str, ...], item: Mapping[str, Any]) -> str:
-    location = [str(part) for part in path if part not in _METHOD_NAMES]
+    location = [str(part) for part in path if part not in _TAGS]
     key = ".".join(location) or "the file"
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key{_suggest(location)}"
     if item["type"] == "missing":
         return f"{key}: missing"
     if item["type"].startswith("union_tag"):
-        return f"{key}.name: got {_got(item)}, expected one of {', '.join(_METHOD_NAMES)}"
+        return f"{key}.name: got {_got(item)}, expected one of {', '.join(METHOD_NAMES)}"
     return f"{key}: got {_got(item)}; {_reason(item)}"
 
 
@@ -161,18 +164,6 @@ def _got(item: Mapping[str, Any]) -> str:
 def _reason(item: Mapping[str, Any]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
-
-
-def _method_sections() -> dict[str, type[BaseModel]]:
-    union = get_args(MethodConfig)[0]
-    sections = {}
-    for section in get_args(union):
-        for name in get_args(section.model_fields["name"].annotation):
-            sections[name] = section
-    return sections
-
-
-_METHOD_NAMES = tuple(_method_sections())
 
 
 def _suggest(location: list[str]) -> str:
@@ -193,6 +184,5 @@ def _known_keys() -> dict[str, list[str]]:
     for name, field in RunConfig.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             keys[name] = list(field.annotation.model_fields)
-    methods = _method_sections().values()
-    keys["method"] = list(dict.fromkeys(key for m in methods for key in m.model_fields))
+    keys["method"] = list(dict.fromkeys(key for m in _SECTIONS for key in m.model_fields))
     return keys

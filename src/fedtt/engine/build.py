@@ -2,11 +2,10 @@
 
 import random
 from collections import Counter
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from peft import PeftModel, get_peft_model
+from peft import PeftModel
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from fedtt import params as p
@@ -27,7 +26,7 @@ from fedtt.models import (
     load_model_config,
     load_tokenizer,
 )
-from fedtt.peft import ParameterKind
+from fedtt.peft import ParameterKind, adapt
 from fedtt.seeds import derive_seed, random_stream
 
 SPLITS = ("train", "validation", "test")
@@ -107,18 +106,7 @@ def build_federation(config: RunConfig) -> Federation:
         }
         for split, by_client in texts.items()
     }
-    base = load_classifier(
-        config.model.name,
-        revision=config.model.revision,
-        label_names=data.label_names,
-        pad_token_id=pad_token_id,
-        dropout=config.model.dropout,
-        dtype=config.model.dtype,
-        device=config.model.device,
-        seed=derive_seed(config.seed, "head"),
-    )
-    with random_stream(derive_seed(config.seed, "adapter")):
-        model = get_peft_model(base, deepcopy(method.adapter))
+    model = build_model(config, method, label_names=data.label_names, pad_token_id=pad_token_id)
     kinds = exchanged_kinds(model, method)
     reference = build_method(LORA_REFERENCE, task="classification")
     return Federation(
@@ -133,6 +121,24 @@ def build_federation(config: RunConfig) -> Federation:
         lora_reference=count_message(model_config, reference, task="classification"),
         notes=(*data.notes, *_truncation_notes(splits, max_length=max_length)),
     )
+
+
+def build_model(
+    config: RunConfig, method: Method, *, label_names: Sequence[str], pad_token_id: int
+) -> PeftModel:
+    """The base model with the method's adapter as it starts: the same bits for the same config."""
+    base = load_classifier(
+        config.model.name,
+        revision=config.model.revision,
+        label_names=label_names,
+        pad_token_id=pad_token_id,
+        dropout=config.model.dropout,
+        dtype=config.model.dtype,
+        device=config.model.device,
+        seed=derive_seed(config.seed, "head"),
+    )
+    with random_stream(derive_seed(config.seed, "adapter")):
+        return adapt(base, method.adapter)
 
 
 def _check_cohort(config: RunConfig, *, population: int) -> None:

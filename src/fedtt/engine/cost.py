@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, replace
 
-from peft import PeftModel, get_peft_model
+from peft import PeftModel
 from peft.utils.error import NoMatchingPeftModuleError
 from torch import nn
 from transformers import PretrainedConfig
@@ -18,7 +17,7 @@ from fedtt.federated.names import lora_pairs
 from fedtt.federated.types import Factors, ServerState
 from fedtt.federated.wire import update_length
 from fedtt.models import build_empty_model
-from fedtt.peft import ParameterKind, exchanged_parameters
+from fedtt.peft import ParameterKind, adapt, exchanged_parameters
 
 # Rounds over which a schedule's messages are averaged: whole cycles of 2, 3, 4, 5 and 6 cores.
 ROUNDS = 60
@@ -55,7 +54,7 @@ def count_message(
     :class:`ShapeError` or :class:`ModelError` where they do not.
     """
     try:
-        model = get_peft_model(build_empty_model(config, task=task), deepcopy(method.adapter))
+        model = adapt(build_empty_model(config, task=task), method.adapter)
     except NoMatchingPeftModuleError as error:
         raise ModelError(
             "the adapter finds no place in the base model",

@@ -4,19 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft import PeftModel
-
 from fedtt import params as p
 from fedtt.data import LabeledTexts, tokenize
-from fedtt.engine.build import build_federation
+from fedtt.engine.build import build_federation, build_model
 from fedtt.engine.cost import exchanged_kinds
 from fedtt.engine.evaluation import predict
 from fedtt.engine.methods import build_method
-from fedtt.errors import RunError
 from fedtt.experiment.directory import open_run
 from fedtt.experiment.measure import Metrics, measure
-from fedtt.models import load_classifier, load_tokenizer
-from fedtt.seeds import derive_seed
+from fedtt.models import load_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,37 +36,21 @@ def evaluate_run(path: Path, *, split: str) -> Metrics:
 
 
 def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
-    """Classes of ``texts`` by the run's saved adapter; needs the base model, not the data."""
+    """Classes of ``texts`` by the run's saved state; needs the base model, not the data."""
     directory = open_run(path)
     config, label_names = directory.config(), directory.label_names()
-    if not (directory.adapter_path / "adapter_model.safetensors").is_file():
-        raise RunError(
-            "the run has no adapter yet",
-            where=str(directory.adapter_path),
-            fix=f"fedtt train --resume {path}",
-        )
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
-    base = load_classifier(
-        config.model.name,
-        revision=config.model.revision,
-        label_names=label_names,
-        pad_token_id=int(tokenizer.pad_token_id),
-        dropout=config.model.dropout,
-        dtype=config.model.dtype,
-        device=config.model.device,
-        seed=derive_seed(config.seed, "head"),
-    )
-    model = PeftModel.from_pretrained(base, directory.adapter_path, is_trainable=True)
-    # Some methods change more than the adapter holds: the server's state has all of it.
+    pad_token_id = int(tokenizer.pad_token_id)
     method = build_method(config.method, task="classification", server=config.server)
-    exchanged = p.read_params(model, exchanged_kinds(model, method))
-    p.write_params(model, directory.load_state(expected=p.structure_of(exchanged)).params)
+    model = build_model(config, method, label_names=label_names, pad_token_id=pad_token_id)
+    initial = p.read_params(model, exchanged_kinds(model, method))
+    p.write_params(model, directory.load_state(expected=p.structure_of(initial)).params)
     examples = LabeledTexts(texts=tuple(texts), labels=(0,) * len(texts))
     outputs = predict(
         model,
         tokenize(examples, tokenizer, max_length=config.model.max_length),
         batch_size=config.evaluation.batch_size,
-        pad_token_id=int(tokenizer.pad_token_id),
+        pad_token_id=pad_token_id,
     )
     return [
         _prediction(text, [float(value) for value in row], label_names)
