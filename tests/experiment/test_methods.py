@@ -24,6 +24,17 @@ METHODS: dict[str, dict] = {
     "rolora": {"name": "rolora", "rank": 2},
     "fedex-lora": {"name": "fedex-lora", "rank": 1},
     "flexlora": {"name": "flexlora", "rank": 4, "ranks": (1, 2, 4)},
+    "lora-xs": {"name": "lora-xs", "rank": 4},
+    "adapter": {"name": "adapter", "bottleneck": 4},
+    "bitfit": {"name": "bitfit"},
+    "prompt": {"name": "prompt", "num_tokens": 4},
+    "prefix": {"name": "prefix", "num_tokens": 4},
+    "p-tuning": {"name": "p-tuning", "num_tokens": 4},
+    "ia3": {"name": "ia3"},
+    "vera": {"name": "vera", "rank": 8},
+    "head": {"name": "head"},
+    "full": {"name": "full"},
+    "peft:loha": {"name": "peft:loha", "options": {"r": 2, "target_modules": ["query"]}},
 }
 
 
