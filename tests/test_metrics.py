@@ -31,7 +31,7 @@ def test_metrics_agree_with_their_definitions(pairs: list[tuple[int, int]]) -> N
 def test_macro_f1_weighs_a_rare_class_like_a_common_one() -> None:
     # class 0: 2 * 3 / (4 + 3) = 6/7; class 1: 0 hits, 0; accuracy 3 of 4
     metrics = classification_metrics(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]))
-    assert metrics == {"accuracy": 0.75, "macro_f1": pytest.approx(3 / 7)}
+    assert metrics == {"accuracy": 0.75, "macro_f1": pytest.approx(3 / 7), "matthews": 0.0}
 
 
 @pytest.mark.parametrize(

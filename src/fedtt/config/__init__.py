@@ -16,6 +16,7 @@ from fedtt.config.schema import (
     LoRAConfig,
     MethodConfig,
     ModelConfig,
+    PartitionConfig,
     RunConfig,
     ServerConfig,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "LoRAConfig",
     "MethodConfig",
     "ModelConfig",
+    "PartitionConfig",
     "RunConfig",
     "ServerConfig",
     "config_differences",

@@ -93,11 +93,12 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Table:
 
 
 def _anchor_paths(table: Table, *, folder: Path) -> Table:
-    """Make ``data.path``, and ``model.name`` where it is a directory there, absolute."""
+    """Make the paths of ``[data]``, and ``model.name`` where it is a directory there, absolute."""
     anchored = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
     data, model = anchored.get("data"), anchored.get("model")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str((folder / Path(data["path"]).expanduser()).resolve())
+    for key in ("path", "test_path"):
+        if isinstance(data, dict) and isinstance(data.get(key), str):
+            data[key] = str((folder / Path(data[key]).expanduser()).resolve())
     if isinstance(model, dict) and isinstance(model.get("name"), str) and model["name"]:
         directory = (folder / Path(model["name"]).expanduser()).resolve()
         if directory.is_dir():
@@ -187,8 +188,10 @@ def _suggest(location: list[str]) -> str:
 def _known_keys() -> dict[str, list[str]]:
     keys = {"": list(RunConfig.model_fields)}
     for name, field in RunConfig.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys[name] = list(field.annotation.model_fields)
+        # A section, or a section that may be left out: Section | None.
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                keys[name] = list(part.model_fields)
     methods = _method_sections().values()
     keys["method"] = list(dict.fromkeys(key for m in methods for key in m.model_fields))
     return keys

@@ -41,6 +41,12 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
     """Classes of ``texts`` by the run's saved adapter; needs the base model, not the data."""
     directory = open_run(path)
     config, label_names = directory.config(), directory.label_names()
+    if config.data.pair_column is not None:
+        raise RunError(
+            "the run classifies pairs of texts, and single texts were given",
+            where=f"{path}, data.pair_column = {config.data.pair_column!r}",
+            fix="predict with a run that was trained on single texts",
+        )
     if not (directory.adapter_path / "adapter_model.safetensors").is_file():
         raise RunError(
             "the run has no adapter yet",
