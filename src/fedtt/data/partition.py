@@ -7,6 +7,7 @@ ascending, one array ``(n_k,)`` for each client.
 """
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 
@@ -116,11 +117,14 @@ def by_proportions(
             expected=f"{len(class_counts)}, one for each class",
             fix="give every row one proportion for each class, in the order of data.label_names",
         )
-    counts = _solve_counts(table, class_counts)
-    sizes = counts.sum(axis=1)
+    # Rounding takes less than one example of a class from a client.
+    counts = _solve_counts(table, class_counts, smallest=min_examples + len(class_counts))
+    if not _are_met(counts, table):
+        counts = _solve_counts(table, class_counts, smallest=0)
+    if not _are_met(counts, table):
+        _raise_unmet(table, class_counts)
     ways_out = ("other proportions", "a lower min_examples")
-    _check_sizes(sizes, min_examples, ways_out=ways_out)
-    _check_proportions(counts, table)
+    _check_sizes(counts.sum(axis=1), min_examples, ways_out=ways_out)
     return _deal(labels, counts, _stream(seed, "labels"))
 
 
@@ -212,46 +216,57 @@ def _round_to_sum(values: np.ndarray, total: int) -> np.ndarray:
     return rounded
 
 
-def _solve_counts(table: np.ndarray, class_counts: np.ndarray) -> np.ndarray:
-    """Examples of every client and class, ``(clients, classes)``: all of them, in the proportions
-    nearest to ``table`` that use every example.
+def _solve_counts(table: np.ndarray, class_counts: np.ndarray, *, smallest: int) -> np.ndarray:
+    """Examples of every client and class, ``(clients, classes)``: all there are of the class.
+
+    The client sizes behind them, ``smallest`` at least, come nearest to the proportions of
+    ``table``; of several that do, nearest to equal ones.
     """
     from scipy.optimize import nnls  # costs a moment that other commands need not wait for
 
     clients, total = len(table), class_counts.sum()
-    # In shares of all examples: meet the class shares, and then come close to equal sizes.
     left_side = np.vstack([EXACTNESS * table.T, np.eye(clients)])
     right_side = np.concatenate([EXACTNESS * class_counts / total, np.full(clients, 1 / clients)])
-    sizes, _ = nnls(left_side, right_side)
-    wanted = sizes[:, None] * table
+    # In shares of all examples, and of those what is above the smallest size.
+    floor = np.full(clients, min(smallest / total, 1 / clients))
+    above, _ = nnls(left_side, right_side - left_side @ floor)
+    columns = _use_up((floor + above)[:, None] * table, class_counts).T
+    rounded = [_round_to_sum(c, int(n)) for c, n in zip(columns, class_counts, strict=True)]
+    return np.stack(rounded, axis=1)
+
+
+def _use_up(wanted: np.ndarray, class_counts: np.ndarray) -> np.ndarray:
+    """``wanted`` (clients, classes) with every class scaled to its count.
+
+    A class that nobody wants goes to everyone in equal parts.
+    """
     in_class = wanted.sum(axis=0)
-    # Every class is used up: where it is wanted in those proportions, else in equal parts.
-    spread = np.where(in_class > 0, wanted / np.where(in_class > 0, in_class, 1), 1 / clients)
-    columns = [
-        _round_to_sum(spread[:, c] * count, int(count)) for c, count in enumerate(class_counts)
-    ]
-    return np.stack(columns, axis=1)
+    shares = np.where(in_class > 0, wanted / np.where(in_class > 0, in_class, 1), 1 / len(wanted))
+    scaled: np.ndarray = shares * class_counts
+    return scaled
 
 
-def _check_proportions(counts: np.ndarray, table: np.ndarray) -> None:
-    sizes = counts.sum(axis=1, keepdims=True)
-    reached = counts / sizes
+def _are_met(counts: np.ndarray, table: np.ndarray) -> bool:
+    """Whether every client that gets examples gets them in its proportions."""
+    sizes = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # Every count is rounded by less than one, and a proportion of C counts by less than C - 1.
-    worst = np.abs(reached - table) - np.maximum(TOLERANCE, (table.shape[1] - 1) / sizes)
-    if worst.max() <= 0:
-        return
-    client = int(worst.max(axis=1).argmax())
-    name = client_names(len(table))[client]
-    total = counts.sum()
-    nearest = [_row(shares) for shares in reached[:MAX_ROWS]]
+    slack = np.maximum(TOLERANCE, (table.shape[1] - 1) / sizes)
+    met = np.abs(counts / sizes - table) <= slack
+    return bool((met.all(axis=1) | (counts.sum(axis=1) == 0)).all())
+
+
+def _raise_unmet(table: np.ndarray, class_counts: np.ndarray) -> NoReturn:
+    # The nearest to equal sizes with the given proportions, in relative entropy.
+    nearest = _use_up(table, class_counts)
+    rows = [_row(row / row.sum()) for row in nearest[:MAX_ROWS]]
     if len(table) > MAX_ROWS:
-        nearest.append("...")
+        rows.append("...")
     raise DataError(
         "no client sizes give these label proportions and use every example",
-        where=f"partition.proportions, row {client + 1} ({name})",
-        got=f"{_row(table[client])} for it, classes of {_row(counts.sum(axis=0) / total)} in all",
-        expected=f"proportions that mix to those of the data; the nearest: [{', '.join(nearest)}]",
-        fix="use proportions on both sides of the data's for every class, or the nearest ones",
+        where="partition.proportions",
+        got=f"proportions that do not mix to {_row(class_counts / class_counts.sum())}, the data's",
+        expected=f"for example, and nearest to these: [{', '.join(rows)}]",
+        fix="for every class, give some client more of it than the data has and another one less",
     )
 
 
