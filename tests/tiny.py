@@ -30,6 +30,7 @@ def save_tiny_bert(directory: Path) -> Path:
         pad_token="[PAD]",
         cls_token="[CLS]",
         sep_token="[SEP]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],  # as BERT's
     ).save_pretrained(directory)
     config = BertConfig(
         vocab_size=len(vocabulary),

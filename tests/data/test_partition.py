@@ -215,6 +215,10 @@ def test_a_long_table_is_cut_in_the_message() -> None:
 def test_a_table_of_another_width_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"does not fit the classes(.|\n)*2 columns\n  exp.*3"):
         by_proportions(balanced(30, 3), proportions=[[0.5, 0.5]], seed=0)
+    with pytest.raises(ConfigError, match=r"2 columns\n  expected: 3"):
+        by_proportions(balanced(30), proportions=[[0.5, 0.5]], seed=0, num_classes=3)
+    parts = by_proportions(balanced(30), proportions=[[0.5, 0.5, 0.0]], seed=0, num_classes=3)
+    assert together(parts) == list(range(30))
 
 
 def test_a_client_that_the_table_leaves_out_is_named() -> None:

@@ -95,6 +95,7 @@ def by_proportions(
     proportions: Sequence[Sequence[float]],
     seed: int,
     min_examples: int = 1,
+    num_classes: int = 0,
 ) -> Partition:
     """Clients with given label proportions, one row each: ``(clients, classes)``, rows sum to 1.
 
@@ -102,13 +103,15 @@ def by_proportions(
     ``sum_k s_k * p_kc = n_c`` for every class c, those nearest to equal ones (non-negative least
     squares). Proportions hold up to whole examples, or to half a percent.
 
+    There are ``num_classes`` classes at least, if the last of them have no example.
+
     Raises:
         ConfigError: the table has not one column for each class.
         DataError: no client sizes give these proportions and use every example, or a client gets
             fewer than ``min_examples``.
     """
     table = np.asarray(proportions, dtype=np.float64)
-    class_counts = np.bincount(labels, minlength=table.shape[1])
+    class_counts = np.bincount(labels, minlength=num_classes)
     if table.shape[1] != len(class_counts):
         raise ConfigError(
             "the table of label proportions does not fit the classes",

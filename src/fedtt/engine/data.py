@@ -31,7 +31,9 @@ Parts = Mapping[str, np.ndarray]
 PARTITIONS: Mapping[str, Callable[..., Parts]] = {
     "iid": lambda pool, **keys: name_clients(iid(len(pool.train), **keys)),
     "dirichlet": lambda pool, **keys: name_clients(dirichlet(pool.labels, **keys)),
-    "labels": lambda pool, **keys: name_clients(by_proportions(pool.labels, **keys)),
+    "labels": lambda pool, **keys: name_clients(
+        by_proportions(pool.labels, num_classes=len(pool.label_names), **keys)
+    ),
     "quantity": lambda pool, **keys: name_clients(quantity(len(pool.train), **keys)),
     # Natural clients are nobody's choice: no seed. The column was read as the client column.
     "column": lambda pool, column, seed, **keys: by_owner(pool.owners, **keys),  # noqa: ARG005
