@@ -72,6 +72,23 @@ BAD_KEYS = {
     "unknown device": (["model.device=tpu9"], "model.device"),
     "unknown model": (["model.name=no-such/model"], "model.name = 'no-such/model'"),
     "unknown text column": (["data.text_column=txt"], "text"),
+    "a second text that is not there": (["data.pair_column=other"], "no column 'other'"),
+    "a test file that is not there": (["data.test_path=gone.csv"], "gone.csv"),
+    "more examples than there are": (["data.examples=135"], "at most 134"),
+    "partition without its keys": (["partition.kind=iid"], "kind 'iid' needs clients"),
+    "partition of an unknown kind": (["partition.kind=odd"], "partition.kind: got 'odd'"),
+    "more clients than examples": (
+        ["partition.kind=iid", "partition.clients=80"],
+        "fewer clients or a lower min_examples",
+    ),
+    "proportions that cannot hold": (
+        ["partition.kind=labels", "partition.proportions=[[0.9, 0.1], [0.8, 0.2]]"],
+        "no client sizes give these label proportions",
+    ),
+    "proportions of other classes": (
+        ["partition.kind=labels", "partition.proportions=[[0.2, 0.3, 0.5]]"],
+        "one for each class",
+    ),
     "unknown label column": (["data.label_column=stars"], "stars"),
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.tiny import write_reviews
 
 from fedtt.config import RunConfig, dump_config
 
@@ -109,6 +110,32 @@ def test_preview(config_file: Path) -> None:
     shown = json.loads(fedtt("data", "preview", config_file, "--json"))
     assert [client["client_id"] for client in shown["clients"]] == ["north", "south", "west"]
     assert "north" in fedtt("data", "preview", config_file)
+
+
+def test_preview_of_a_partition(config_file: Path, tmp_path: Path) -> None:
+    data = write_reviews(tmp_path / "many.jsonl", clients={"a": 300})
+    options = ["--set", f"data.path={data}", "--set", "partition.kind=dirichlet"]
+    few = [*options, "--set", "partition.alpha=0.1", "--set", "partition.clients=4"]
+    picture = fedtt("data", "preview", config_file, *few)
+    assert [line for line in picture.splitlines() if "client-0003" in line and "█" in line]
+    assert "all (shared)" in picture
+    shown = json.loads(fedtt("data", "preview", config_file, *few, "--json"))
+    assert len(shown["clients"]) == 4
+    assert shown["shared"]["test"] > 0
+    assert shown["summary"]["clients"] == 4
+
+    many = [*options, "--set", "partition.alpha=0.1", "--set", "partition.clients=40"]
+    picture = fedtt("data", "preview", config_file, *many)
+    assert "40 clients, training examples of each: " in picture
+    assert "have one class only" in picture
+    assert "all (shared)" in picture
+    assert "client-0003" not in picture
+    shown = json.loads(fedtt("data", "preview", config_file, *many, "--json"))
+    assert [client["client_id"] for client in shown["clients"]][::39] == [
+        "client-0000",
+        "client-0039",
+    ]
+    assert sum(shown["summary"]["sizes"]["counts"]) == 40
 
 
 def test_bad_input_exits_with_2_and_a_message_on_stderr(config_file: Path) -> None:

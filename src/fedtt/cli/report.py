@@ -49,9 +49,11 @@ def _accuracy_table(summary: dict[str, Any]) -> Table:
     table.add_column("client")
     for title in shown:
         table.add_column(title, justify="right")
-    clients = [name for name in shown["federated"] if name != "mean"]
-    for name in clients:
-        table.add_row(name, *(f"{values[name]:.4f}" for values in shown.values()))
+    # Clients that were trained alone, and "all" where the federation has one test set.
+    rows = dict.fromkeys(name for values in shown.values() for name in values if name != "mean")
+    for name in rows:
+        cells = (f"{values[name]:.4f}" if name in values else "" for values in shown.values())
+        table.add_row(name, *cells)
     table.add_section()
     table.add_row("mean", *(f"{values['mean']:.4f}" for values in shown.values()), style="bold")
     return table

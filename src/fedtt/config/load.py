@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomli_w
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -96,11 +96,12 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Table:
 
 
 def _anchor_paths(table: Table, *, folder: Path) -> Table:
-    """Make ``data.path``, and ``model.name`` where it is a directory there, absolute."""
+    """Make the paths of ``[data]``, and ``model.name`` where it is a directory there, absolute."""
     anchored = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
     data, model = anchored.get("data"), anchored.get("model")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str((folder / Path(data["path"]).expanduser()).resolve())
+    for key in ("path", "test_path"):
+        if isinstance(data, dict) and isinstance(data.get(key), str):
+            data[key] = str((folder / Path(data[key]).expanduser()).resolve())
     if isinstance(model, dict) and isinstance(model.get("name"), str) and model["name"]:
         directory = (folder / Path(model["name"]).expanduser()).resolve()
         if directory.is_dir():
@@ -182,7 +183,9 @@ def _suggest(location: list[str]) -> str:
 def _known_keys() -> dict[str, list[str]]:
     keys = {"": list(RunConfig.model_fields)}
     for name, field in RunConfig.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys[name] = list(field.annotation.model_fields)
+        # A section, or a section that may be left out: Section | None.
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                keys[name] = list(part.model_fields)
     keys["method"] = list(dict.fromkeys(key for m in _SECTIONS for key in m.model_fields))
     return keys

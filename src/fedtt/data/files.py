@@ -1,10 +1,11 @@
-"""A user's own file with text, label and optionally client columns."""
+"""A user's own file with text, label and optionally pair and client columns."""
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from fedtt.data.labels import ClassIds, number_labels
+from fedtt.data.labels import ClassIds, number_alike, number_labels
 from fedtt.data.tables import Table, read_table
 from fedtt.data.types import LabeledTexts, RawData
 from fedtt.errors import DataError
@@ -12,30 +13,103 @@ from fedtt.errors import DataError
 CLIENT_COLUMN = "client"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    text: str
+    pair: str | None
+    label: str
+
+    @property
+    def required(self) -> list[str]:
+        return [self.text, *([self.pair] if self.pair else []), self.label]
+
+
 def load_text_file(
     path: str | Path,
     *,
     text_column: str = "text",
+    pair_column: str | None = None,
     label_column: str = "label",
     client_column: str = CLIENT_COLUMN,
     label_names: Sequence[str] | None = None,
+    test_path: str | Path | None = None,
 ) -> RawData:
     """The examples of a ``.csv``, ``.jsonl``, ``.json`` (one object a line) or ``.parquet`` file.
 
     Labels are integers or names, numbered as ``number_labels`` says. A column named ``client``
     is used if it is there, and another ``client_column`` has to be there; integer client ids
     become strings. Without one, the whole file is one client named after the file's stem.
-    Other columns are left out, and ``notes`` says so.
+    With ``pair_column`` every example is two texts. Other columns are left out, and ``notes``
+    says so. The file at ``test_path``, with the same columns, is the test set that all clients
+    share; its labels are numbered as the first file's.
 
     Raises:
-        DataError: the file, a column, a text, a label or a client id cannot be used; the message
+        DataError: a file, a column, a text, a label or a client id cannot be used; the message
             names the line (parquet: the row, from 1).
     """
     path = Path(path)
-    table = read_table(path, (text_column, label_column, client_column))
-    wanted = [text_column, label_column]
+    columns = _Columns(text=text_column, pair=pair_column, label=label_column)
+    table = read_table(path, (*columns.required, client_column))
+    wanted = columns.required
     if client_column in table.names or client_column != CLIENT_COLUMN:
         wanted.append(client_column)
+    _check_table(table, wanted, path)
+    clients = (
+        _strings(table, client_column, what="client id", numbers=True)
+        if client_column in wanted
+        else [path.stem] * len(table.places)
+    )
+    ids = number_labels(
+        table.columns[label_column],
+        places=table.places,
+        label_names=label_names,
+        textual=_is_textual(path),
+    )
+    ignored = sorted(set(table.names) - set(wanted))
+    return RawData(
+        name=path.stem,
+        label_names=ids.label_names,
+        texts_by_client=_by_client(_examples(table, columns, ids.labels), clients),
+        notes=(f"Columns not used: {', '.join(ignored)}.",) if ignored else (),
+        shared_test=None if test_path is None else _load_test(Path(test_path), columns, ids),
+    )
+
+
+def _load_test(path: Path, columns: _Columns, like: ClassIds) -> LabeledTexts:
+    table = read_table(path, columns.required)
+    _check_table(table, columns.required, path)
+    labels = number_alike(
+        table.columns[columns.label],
+        places=table.places,
+        like=like,
+        textual=_is_textual(path),
+    )
+    return _examples(table, columns, labels)
+
+
+def _examples(table: Table, columns: _Columns, labels: tuple[int, ...]) -> LabeledTexts:
+    def texts(column: str, what: str) -> tuple[str, ...]:
+        return tuple(_strings(table, column, what=what, numbers=False))
+
+    return LabeledTexts(
+        texts=texts(columns.text, "text"),
+        labels=labels,
+        pairs=None if columns.pair is None else texts(columns.pair, "second text"),
+    )
+
+
+def _is_textual(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
+
+
+def _by_client(examples: LabeledTexts, clients: Sequence[str]) -> dict[str, LabeledTexts]:
+    rows_of: dict[str, list[int]] = {}
+    for row, client_id in enumerate(clients):
+        rows_of.setdefault(client_id, []).append(row)
+    return {client_id: examples.select(rows) for client_id, rows in rows_of.items()}
+
+
+def _check_table(table: Table, wanted: Sequence[str], path: Path) -> None:
     if not table.places:
         raise DataError(
             "the data file holds no examples",
@@ -46,43 +120,6 @@ def load_text_file(
         )
     for column in wanted:
         _check_column(table, column, path)
-    texts = _strings(table, text_column, what="text", numbers=False)
-    clients = (
-        _strings(table, client_column, what="client id", numbers=True)
-        if client_column in wanted
-        else [path.stem] * len(texts)
-    )
-    labels = table.columns[label_column]
-    ids = number_labels(
-        labels, places=table.places, label_names=label_names, textual=path.suffix.lower() == ".csv"
-    )
-    return _raw_data(path, texts, ids, clients, ignored=sorted(set(table.names) - set(wanted)))
-
-
-def _raw_data(
-    path: Path,
-    texts: Sequence[str],
-    ids: ClassIds,
-    clients: Sequence[str],
-    *,
-    ignored: Sequence[str],
-) -> RawData:
-    rows_of: dict[str, list[int]] = {}
-    for row, client_id in enumerate(clients):
-        rows_of.setdefault(client_id, []).append(row)
-    notes = [f"Columns not used: {', '.join(ignored)}."] if ignored else []
-    return RawData(
-        name=path.stem,
-        label_names=ids.label_names,
-        texts_by_client={
-            client_id: LabeledTexts(
-                texts=tuple(texts[row] for row in rows),
-                labels=tuple(ids.labels[row] for row in rows),
-            )
-            for client_id, rows in rows_of.items()
-        },
-        notes=tuple(notes),
-    )
 
 
 def _check_column(table: Table, column: str, path: Path) -> None:
@@ -97,7 +134,8 @@ def _check_column(table: Table, column: str, path: Path) -> None:
         where=str(path),
         got=f"columns {', '.join(repr(name) for name in names) or 'none'}",
         expected=f"a column {column!r}",
-        fix=f"{hint}Rename the column, or set text_column, label_column or client_column",
+        fix=f"{hint}Rename the column, or set text_column, pair_column, label_column or "
+        "client_column",
     )
 
 

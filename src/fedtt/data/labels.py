@@ -1,7 +1,7 @@
 """Labels as people write them, numbered from 0."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedtt.errors import DataError
@@ -15,10 +15,11 @@ _BOOLEAN = re.compile(r"\s*(true|false)\s*", re.I)
 
 @dataclass(frozen=True, kw_only=True)
 class ClassIds:
-    """A class id for every row, and the name of every class."""
+    """A class id for every row, the name of every class, and the class id of every label."""
 
     labels: tuple[int, ...]
     label_names: tuple[str, ...]
+    numbers: Mapping[object, int]
 
 
 def number_labels(
@@ -61,7 +62,30 @@ def number_labels(
     else:
         names = _check_names(label_names)
         numbers = _positions(distinct, names, typed, places)
-    return ClassIds(labels=tuple(numbers[value] for value in typed), label_names=names)
+    labels = tuple(numbers[value] for value in typed)
+    return ClassIds(labels=labels, label_names=names, numbers=numbers)
+
+
+def number_alike(
+    values: Sequence[object], *, places: Sequence[str], like: ClassIds, textual: bool = False
+) -> tuple[int, ...]:
+    """The class ids of a second file's labels, numbered as ``like`` numbered the first one's.
+
+    Raises:
+        DataError: a label cannot be one, or the first file has no such label.
+    """
+    typed = [_parse(value) if textual else value for value in values]
+    for value, place in zip(typed, places, strict=True):
+        _check_label(value, place)
+        if value not in like.numbers:
+            raise DataError(
+                "a label does not occur in the training data",
+                where=place,
+                got=repr(value),
+                expected=f"one of {', '.join(repr(known) for known in like.numbers)}",
+                fix="write the labels of both files the same way",
+            )
+    return tuple(like.numbers[value] for value in typed)
 
 
 def _parse(value: object) -> object:

@@ -32,14 +32,16 @@ from fedtt.seeds import derive_seed, random_stream
 SPLITS = ("train", "validation", "test")
 # These number their positions from pad_token_id + 1, so they have that many fewer for tokens.
 POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet"}
+MAX_NOTES = 12  # with more clients to tell of, one note for all of them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Federation:
     """Everything a run needs. ``model`` is the one mutable thing: all clients take turns on it.
 
-    ``splits`` maps split -> client -> tokenized examples; ``lora_reference`` is what LoRA with
-    rank 8 would exchange with the same model.
+    ``splits`` maps split -> client -> tokenized examples, with the one key ``all`` for a split
+    that the clients share; ``lora_reference`` is what LoRA with rank 8 would exchange with the
+    same model.
     """
 
     model: PeftModel
@@ -57,6 +59,11 @@ class Federation:
     def population(self) -> tuple[str, ...]:
         """Every client's id, in the data's order."""
         return tuple(self.splits["train"])
+
+    def data_of(self, client_id: str, *, split: str) -> Mapping[str, TokenizedTexts]:
+        """What measures that client on the split: its own examples, or those that all share."""
+        holders = self.splits[split]
+        return {client_id: holders[client_id]} if client_id in holders else holders
 
     @property
     def exchanged_parameters(self) -> dict[str, int]:
@@ -87,7 +94,7 @@ def build_federation(config: RunConfig) -> Federation:
     data, and the weights last. The same config gives the same initial parameters, bit for bit.
     """
     method = build_method(config.method, task="classification", server=config.server)
-    data = build_data(config.data)
+    data = build_data(config.data, config.partition)
     check_client_ids(client.client_id for client in data.clients)
     model_config = load_model_config(
         config.model.name, revision=config.model.revision, num_labels=len(data.label_names)
@@ -97,7 +104,7 @@ def build_federation(config: RunConfig) -> Federation:
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
     max_length = _max_length(config, model_config)
-    texts = {split: {c.client_id: getattr(c, split) for c in data.clients} for split in SPLITS}
+    texts = {split: data.holders(split) for split in SPLITS}
     texts["validation"] = _at_most(texts["validation"], config=config)
     splits = {
         split: {
@@ -182,9 +189,11 @@ def _truncation_notes(
     for by_client in splits.values():
         for client_id, tokenized in by_client.items():
             cut[client_id] += tokenized.num_truncated
+    cut = +cut  # those with a count
+    if len(cut) > MAX_NOTES:
+        cut = Counter({f"{len(cut):,} clients": cut.total()})
     return [
         f"{client_id}: {count:,} texts are longer than model.max_length = {max_length} tokens "
         "and were cut there."
         for client_id, count in cut.items()
-        if count
     ]

@@ -92,10 +92,10 @@ def run_experiment(
 
 
 def _describe_data(federation: Federation) -> dict[str, Any]:
-    counts = {
-        client_id: {split: len(clients[client_id]) for split, clients in federation.splits.items()}
-        for client_id in federation.population
-    }
+    counts: dict[str, dict[str, int]] = {client_id: {} for client_id in federation.population}
+    for split, holders in federation.splits.items():
+        for holder, examples in holders.items():  # a client, or "all"
+            counts.setdefault(holder, {})[split] = len(examples)
     return {
         "label_names": list(federation.label_names),
         "clients": counts,
@@ -282,7 +282,7 @@ def _measure_alone(run: _Run) -> Metrics | None:
                 cohort_size=None,
                 dropout_rate=0.0,
             )
-        own_test = {client_id: run.federation.splits["test"][client_id]}
+        own_test = run.federation.data_of(client_id, split="test")
         metrics = _measure_split(run, state, own_test)
         done = {**done, client_id: {name: values[MEAN] for name, values in metrics.items()}}
         run.directory.save_baselines({**baselines, "alone": done})

@@ -10,6 +10,7 @@ from fedtt.engine.build import build_federation, build_model
 from fedtt.engine.cost import exchanged_kinds
 from fedtt.engine.evaluation import predict
 from fedtt.engine.methods import build_method
+from fedtt.errors import RunError
 from fedtt.experiment.directory import open_run
 from fedtt.experiment.measure import Metrics, measure
 from fedtt.models import load_tokenizer
@@ -39,6 +40,12 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
     """Classes of ``texts`` by the run's saved state; needs the base model, not the data."""
     directory = open_run(path)
     config, label_names = directory.config(), directory.label_names()
+    if config.data.pair_column is not None:
+        raise RunError(
+            "the run classifies pairs of texts, and single texts were given",
+            where=f"{path}, data.pair_column = {config.data.pair_column!r}",
+            fix="predict with a run that was trained on single texts",
+        )
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
     method = build_method(config.method, task="classification", server=config.server)
