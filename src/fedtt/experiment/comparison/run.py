@@ -100,14 +100,16 @@ def run_comparison(
     if not overwrite:
         check_same((*grid, *_cell_runs(task, _choices(task))))
     claim(out, comparison)
-    tuned = sum(1 for _ in _run_each(task, grid, before=0, something_ran=False))
+    # Cells whose hyper-parameters are still to be chosen count with the rounds of any point.
+    later = _rounds_of_cells(task)
+    tuned = sum(1 for _ in _run_each(task, grid, before=0, later=later, something_ran=False))
     choices = _choices(task)
     write_atomically(out / CHOICES, dump_json(_choices_record(choices)))
     runs = _cell_runs(task, choices)
     if not overwrite:
         check_same(runs)
     outcomes = _outcomes(task, runs, choices)
-    ended = _run_each(task, runs, before=len(grid), something_ran=tuned > 0)
+    ended = _run_each(task, runs, before=len(grid), later=0, something_ran=tuned > 0)
     for run, result in ended:
         outcomes[run.cell] = result
         _write_tables(task, _results(task, outcomes), choices)
@@ -171,15 +173,14 @@ def _result_of(run: PlannedRun) -> CellResult:
 
 
 def _run_each(
-    task: _Task, runs: Sequence[PlannedRun], *, before: int, something_ran: bool
+    task: _Task, runs: Sequence[PlannedRun], *, before: int, later: int, something_ran: bool
 ) -> Iterator[tuple[PlannedRun, CellResult]]:
     """Run what is not finished, one after another; each with its outcome, as it ends.
 
-    ``before``: how many runs of the comparison come before the first of these.
+    ``before``: how many runs of the comparison come before the first of these; ``later``: how many
+    rounds come after the last.
     """
     left = [run.rounds_left for run in runs]
-    # Cells whose hyper-parameters are still to be chosen count with the rounds of any point.
-    later = 0 if before or not runs else _rounds_of_cells(task)
     total = len(task.grid) + len(all_cells(task.comparison))
     for position, run in enumerate(runs):
         if run.finished:
