@@ -59,7 +59,9 @@ def test_help_imports_neither_torch_nor_transformers(arguments: list[str]) -> No
 
 def test_help_lists_the_verbs() -> None:
     verbs = fedtt("--help")
-    assert all(verb in verbs for verb in ("train", "compare", "evaluate", "predict", "cost"))
+    assert all(
+        verb in verbs for verb in ("train", "compare", "evaluate", "predict", "cost", "data")
+    )
 
 
 def test_train_tells_its_story_in_plain_lines(config_file: Path, tmp_path: Path) -> None:
