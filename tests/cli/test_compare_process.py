@@ -74,7 +74,7 @@ def test_ctrl_c_exits_with_130_and_the_same_command_goes_on(
     output = capsys.readouterr().out
     assert "cell 2/2  by client / plain / lora / seed 0" in output
     assert "cell 1/2" not in output
-    assert "acc. at equal bytes" in output
+    assert "accuracy at equal bytes" in output
     assert f"{out}: results.csv, results.md, results.tex, curves.png, curves.svg" in output
     assert "\x1b" not in output
     assert finished.stat().st_mtime_ns == before

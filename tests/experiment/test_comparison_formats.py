@@ -18,7 +18,7 @@ RESULTS = summarize_cells(CELLS, reference="fedtt", targets=(0.75,))
 MARKDOWN = """\
 ## iid (equal bytes: 8.00 kB up)
 
-| method | test accuracy | Δ to fedtt | n | best round | up kB/client-round | total MB | MB to 0.75 | acc. at equal bytes |
+| method | test accuracy | Δ to fedtt | n | best round | up kB per client and round | total MB | MB to 0.75 | accuracy at equal bytes |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 | fedtt | 0.810 ± 0.014 | – | 2 | 2.5 | 1.00 | 0.0200 | 0.0150 (1/2) | 0.740 ± 0.057 |
 | lora_8 | 0.800 ± 0.014 | −0.010 ± 0.028 | 2 | 3.0 | 4.00 | 0.0640 | 0.0160 | 0.770 ± 0.014 |
@@ -30,7 +30,7 @@ LATEX = r"""\begin{table*}
 \centering\small
 \begin{tabular}{lrrrrrrrr}
 \toprule
-method & test accuracy & $\Delta$ to fedtt & n & best round & up kB/client-round & total MB & MB to 0.75 & acc. at equal bytes \\
+method & test accuracy & $\Delta$ to fedtt & n & best round & up kB per client and round & total MB & MB to 0.75 & accuracy at equal bytes \\
 \midrule
 \multicolumn{9}{l}{\emph{iid (equal bytes: 8.00 kB up)}} \\
 fedtt & 0.810 $\pm$ 0.014 & -- & 2 & 2.5 & 1.00 & 0.0200 & 0.0150 (1/2) & 0.740 $\pm$ 0.057 \\

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
@@ -17,6 +18,7 @@ from fedtt.errors import RunError
 
 if TYPE_CHECKING:
     from fedtt.experiment.comparison import CellEnded, CompareEvent, NotifyCompare, Outcome
+    from fedtt.experiment.comparison.tables import TextTable
 
 EXAMPLES_OF_FAILURE = 3
 
@@ -126,13 +128,8 @@ def _print_outcome(out: Console, outcome: "Outcome") -> None:
     from fedtt.experiment.comparison.tables import caption, text_tables
 
     for text in text_tables(outcome.results):
-        table = Table(title=text.title, title_justify="left")
-        for index, column in enumerate(text.header):
-            table.add_column(column, justify="right" if index else "left")
-        for row in text.rows:
-            table.add_row(*row)
         out.print()
-        out.print(table)
+        out.print(_rich_table(text))
     out.print(caption(outcome.results), markup=False, style="dim")
     for method, choice in outcome.choices.items():
         if choice.candidates and choice.point is not None:
@@ -142,6 +139,22 @@ def _print_outcome(out: Console, outcome: "Outcome") -> None:
         out.print(f"note: {note}", markup=False)
     folder = outcome.files[0].parent
     out.print(f"{folder}: {', '.join(path.name for path in outcome.files)}", markup=False)
+
+
+def _rich_table(text: "TextTable") -> Table:
+    """On a narrow terminal cells break between words, never inside a number."""
+    table = Table(title=text.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for index, column in enumerate(text.header):
+        words = [word for row in text.rows for word in row[index].split()]
+        table.add_column(
+            column,
+            justify="right" if index else "left",
+            min_width=max(map(len, words)),
+            overflow="fold",
+        )
+    for row in text.rows:
+        table.add_row(*row)
+    return table
 
 
 def _document(outcome: "Outcome") -> dict[str, Any]:

@@ -38,10 +38,10 @@ def header(results: Results) -> tuple[str, ...]:
         f"Δ to {results.reference}",
         "n",
         "best round",
-        "up kB/client-round",
+        "up kB per client and round",
         "total MB",
         *(f"MB to {target:g}" for target in results.targets),
-        "acc. at equal bytes",
+        "accuracy at equal bytes",
     )
 
 
