@@ -61,6 +61,10 @@ BAD_KEYS = {
     "missing key": (["rounds="], "rounds: missing"),
     "missing section": (["data.path="], 'give either source = "sentiment-silos" or path = "FILE"'),
     "both lengths": (["client.epochs=1"], "give steps or epochs, not both"),
+    "alone without test": (
+        ["evaluation.alone=true", "evaluation.test=false"],
+        "alone is measured on the test split",
+    ),
     "nothing to train on": (["data.test=0.9"], "leave nothing to train on"),
     "no value": (["rounds"], "expected: section.key=value"),
     "cohort too large": (["cohort.size=4"], "expected: 1 to 3 (the number of clients)"),

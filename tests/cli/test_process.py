@@ -43,7 +43,9 @@ def run(config_file: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["compare", "--help"], ["--version"]]
+)
 def test_help_imports_neither_torch_nor_transformers(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "fedtt", *arguments],
@@ -58,7 +60,9 @@ def test_help_imports_neither_torch_nor_transformers(arguments: list[str]) -> No
 
 def test_help_lists_the_verbs() -> None:
     verbs = fedtt("--help")
-    assert all(verb in verbs for verb in ("train", "evaluate", "predict", "cost", "data"))
+    assert all(
+        verb in verbs for verb in ("train", "compare", "evaluate", "predict", "cost", "data")
+    )
 
 
 def test_train_tells_its_story_in_plain_lines(config_file: Path, tmp_path: Path) -> None:

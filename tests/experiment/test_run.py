@@ -203,6 +203,16 @@ def test_sampled_cohorts_take_part_and_no_baseline_is_trained(
     assert summary["alone"] is None
 
 
+def test_without_the_test_split_nothing_saved_depends_on_it(
+    make_config: MakeConfig, finished: Path, tmp_path: Path
+) -> None:
+    summary = run(make_config(evaluation={"test": False}), tmp_path / "run")
+    assert (summary["test"], summary["before"], summary["alone"]) == (None, None, None)
+    assert not (tmp_path / "run" / "baselines.json").exists()
+    blind, seeing = open_run(tmp_path / "run").rounds(), open_run(finished).rounds()
+    assert without_times(blind) == without_times(seeing)
+
+
 def test_events_tell_the_story_in_order(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(rounds=2)
     events: list[Event] = []

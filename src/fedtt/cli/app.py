@@ -71,6 +71,35 @@ def train(
 
 
 @app.command()
+def compare(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A TOML file; see docs/compare.md.")
+    ],
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where it all goes (default: runs/CONFIG)."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Run cells whose settings changed again.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare methods over settings and seeds; stopped, the same command goes on."""
+    from fedtt.cli.compare import compare_command
+
+    compare_command(
+        config,
+        overrides=overrides or [],
+        out=out,
+        overwrite=overwrite,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def evaluate(
     run: RunPath,
     split: Annotated[str, typer.Option(metavar="NAME", help="test, validation or train.")] = "test",

@@ -19,7 +19,10 @@ def print_result(summary: dict[str, Any], *, path: Path) -> None:
     """Accuracy of every client before, alone and federated; bytes; where everything lies."""
     out = console()
     out.print()
-    out.print(_accuracy_table(summary))
+    if summary["test"] is None:
+        out.print("the test split was not looked at (evaluation.test = false)")
+    else:
+        out.print(_accuracy_table(summary))
     sent = summary["uplink_bytes"] + summary["downlink_bytes"]
     reference = summary["lora_reference"]
     lora_sent = reference["uplink_bytes"] + reference["downlink_bytes"]

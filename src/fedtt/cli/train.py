@@ -1,6 +1,5 @@
 """``fedtt train``: what is checked before, and what is shown after, a run."""
 
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtt.cli.console import console, print_json
+from fedtt.cli.interrupt import interrupt_flag
 from fedtt.cli.report import print_notes, print_result
 from fedtt.config import RunConfig, load_config
 from fedtt.errors import ConfigError
@@ -28,7 +28,7 @@ def train_command(
     given = None if config_path is None else load_config(config_path, overrides=overrides)
     _check_arguments(given, overrides, run=run, resume=resume, overwrite=overwrite)
     silent = quiet or as_json
-    with _interrupt_flag() as stop:
+    with interrupt_flag() as stop:
         summary, path = _train(
             given, run=run, resume=resume, overwrite=overwrite, silent=silent, stop=stop
         )
@@ -111,21 +111,3 @@ def _shown(silent: bool) -> bool:  # noqa: FBT001
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
-
-
-@contextmanager
-def _interrupt_flag() -> Iterator[threading.Event]:
-    """The first Ctrl-C (or SIGTERM) sets the flag; a second Ctrl-C interrupts at once."""
-    flag = threading.Event()
-
-    def request_stop(signal_number: int, _frame: object) -> None:
-        if flag.is_set() and signal_number == signal.SIGINT:
-            raise KeyboardInterrupt
-        flag.set()
-
-    previous = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield flag
-    finally:
-        for signal_number, handler in previous.items():
-            signal.signal(signal_number, handler)

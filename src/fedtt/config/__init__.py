@@ -1,5 +1,22 @@
 """Configuration: frozen values, read from TOML, written back completely."""
 
+from fedtt.config.cells import (
+    Cell,
+    all_cells,
+    cell_config,
+    check_cells,
+    options_of,
+    tuning_cell,
+    tuning_config,
+)
+from fedtt.config.compare import (
+    CompareConfig,
+    Comparison,
+    MethodVariantConfig,
+    VariantConfig,
+    dump_comparison,
+    load_comparison,
+)
 from fedtt.config.load import (
     config_differences,
     dump_config,
@@ -34,8 +51,11 @@ __all__ = [
     "METHOD_NAMES",
     "METHOD_SECTIONS",
     "AdapterConfig",
+    "Cell",
     "ClientConfig",
     "CohortConfig",
+    "CompareConfig",
+    "Comparison",
     "DataConfig",
     "EvaluationConfig",
     "FedTTConfig",
@@ -43,6 +63,7 @@ __all__ = [
     "LoRAConfig",
     "LoRAXSConfig",
     "MethodConfig",
+    "MethodVariantConfig",
     "ModelConfig",
     "PartOfModelConfig",
     "PartitionConfig",
@@ -50,10 +71,19 @@ __all__ = [
     "PromptConfig",
     "RunConfig",
     "ServerConfig",
+    "VariantConfig",
     "VeRAConfig",
+    "all_cells",
+    "cell_config",
+    "check_cells",
     "config_differences",
+    "dump_comparison",
     "dump_config",
+    "load_comparison",
     "load_config",
+    "options_of",
     "parse_config",
     "parse_method",
+    "tuning_cell",
+    "tuning_config",
 ]

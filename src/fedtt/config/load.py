@@ -24,6 +24,14 @@ def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
     Relative paths in the file are relative to the file; in overrides, to the working directory.
     Raises :class:`ConfigError` for anything wrong, naming the key.
     """
+    return parse_config(read_table(path, overrides=overrides), where=str(path))
+
+
+def read_table(path: Path, *, overrides: Iterable[str] = ()) -> Table:
+    """The nested table in a TOML file, overrides applied and paths absolute; nothing else checked.
+
+    Raises :class:`ConfigError` for what is not TOML.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -37,10 +45,10 @@ def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError("not valid TOML", where=str(path), got=error) from error
-    table = _anchor_paths(table, folder=path.parent)
+    table = anchor_paths(table, folder=path.parent)
     for override in overrides:
         table = _apply_override(table, override)
-    return parse_config(_anchor_paths(table, folder=Path()), where=str(path))
+    return anchor_paths(table, folder=Path())
 
 
 def parse_config(table: Mapping[str, Any], *, where: str) -> RunConfig:
@@ -48,7 +56,7 @@ def parse_config(table: Mapping[str, Any], *, where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(dict(table))
     except ValidationError as error:
-        problems = [_describe(item["loc"], dict(item)) for item in error.errors()]
+        problems = [describe_problem(item["loc"], dict(item)) for item in error.errors()]
         raise ConfigError(
             "the configuration does not hold together:\n" + "\n".join(f"  - {p}" for p in problems),
             where=where,
@@ -64,7 +72,9 @@ def parse_method(name: str, *, overrides: Iterable[str]) -> MethodConfig:
     try:
         return TypeAdapter(MethodConfig).validate_python(table)
     except ValidationError as error:
-        problems = [_describe(("method", *item["loc"]), dict(item)) for item in error.errors()]
+        problems = [
+            describe_problem(("method", *item["loc"]), dict(item)) for item in error.errors()
+        ]
         raise ConfigError(
             "the method does not hold together:\n" + "\n".join(f"  - {p}" for p in problems)
         ) from error
@@ -95,7 +105,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Table:
     return flat
 
 
-def _anchor_paths(table: Table, *, folder: Path) -> Table:
+def anchor_paths(table: Table, *, folder: Path) -> Table:
     """Make the paths of ``[data]``, and ``model.name`` where it is a directory there, absolute."""
     anchored = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
     data, model = anchored.get("data"), anchored.get("model")
@@ -119,19 +129,28 @@ def _apply_override(table: Table, override: str) -> Table:
             expected="section.key=value",
             fix="for example: --set client.learning_rate=1e-3",
         )
-    *sections, last = key.strip().split(".")
+    value = _toml_value(text.strip()) if text.strip() else None
+    return set_key(table, key.strip(), value, where=f"--set {override}")
+
+
+def set_key(table: Table, key: str, value: Any, *, where: str) -> Table:
+    """The table with the value at a dotted key; ``None`` unsets the key. ``table`` stays as it is.
+
+    Raises :class:`ConfigError` where the key leads through something that is not a table.
+    """
+    *sections, last = key.split(".")
     result = dict(table)
     level = result
     for section in sections:
         below = level.get(section, {})
         if not isinstance(below, dict):
-            raise ConfigError("an override goes through a plain value", where=f"--set {override}")
+            raise ConfigError("an override goes through a plain value", where=where)
         level[section] = dict(below)
         level = level[section]
-    if text.strip():
-        level[last] = _toml_value(text.strip())
-    else:
+    if value is None:
         level.pop(last, None)
+    else:
+        level[last] = value
     return result
 
 
@@ -142,11 +161,17 @@ def _toml_value(text: str) -> Any:
         return text  # a bare word is a string, as on every command line
 
 
-def _describe(path: tuple[int | str, ...], item: Mapping[str, Any]) -> str:
+def describe_problem(
+    path: tuple[int | str, ...],
+    item: Mapping[str, Any],
+    *,
+    known: Mapping[str, list[str]] | None = None,
+) -> str:
+    """One line on a problem that pydantic found; ``known``: section -> its keys, to suggest."""
     location = [str(part) for part in path if part not in _TAGS]
     key = ".".join(location) or "the file"
     if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key{_suggest(location)}"
+        return f"{key}: unknown key{_suggest(location, known or _known_keys())}"
     if item["type"] == "missing":
         return f"{key}: missing"
     if item["type"].startswith("union_tag"):
@@ -167,10 +192,9 @@ def _reason(item: Mapping[str, Any]) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _suggest(location: list[str]) -> str:
+def _suggest(location: list[str], everywhere: Mapping[str, list[str]]) -> str:
     *sections, key = location
-    everywhere = _known_keys()
-    here = everywhere.get(".".join(sections), [])
+    here = everywhere.get(".".join(s for s in sections if not s.isdigit()), [])
     close = get_close_matches(key, here, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {'.'.join([*sections, close[0]])!r}?"

@@ -339,6 +339,17 @@ class EvaluationConfig(Section):
         description="also train each client alone for the same steps, as a baseline; "
         "left out: where everyone takes part in every round and there are at most 10 clients",
     )
+    test: bool = Field(
+        default=True,
+        description="measure the test split; false: nothing that the run computes or saves "
+        "depends on it, as in the choice of hyper-parameters",
+    )
+
+    @model_validator(mode="after")
+    def _alone_needs_test(self) -> Self:
+        if self.alone and not self.test:
+            raise ValueError("alone is measured on the test split, and test = false")
+        return self
 
 
 class RunConfig(Section):

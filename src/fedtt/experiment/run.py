@@ -1,8 +1,8 @@
 """A run from start, or from where it stopped, to its summary.
 
 Rounds, validation, records and checkpoints; then every client alone, as a baseline; then the test
-split, once. Every step is a function of the config and the saved state, so a resumed run ends with
-the same bits as an uninterrupted one.
+split, once, unless ``evaluation.test`` is off. Every step is a function of the config and the saved
+state, so a resumed run ends with the same bits as an uninterrupted one.
 """
 
 import time
@@ -75,7 +75,7 @@ def run_experiment(
         )
     )
     try:
-        before = _measure_before(run)
+        before = _measure_before(run) if config.evaluation.test else None
         state, records = _run_rounds(run, state, records)
         alone = _measure_alone(run)
     except DivergenceError as error:
@@ -85,7 +85,7 @@ def run_experiment(
         ) from error
     finally:
         _save_adapter(run)
-    test = _measure_test(run, state)
+    test = _measure_test(run, state) if config.evaluation.test else None
     summary = summarize(config, federation, records=records, before=before, alone=alone, test=test)
     directory.save_summary(summary)
     return summary
@@ -295,7 +295,8 @@ def _wants_alone(run: _Run) -> bool:
     population = len(run.federation.population)
     everyone = run.config.cohort.size in (None, population)
     wanted = run.config.evaluation.alone
-    return everyone and population <= MAX_ALONE_BY_DEFAULT if wanted is None else wanted
+    by_default = everyone and population <= MAX_ALONE_BY_DEFAULT and run.config.evaluation.test
+    return by_default if wanted is None else wanted
 
 
 def _save_adapter(run: _Run) -> None:

@@ -18,11 +18,13 @@ def summarize(
     federation: Federation,
     *,
     records: list[dict[str, Any]],
-    before: Metrics,
+    before: Metrics | None,
     alone: Metrics | None,
-    test: Metrics,
+    test: Metrics | None,
 ) -> dict[str, Any]:
     """Everything a reader of the run wants first. Bytes are sums of payload lengths as sent.
+
+    ``before``, ``alone`` and ``test`` are ``None`` where they were not measured.
 
     ``lora_reference`` is what FedAvg with LoRA rank 8 would have sent in the same rounds to and
     from the same clients: payload lengths of that method on the same model.
