@@ -1,9 +1,9 @@
 import pytest
 import torch
-from peft import LNTuningConfig, LoraConfig, PeftModel, get_peft_model
+from peft import LNTuningConfig, LoraConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-from tests.peft.methods import adapted, masked_logits, state, train
-from tests.peft.tiny_architectures import PEFT_WARNING, logits, tiny_classifier, tiny_lm, tokens
+from tests.peft.methods import adapted, masked_logits, train
+from tests.peft.tiny_architectures import PEFT_WARNING, tiny_classifier, tiny_lm, tokens
 
 from fedtt.errors import ConfigError, ModelError
 from fedtt.peft import (
@@ -13,7 +13,6 @@ from fedtt.peft import (
     adapt,
     bitfit_config,
     exchanged_parameters,
-    freeze_lora_a,
     head_config,
     ia3_config,
     load_adapted,
@@ -30,57 +29,6 @@ LABELS = torch.tensor([0, 1, 1, 0])
 
 def tails(names):
     return {name.rpartition(".")[2] for name in names}
-
-
-# FFA-LoRA
-
-
-def test_ffa_lora_freezes_a_and_only_a():
-    model = adapted(tiny_classifier("bert"), "lora")
-    a = [name for name, _ in model.named_parameters() if ".lora_A." in name]
-    b = [name for name, _ in model.named_parameters() if ".lora_B." in name]
-    assert freeze_lora_a(model) == sorted(a)
-    lora = {n for n, k in exchanged_parameters(model).items() if k is ParameterKind.LORA}
-    assert lora == set(b)
-    assert freeze_lora_a(model) == sorted(a)  # again changes nothing
-    assert {n for n, k in exchanged_parameters(model).items() if k is ParameterKind.LORA} == set(b)
-
-
-def test_a_frozen_a_stays_frozen_when_adapters_are_switched():
-    model = adapted(tiny_classifier("bert"), "ffa-lora")
-    exchanged = exchanged_parameters(model)
-    with model.disable_adapter():
-        pass
-    assert exchanged_parameters(model) == exchanged
-    model.set_adapter("default")
-    assert exchanged_parameters(model) == exchanged
-
-
-def test_the_frozen_a_is_in_the_file(tmp_path):
-    ids, model = tokens(), adapted(tiny_classifier("bert"), "ffa-lora")
-    train(model, ids, LABELS)
-    model.save_pretrained(tmp_path)
-    loaded = PeftModel.from_pretrained(tiny_classifier("bert"), tmp_path, is_trainable=True)
-    assert torch.equal(logits(loaded, ids), logits(model, ids))
-    values = state(loaded)
-    for name, value in state(model).items():
-        assert torch.equal(values[name], value)
-    freeze_lora_a(loaded)
-    assert exchanged_parameters(loaded) == exchanged_parameters(model)
-
-
-def test_a_frozen_embedding_a_too():
-    model = get_peft_model(
-        tiny_lm("llama"), LoraConfig(r=2, target_modules=["embed_tokens", "q_proj"])
-    )
-    frozen = freeze_lora_a(model)
-    assert [name for name in frozen if "lora_embedding_A" in name]
-    assert not [n for n in exchanged_parameters(model) if "_A" in n]
-
-
-def test_a_model_without_lora_has_no_a():
-    with pytest.raises(ModelError, match="no LoRA layer whose A could be frozen"):
-        freeze_lora_a(adapted(tiny_classifier("bert"), "ia3"))
 
 
 # Head and BitFit

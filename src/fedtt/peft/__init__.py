@@ -15,7 +15,6 @@ from fedtt.peft.bottleneck import BottleneckAdapterLayer, BottleneckAdapterModel
 from fedtt.peft.bottleneck_config import BottleneckAdapterConfig
 from fedtt.peft.config import TTAdapterConfig
 from fedtt.peft.exchange import ParameterKind, count_by_kind, exchanged_parameters
-from fedtt.peft.freeze import freeze_lora_a
 from fedtt.peft.full import FullConfig, FullModel
 from fedtt.peft.layer import TTAdapterLayer, TTDenseLayer
 from fedtt.peft.linear import TTLinear
@@ -45,7 +44,6 @@ __all__ = [
     "bitfit_config",
     "count_by_kind",
     "exchanged_parameters",
-    "freeze_lora_a",
     "full_config",
     "head_config",
     "ia3_config",
