@@ -1,7 +1,7 @@
 """Where output goes: results to stdout, errors to stderr; no colors when it is not a terminal.
 
-Client ids, labels and texts are other people's words: what these consoles are given is printed as it
-is, without markup or emoji codes.
+Client ids, labels and texts are other people's words: what these consoles are given is printed as
+it is, without markup or emoji codes.
 """
 
 import io
@@ -41,7 +41,7 @@ def print_json(value: Any) -> None:
 
 
 def accept_any_character() -> None:
-    """From now on stdout writes what its encoding lacks as an escape (``\\xfc``), as stderr does."""
+    """From now on stdout writes what its encoding lacks as an escape sequence, as stderr does."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
