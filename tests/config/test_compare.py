@@ -1,6 +1,5 @@
 """A comparison's file: what is read, what is refused, and what every cell's run becomes."""
 
-import re
 import tomllib
 from pathlib import Path
 
