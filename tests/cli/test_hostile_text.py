@@ -85,6 +85,7 @@ def test_the_live_line_shows_names_as_they_are(client: str) -> None:
         cohort_size=1,
         alone=False,
         exchanged_parameters={"cores": 1},
+        sent_bytes=0,
         notes=(),
     )
     step = StepDone(round_index=0, client_id=client, step=0, steps=1, loss=1.0, alone=False)

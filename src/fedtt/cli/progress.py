@@ -48,6 +48,7 @@ class PlainLines:
         match event:
             case RunPrepared():
                 # Training every client alone costs about what the federation costs.
+                self._sent = event.sent_bytes
                 self._rounds_after = event.rounds if event.alone else 0
                 return describe_start(event)
             case StepDone(alone=True) if event.client_id not in self._announced:
