@@ -14,8 +14,8 @@ FILLER = ["the", "film", "was", "really", "a", "plot", "and", "cast", "quite", "
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
-def save_tiny_bert(directory: Path) -> Path:
-    """A BERT of 2 layers x 32 with a word-level tokenizer; the same weights every time."""
+def save_tiny_bert(directory: Path, *, seed: int = 7) -> Path:
+    """A BERT of 2 layers x 32 with a word-level tokenizer; the same weights for the same seed."""
     vocabulary = {word: i for i, word in enumerate([*SPECIAL, *GOOD, *BAD, *FILLER])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -41,7 +41,7 @@ def save_tiny_bert(directory: Path) -> Path:
         max_position_embeddings=64,
     )
     with torch.random.fork_rng():
-        torch.manual_seed(7)
+        torch.manual_seed(seed)
         model = BertForSequenceClassification(config)
     model.save_pretrained(directory)
     return directory

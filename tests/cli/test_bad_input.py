@@ -54,7 +54,7 @@ BAD_KEYS = {
     "key in the wrong section": (["learning_rate=1"], "did you mean 'client.learning_rate'?"),
     "unknown method": (
         ["method.name=fedt"],
-        "method.name: got 'fedt', expected one of fedtt, lora",
+        "method.name: got 'fedt', expected one of fedtt, fedtt+",
     ),
     "out of range": (["client.batch_size=0"], "client.batch_size: got 0"),
     "not a number": (["client.learning_rate=fast"], "client.learning_rate: got 'fast'"),
@@ -195,20 +195,20 @@ def test_a_run_that_is_not_there(fails: Callable[..., str], verb: list[str]) -> 
     assert "no run here" in fails(*verb, "nowhere", *text)
 
 
-def test_predicting_before_there_is_an_adapter(
+def test_predicting_before_there_is_a_state(
     fails: Callable[..., str], config_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").write_text(config_file.read_text())
     (tmp_path / "run" / "data.json").write_text('{"label_names": ["a", "b"]}')
-    assert "no adapter yet" in fails("predict", "run", "a text")
+    assert "saved server state cannot be used" in fails("predict", "run", "a text")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--model", "no-such/model"], "cannot load the base model"),
-        (["--model", "{tiny}", "--method", "fedt"], "expected one of fedtt, lora"),
+        (["--model", "{tiny}", "--method", "fedt"], "expected one of fedtt, fedtt+"),
         (
             ["--model", "{tiny}", "--method", "fedtt", "--set", "rnk=3"],
             "did you mean 'method.rank'",

@@ -238,7 +238,7 @@ def test_divergence_names_round_client_and_the_last_good_state(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     path = tmp_path / "run"
-    client = {"steps": 3, "learning_rate": 1e30, "optimizer": "sgd", "max_grad_norm": None}
+    client = {"steps": 3, "learning_rate": 1e30, "optimizer": "sgd", "max_grad_norm": 0}
     with pytest.raises(DivergenceError) as caught:
         run(make_config(client=client), path)
     message = str(caught.value)

@@ -3,10 +3,8 @@
 import sys
 import warnings
 
-from rich.markup import escape
-
 from fedtt.cli.app import app
-from fedtt.cli.console import errors_console
+from fedtt.cli.console import accept_any_character, print_error
 from fedtt.errors import FedttError, InterruptedRunError
 
 __all__ = ["app", "main"]
@@ -19,14 +17,15 @@ def main() -> None:
     """Run the command line; own errors become one-screen messages and exit codes."""
     # PEFT 0.21 reads a name that transformers 5 deprecates; a user can do nothing about it.
     warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
+    accept_any_character()
     try:
         app()
     except InterruptedRunError as error:
-        errors_console().print(f"[bold yellow]stopped:[/] {escape(str(error))}")
+        print_error("stopped: ", str(error), style="bold yellow")
         sys.exit(EXIT_INTERRUPTED)
     except FedttError as error:
-        errors_console().print(f"[bold red]error:[/] {escape(str(error))}")
+        print_error("error: ", str(error), style="bold red")
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
-        errors_console().print("[bold yellow]stopped[/]")
+        print_error("stopped", "", style="bold yellow")
         sys.exit(EXIT_INTERRUPTED)

@@ -117,7 +117,7 @@ def predict(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Texts to classify.")],
     as_json: Json = False,
 ) -> None:
-    """Classify texts with a run's adapter."""
+    """Classify texts with a run's model; put -- before a text that starts with a dash."""
     from fedtt.cli.saved import predict_command
 
     predict_command(run, texts, as_json=as_json)
@@ -130,11 +130,19 @@ def cost(
     ],
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", metavar="NAME", help="fedtt or lora; repeatable (default: both)."),
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="As in docs/methods.md; repeatable (default: fedtt, lora).",
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A key of [method], such as rank=8."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A key of [method], such as rank=8, for the methods that have it.",
+        ),
     ] = None,
     task: Annotated[
         str | None,

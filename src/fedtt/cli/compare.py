@@ -10,8 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
-from fedtt.cli.console import console, format_bytes, format_seconds, print_json
+from fedtt.cli.console import console, format_bytes, format_seconds, print_json, print_line
 from fedtt.cli.interrupt import interrupt_flag
 from fedtt.config import check_cells, load_comparison
 from fedtt.errors import RunError
@@ -91,14 +92,14 @@ class _Lines:
                 self._show(f"round {event.record['round'] + 1} {describe_round(event)}")
             case CellEnded():
                 self._rounds += event.rounds_run
-                self._out.print(self._line(event), markup=False)
+                print_line(self._out, self._line(event))
             case _:
                 pass
 
     def _show(self, detail: str) -> None:
         if self._live is not None:
-            # Names may hold no brackets, so nothing here reads as markup; client ids may.
-            self._live.update(f"{self._now}  {detail}".replace("[", r"\["))
+            # As text: a status reads a string as markup, and client ids are any string.
+            self._live.update(Text(f"{self._now}  {detail}"))
 
     def _line(self, event: "CellEnded") -> str:
         elapsed = 0.0 if self._started is None else time.monotonic() - self._started
@@ -130,15 +131,15 @@ def _print_outcome(out: Console, outcome: "Outcome") -> None:
     for text in text_tables(outcome.results):
         out.print()
         out.print(_rich_table(text))
-    out.print(caption(outcome.results), markup=False, style="dim")
+    print_line(out, caption(outcome.results), style="dim")
     for method, choice in outcome.choices.items():
         if choice.candidates and choice.point is not None:
             chosen = ", ".join(f"{key} = {value}" for key, value in choice.point.items())
-            out.print(f"chosen on validation data: {method}: {chosen}", markup=False)
+            print_line(out, f"chosen on validation data: {method}: {chosen}")
     for note in outcome.notes:
-        out.print(f"note: {note}", markup=False)
+        print_line(out, f"note: {note}")
     folder = outcome.files[0].parent
-    out.print(f"{folder}: {', '.join(path.name for path in outcome.files)}", markup=False)
+    print_line(out, f"{folder}: {', '.join(path.name for path in outcome.files)}")
 
 
 def _rich_table(text: "TextTable") -> Table:

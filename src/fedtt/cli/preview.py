@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from fedtt.data import ClientPreview, Distribution, PopulationPreview
 
 BAR_WIDTH = 20
+COMMONEST = 3
+MAX_LABELS = 10  # with more labels, each client shows its commonest ones alone
 MAX_ROWS = 30  # with more clients, a picture of all of them says more than a row for each
 
 
@@ -66,7 +68,8 @@ def _clients_table(
     table.add_column("train", justify="left")
     for column in ("validation", "test", "words"):
         table.add_column(column, justify="right")
-    for name in label_names:
+    names = tuple(label_names)
+    for name in names if len(names) <= MAX_LABELS else [f"commonest of {len(names):,} labels"]:
         table.add_column(name, justify="left")
     most = max((row.train for row in rows), default=0)
     for row in [*rows, *([shared] if shared else [])]:
@@ -78,9 +81,16 @@ def _clients_table(
             f"{row.validation:,}",
             f"{row.test:,}",
             f"{row.median_words:.0f}",
-            *(f"{share:.2f} {_bar(share, 1)}" for share in row.label_shares.values()),
+            *_label_cells(row),
         )
     return table
+
+
+def _label_cells(row: "ClientPreview") -> list[str]:
+    if len(row.label_shares) <= MAX_LABELS:
+        return [f"{share:.2f} {_bar(share, 1)}" for share in row.label_shares.values()]
+    ranked = sorted(row.label_shares.items(), key=lambda item: -item[1])[:COMMONEST]
+    return [", ".join(f"{name} {share:.2f}" for name, share in ranked if share)]
 
 
 def _print_summary(out: Console, summary: "PopulationPreview") -> None:

@@ -6,13 +6,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fedtt.cli.console import console, format_bytes, format_seconds
+from fedtt.cli.console import console, format_bytes, format_seconds, print_line
 
 
 def print_notes(out: Console, notes: tuple[str, ...]) -> None:
     """Everything that was left out, moved or cut, one line each."""
     for note in notes:
-        out.print(f"note: {note}", markup=False, style="dim")
+        print_line(out, f"note: {note}", style="dim")
 
 
 def print_result(summary: dict[str, Any], *, path: Path) -> None:
@@ -38,7 +38,7 @@ def print_result(summary: dict[str, Any], *, path: Path) -> None:
             f"({lora_sent / sent:.1f} times as much)"
         )
     out.print(f"{summary['rounds']} rounds in {format_seconds(summary['seconds'])}")
-    out.print(f"run: {path}  (summary.json, rounds.jsonl, adapter/)")
+    print_line(out, f"run: {path}  (summary.json, rounds.jsonl, adapter/)")
 
 
 def _accuracy_table(summary: dict[str, Any]) -> Table:

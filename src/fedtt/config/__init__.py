@@ -23,6 +23,7 @@ from fedtt.config.load import (
     load_config,
     parse_config,
     parse_method,
+    parse_methods,
 )
 from fedtt.config.schema import (
     METHOD_NAMES,
@@ -84,6 +85,7 @@ __all__ = [
     "options_of",
     "parse_config",
     "parse_method",
+    "parse_methods",
     "tuning_cell",
     "tuning_config",
 ]

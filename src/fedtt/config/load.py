@@ -1,8 +1,12 @@
 """TOML <-> :class:`RunConfig`, with messages a person can act on."""
 
+import json
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +17,8 @@ from fedtt.config.schema import METHOD_NAMES, METHOD_SECTIONS, MethodConfig, Pef
 from fedtt.errors import ConfigError
 
 Table = dict[str, Any]
+# What fedtt.models knows by a short name (importing it here would bring in torch).
+MODEL_ALIASES = ("minilm",)
 # pydantic puts the name of the method's section into the place of an error; a reader knows none.
 _SECTIONS: tuple[type[BaseModel], ...] = (*METHOD_SECTIONS, PeftConfig)
 _TAGS = {section.__name__ for section in _SECTIONS}
@@ -48,13 +54,13 @@ def read_table(path: Path, *, overrides: Iterable[str] = ()) -> Table:
     table = anchor_paths(table, folder=path.parent)
     for override in overrides:
         table = _apply_override(table, override)
-    return anchor_paths(table, folder=Path())
+    return table
 
 
 def parse_config(table: Mapping[str, Any], *, where: str) -> RunConfig:
     """The config in a nested table. Raises :class:`ConfigError` naming every bad key."""
     try:
-        return RunConfig.model_validate(dict(table))
+        config = RunConfig.model_validate(dict(table))
     except ValidationError as error:
         problems = [describe_problem(item["loc"], dict(item)) for item in error.errors()]
         raise ConfigError(
@@ -62,6 +68,9 @@ def parse_config(table: Mapping[str, Any], *, where: str) -> RunConfig:
             where=where,
             fix="docs/configuration.md lists every key",
         ) from error
+    for key, value in _flatten(config.model_dump(mode="json")).items():
+        _check_encodable(value, where=f"{where}, {key}")
+    return config
 
 
 def parse_method(name: str, *, overrides: Iterable[str]) -> MethodConfig:
@@ -80,6 +89,19 @@ def parse_method(name: str, *, overrides: Iterable[str]) -> MethodConfig:
         ) from error
 
 
+def parse_methods(names: Iterable[str], *, overrides: Iterable[str]) -> dict[str, MethodConfig]:
+    """Sections by name; an override changes every method that has its key, and one must have it."""
+    keys = {override: _split_override(override)[0].split(".")[0] for override in overrides}
+    known = {name: type(parse_method(name, overrides=())).model_fields for name in names}
+    unknown = {o for o, key in keys.items() if not any(key in fields for fields in known.values())}
+    return {
+        name: parse_method(
+            name, overrides=[o for o, key in keys.items() if key in fields or o in unknown]
+        )
+        for name, fields in known.items()
+    }
+
+
 def dump_config(config: RunConfig) -> str:
     """The config as TOML, complete, without the keys whose value is "left out"."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
@@ -95,6 +117,16 @@ def config_differences(first: RunConfig, second: RunConfig) -> list[str]:
     ]
 
 
+def _check_encodable(value: Any, *, where: str) -> None:
+    """Refuse what no file can hold: half a surrogate pair, as of bytes that are not UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            "a value is not UTF-8 text", where=where, got=repr(value), fix="rename it"
+        ) from error
+
+
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Table:
     flat: Table = {}
     for key, value in table.items():
@@ -106,20 +138,45 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Table:
 
 
 def anchor_paths(table: Table, *, folder: Path) -> Table:
-    """Make the paths of ``[data]``, and ``model.name`` where it is a directory there, absolute."""
+    """Make the paths of ``[data]``, and ``model.name`` where it is a directory there, absolute.
+
+    Raises :class:`ConfigError` for a model's name that only the working directory has.
+    """
     anchored = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
     data, model = anchored.get("data"), anchored.get("model")
     for key in ("path", "test_path"):
         if isinstance(data, dict) and isinstance(data.get(key), str):
-            data[key] = str((folder / Path(data[key]).expanduser()).resolve())
+            data[key] = str(_anchor(data[key], folder))
     if isinstance(model, dict) and isinstance(model.get("name"), str) and model["name"]:
-        directory = (folder / Path(model["name"]).expanduser()).resolve()
-        if directory.is_dir():
-            model["name"] = str(directory)
+        model["name"] = _anchor_model(model["name"], folder)
     return anchored
 
 
-def _apply_override(table: Table, override: str) -> Table:
+def _anchor(path: str, folder: Path) -> Path:
+    # os.path: pathlib raises for the home of a user there is not.
+    return (folder / os.path.expanduser(path)).resolve()  # noqa: PTH111
+
+
+def _anchor_model(name: str, folder: Path) -> str:
+    if name in MODEL_ALIASES:
+        return name
+    directory = _anchor(name, folder)
+    if directory.is_dir() or name.startswith(("./", "../", "~", "/")):
+        return str(directory)
+    if Path(name).is_dir():
+        # Whoever loads the model would take it, and another one from another working directory.
+        raise ConfigError(
+            "model.name is relative to the file, and only the working directory has it",
+            where="model.name",
+            got=name,
+            expected=f"a directory {directory}, or a hub id",
+            fix=f"write {Path(name).resolve()}; or rename that folder, if a hub id is meant",
+        )
+    return name
+
+
+def _split_override(override: str) -> tuple[str, str]:
+    """Key and text of ``key=text``."""
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError(
@@ -129,8 +186,17 @@ def _apply_override(table: Table, override: str) -> Table:
             expected="section.key=value",
             fix="for example: --set client.learning_rate=1e-3",
         )
-    value = _toml_value(text.strip()) if text.strip() else None
-    return set_key(table, key.strip(), value, where=f"--set {override}")
+    return key.strip(), text.strip()
+
+
+def _apply_override(table: Table, override: str) -> Table:
+    key, text = _split_override(override)
+    where = f"--set {override}"
+    if not text:
+        return set_key(table, key, None, where=where)
+    # Anchored by itself: its paths are relative to the working directory, the table's are not.
+    alone = anchor_paths(set_key({}, key, _toml_value(text), where=where), folder=Path())
+    return set_key(table, key, reduce(getitem, key.split("."), alone), where=where)
 
 
 def set_key(table: Table, key: str, value: Any, *, where: str) -> Table:

@@ -294,7 +294,7 @@ class ClientConfig(Section):
     )
     warmup_rounds: NonNegativeInt = 0
     weight_decay: NonNegative = 0.01
-    max_grad_norm: PositiveFloat | None = 1.0
+    max_grad_norm: NonNegative = Field(1.0, description="of each step's gradient; 0: no clipping")
     proximal: NonNegative = Field(0.0, description="FedProx's mu; 0: none")
     logit_adjustment: NonNegative = Field(
         0.0, description="strength of the client's own log label prior in its loss; 1 is usual"

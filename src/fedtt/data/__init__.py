@@ -23,7 +23,14 @@ from fedtt.data.preview import (
 from fedtt.data.silos import load_sentiment_silos
 from fedtt.data.split import split_clients
 from fedtt.data.tokens import TokenizedTexts, collate, tokenize
-from fedtt.data.types import SHARED, ClientData, FederatedData, LabeledTexts, RawData
+from fedtt.data.types import (
+    SHARED,
+    ClientData,
+    FederatedData,
+    LabeledTexts,
+    RawData,
+    is_unicode,
+)
 
 __all__ = [
     "SHARED",
@@ -49,6 +56,7 @@ __all__ = [
     "find_cached",
     "hand_out",
     "iid",
+    "is_unicode",
     "load_sentiment_silos",
     "load_text_file",
     "name_clients",

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from fedtt.data.labels import ClassIds, number_alike, number_labels
 from fedtt.data.tables import Table, read_table
-from fedtt.data.types import LabeledTexts, RawData
+from fedtt.data.types import LabeledTexts, RawData, is_unicode
 from fedtt.errors import DataError
 
 CLIENT_COLUMN = "client"
+MANY_CLASSES = 20  # with so few examples of each that one asks whether these are classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ def load_text_file(
         wanted.append(client_column)
     _check_table(table, wanted, path)
     clients = (
-        _strings(table, client_column, what="client id", numbers=True)
+        _strings(table, client_column, what="client id", is_id=True)
         if client_column in wanted
         else [path.stem] * len(table.places)
     )
@@ -65,14 +66,28 @@ def load_text_file(
         label_names=label_names,
         textual=_is_textual(path),
     )
-    ignored = sorted(set(table.names) - set(wanted))
     return RawData(
         name=path.stem,
         label_names=ids.label_names,
         texts_by_client=_by_client(_examples(table, columns, ids.labels), clients),
-        notes=(f"Columns not used: {', '.join(ignored)}.",) if ignored else (),
+        notes=_notes(table, wanted, ids, label_column=label_column),
         shared_test=None if test_path is None else _load_test(Path(test_path), columns, ids),
     )
+
+
+def _notes(
+    table: Table, wanted: Sequence[str], ids: ClassIds, *, label_column: str
+) -> tuple[str, ...]:
+    unused = sorted(set(table.names) - set(wanted))
+    shown = ", ".join(name if is_unicode(name) else ascii(name) for name in unused)
+    notes = [f"Columns not used: {shown}."] if unused else []
+    classes, examples = len(set(ids.labels)), len(ids.labels)
+    if classes > MANY_CLASSES and 2 * classes > examples:
+        notes.append(
+            f"The column {label_column!r} holds {classes:,} classes for {examples:,} examples: "
+            "is it the one with the labels?"
+        )
+    return tuple(notes)
 
 
 def _load_test(path: Path, columns: _Columns, like: ClassIds) -> LabeledTexts:
@@ -89,7 +104,7 @@ def _load_test(path: Path, columns: _Columns, like: ClassIds) -> LabeledTexts:
 
 def _examples(table: Table, columns: _Columns, labels: tuple[int, ...]) -> LabeledTexts:
     def texts(column: str, what: str) -> tuple[str, ...]:
-        return tuple(_strings(table, column, what=what, numbers=False))
+        return tuple(_strings(table, column, what=what, is_id=False))
 
     return LabeledTexts(
         texts=texts(columns.text, "text"),
@@ -139,27 +154,32 @@ def _check_column(table: Table, column: str, path: Path) -> None:
     )
 
 
-def _strings(table: Table, column: str, *, what: str, numbers: bool) -> list[str]:
-    """The column as non-empty strings; with ``numbers``, integers are written out."""
-    values: list[str] = []
-    bad: list[int] = []
-    for row, value in enumerate(table.columns[column]):
-        if isinstance(value, str) and value.strip():
-            values.append(value)
-        elif numbers and isinstance(value, int) and not isinstance(value, bool):
-            values.append(str(value))
-        else:
-            bad.append(row)
+def _strings(table: Table, column: str, *, what: str, is_id: bool) -> list[str]:
+    """The column as non-empty strings; of ids, integers are written out."""
+    written = [
+        str(value) if is_id and isinstance(value, int) and not isinstance(value, bool) else value
+        for value in table.columns[column]
+    ]
+    faults = [_fault(value, is_id=is_id) for value in written]
+    bad = [row for row, fault in enumerate(faults) if fault]
     if bad:
-        first = table.columns[column][bad[0]]
-        empty = first is None or isinstance(first, str)
+        first = repr(written[bad[0]])
         more = f"; {len(bad) - 1} more rows are like it" if len(bad) > 1 else ""
-        kind = "empty" if empty else f"not a {'string or an integer' if numbers else 'string'}"
         raise DataError(
-            f"a {what} is {kind}",
+            f"a {what} is {faults[bad[0]]}",
             where=f"{table.places[bad[0]]}, column {column!r}",
-            got=f"{first!r}{more}",
+            got=f"{first if len(first) <= 80 else first[:77] + '...'}{more}",
             expected=f"a {what} in every row",
-            fix=f"fill the column {column!r} in these rows, or take the rows out",
+            fix=f"correct the column {column!r} in these rows, or take the rows out",
         )
-    return values
+    return [value for value in written if isinstance(value, str)]
+
+
+def _fault(value: object, *, is_id: bool) -> str | None:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return "empty"
+    if not isinstance(value, str):
+        return f"not a {'string or an integer' if is_id else 'string'}"
+    if is_id and value != value.strip():
+        return "surrounded by white space"  # "a" and " a" would be two clients
+    return None if is_unicode(value) else "not valid Unicode"

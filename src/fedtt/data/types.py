@@ -9,6 +9,15 @@ from fedtt.errors import DataError
 SHARED = "all"  # who holds an evaluation set that belongs to no client
 
 
+def is_unicode(text: str) -> bool:
+    """Whether any file or tokenizer can hold it: no half of a surrogate pair (``U+D800``)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabeledTexts:
     """Texts and, at the same positions, their class ids.

@@ -79,7 +79,7 @@ def build_training(config: ClientConfig) -> LocalTraining:
     return LocalTraining(
         optimizer=config.optimizer,
         weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
+        max_grad_norm=config.max_grad_norm or None,
         proximal=config.proximal,
         batch_size=config.batch_size,
         steps=config.steps,

@@ -71,6 +71,7 @@ def run_experiment(
             cohort_size=config.cohort.size or len(federation.population),
             alone=_wants_alone(run),
             exchanged_parameters=federation.exchanged_parameters,
+            sent_bytes=sum(r["uplink_bytes"] + r["downlink_bytes"] for r in records),
             notes=federation.notes,
         )
     )
