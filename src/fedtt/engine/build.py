@@ -15,7 +15,7 @@ from fedtt.data.tokens import PAD_MULTIPLE
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds
 from fedtt.engine.data import build_data
 from fedtt.engine.methods import LORA_REFERENCE, build_method
-from fedtt.errors import ConfigError
+from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.client import LocalTraining
 from fedtt.federated.cohort import sample_cohort
 from fedtt.federated.methods import Method
@@ -39,7 +39,7 @@ class Federation:
     """Everything a run needs. ``model`` is the one mutable thing: all clients take turns on it.
 
     ``splits`` maps split -> client -> tokenized examples; ``lora_reference`` is what LoRA with
-    rank 8 would exchange with the same model.
+    rank 8 would exchange with the same model, None where LoRA has no place in it by default.
     """
 
     model: PeftModel
@@ -50,7 +50,7 @@ class Federation:
     training: LocalTraining
     initial: ServerState
     kinds: Mapping[str, ParameterKind]
-    lora_reference: MessageCost
+    lora_reference: MessageCost | None
     notes: tuple[str, ...]
 
     @property
@@ -108,7 +108,6 @@ def build_federation(config: RunConfig) -> Federation:
     }
     model = build_model(config, method, label_names=data.label_names, pad_token_id=pad_token_id)
     kinds = exchanged_kinds(model, method)
-    reference = build_method(LORA_REFERENCE, task="classification")
     return Federation(
         model=model,
         tokenizer=tokenizer,
@@ -118,7 +117,7 @@ def build_federation(config: RunConfig) -> Federation:
         training=build_training(config.client),
         initial=ServerState(next_round=0, params=p.read_params(model, kinds)),
         kinds=kinds,
-        lora_reference=count_message(model_config, reference, task="classification"),
+        lora_reference=_lora_reference(model_config),
         notes=(*data.notes, *_truncation_notes(splits, max_length=max_length)),
     )
 
@@ -139,6 +138,15 @@ def build_model(
     )
     with random_stream(derive_seed(config.seed, "adapter")):
         return adapt(base, method.adapter)
+
+
+def _lora_reference(model_config: PretrainedConfig) -> MessageCost | None:
+    reference = build_method(LORA_REFERENCE, task="classification")
+    try:
+        return count_message(model_config, reference, task="classification")
+    except ModelError:
+        # An architecture whose layers nobody named: the run's own method has its target_modules.
+        return None
 
 
 def _check_cohort(config: RunConfig, *, population: int) -> None:

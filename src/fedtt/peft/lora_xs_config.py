@@ -40,7 +40,7 @@ class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
         default=None,
         metadata={
             "help": "Linear layers to adapt: names or name endings, one regular expression of "
-            "whole names, or all-linear. None: those that PEFT's LoRA takes for the architecture."
+            "whole names, or all-linear. None: those that LoRA takes for the architecture."
         },
     )
     modules_to_save: list[str] | None = field(
