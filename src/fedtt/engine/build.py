@@ -12,7 +12,7 @@ from fedtt import params as p
 from fedtt.config import ClientConfig, RunConfig
 from fedtt.data import LabeledTexts, TokenizedTexts, tokenize
 from fedtt.data.tokens import PAD_MULTIPLE
-from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds
+from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data
 from fedtt.engine.methods import LORA_REFERENCE, build_method
 from fedtt.errors import ConfigError, ModelError
@@ -26,7 +26,7 @@ from fedtt.models import (
     load_model_config,
     load_tokenizer,
 )
-from fedtt.peft import ParameterKind, adapt
+from fedtt.peft import ParameterKind
 from fedtt.seeds import derive_seed, random_stream
 
 SPLITS = ("train", "validation", "test")
@@ -137,7 +137,7 @@ def build_model(
         seed=derive_seed(config.seed, "head"),
     )
     with random_stream(derive_seed(config.seed, "adapter")):
-        return adapt(base, method.adapter)
+        return put_into(base, method)
 
 
 def _lora_reference(model_config: PretrainedConfig) -> MessageCost | None:
