@@ -106,7 +106,9 @@ def build_federation(config: RunConfig) -> Federation:
         }
         for split, by_client in texts.items()
     }
-    model = build_model(config, method, label_names=data.label_names, pad_token_id=pad_token_id)
+    model, model_notes = _model_and_notes(
+        config, method, label_names=data.label_names, pad_token_id=pad_token_id
+    )
     kinds = exchanged_kinds(model, method)
     return Federation(
         model=model,
@@ -118,7 +120,7 @@ def build_federation(config: RunConfig) -> Federation:
         initial=ServerState(next_round=0, params=p.read_params(model, kinds)),
         kinds=kinds,
         lora_reference=_lora_reference(model_config),
-        notes=(*data.notes, *_truncation_notes(splits, max_length=max_length)),
+        notes=(*data.notes, *_truncation_notes(splits, max_length=max_length), *model_notes),
     )
 
 
@@ -126,6 +128,13 @@ def build_model(
     config: RunConfig, method: Method, *, label_names: Sequence[str], pad_token_id: int
 ) -> PeftModel:
     """The base model with the method's adapter as it starts: the same bits for the same config."""
+    model, _ = _model_and_notes(config, method, label_names=label_names, pad_token_id=pad_token_id)
+    return model
+
+
+def _model_and_notes(
+    config: RunConfig, method: Method, *, label_names: Sequence[str], pad_token_id: int
+) -> tuple[PeftModel, list[str]]:
     base = load_classifier(
         config.model.name,
         revision=config.model.revision,
@@ -137,7 +146,23 @@ def build_model(
         seed=derive_seed(config.seed, "head"),
     )
     with random_stream(derive_seed(config.seed, "adapter")):
-        return put_into(base, method)
+        model = put_into(base.model, method)
+    return model, _random_layer_notes(model, base.drawn)
+
+
+def _random_layer_notes(model: PeftModel, drawn: Sequence[str]) -> list[str]:
+    """A line for every layer without pretrained weights that nothing trains or takes the place of.
+
+    A layer that is trained whole, or inside a tuner's layer, has another name by now.
+    """
+    frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+    untrained = [name for name in drawn if f"base_model.model.{name}" in frozen]
+    layers = {name.rpartition(".")[0] for name in untrained}
+    return [
+        f"{layer} is not in the base model's weights: it is drawn at random and stays so "
+        "(fedtt with tensorize_classifier = true trains a TT layer in its place)."
+        for layer in sorted(layers)
+    ]
 
 
 def _lora_reference(model_config: PretrainedConfig) -> MessageCost | None:
