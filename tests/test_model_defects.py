@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.peft.tiny_architectures import tiny_classifier
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel, ViTConfig
 
 from fedtt.config import RunConfig
@@ -22,6 +21,7 @@ from fedtt.models import (
     load_tokenizer,
     resolve_device,
 )
+from tests.peft.tiny_architectures import tiny_classifier
 
 MakeConfig = Callable[..., RunConfig]
 

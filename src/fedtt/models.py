@@ -101,10 +101,7 @@ def guess_task(config: PretrainedConfig) -> str:
 
 
 def build_empty_model(config: PretrainedConfig, *, task: str) -> PreTrainedModel:
-    """The model on the meta device: every name and shape, no memory.
-
-    Raises :class:`ModelError` where transformers cannot build it for the task.
-    """
+    """The model on the meta device: every name and shape, no memory. Raises :class:`ModelError`."""
     name = config.name_or_path or type(config).__name__
     with _explained(name), torch.device("meta"):
         model: PreTrainedModel = TASK_CLASSES[task].from_config(config, trust_remote_code=False)
