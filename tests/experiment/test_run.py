@@ -119,7 +119,7 @@ def test_the_saved_adapter_is_the_global_model(
         dtype="float32",
         device="cpu",
         seed=123,
-    )
+    ).model
     loaded = PeftModel.from_pretrained(base, finished / "adapter")
     names = list(federation.kinds)
     state = open_run(finished).load_state(expected=p.structure_of(federation.initial.params))

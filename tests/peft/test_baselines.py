@@ -1,9 +1,18 @@
+import re
+
 import pytest
 import torch
 from peft import LNTuningConfig, LoraConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-from tests.peft.methods import adapted, masked_logits, train
-from tests.peft.tiny_architectures import PEFT_WARNING, tiny_classifier, tiny_lm, tokens
+from tests.peft.methods import adapted, masked_logits, state, train
+from tests.peft.tiny_architectures import (
+    BLOCKS,
+    CONFIGS,
+    PEFT_WARNING,
+    tiny_classifier,
+    tiny_lm,
+    tokens,
+)
 
 from fedtt.errors import ConfigError, ModelError
 from fedtt.peft import (
@@ -22,6 +31,7 @@ from fedtt.peft import (
     prompt_config,
     vera_config,
 )
+from fedtt.peft.anatomy import ANATOMIES
 
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
 LABELS = torch.tensor([0, 1, 1, 0])
@@ -167,9 +177,24 @@ def test_adapt_leaves_the_config_as_it_was():
 
 def test_an_architecture_without_defaults_lists_its_layers():
     with pytest.raises(ModelError, match="PEFT has no default target modules") as caught:
-        adapt(tiny_classifier("mpnet"), LoraConfig(task_type="SEQ_CLS"))
+        adapt(tiny_classifier("mpnet"), ia3_config("SEQ_CLS"))
     assert "attention.attn.q (2)" in str(caught.value)
-    assert 'LoraConfig(target_modules=["...", "..."])' in str(caught.value)
+    assert 'IA3Config(target_modules=["...", "..."])' in str(caught.value)
+
+
+@pytest.mark.parametrize("model_type", sorted(CONFIGS))
+def test_lora_goes_to_queries_and_values_of_every_known_architecture(model_type):
+    """Where PEFT has no default of its own, ours; and where it has, ours are the same."""
+    for method in ("lora", "lora-xs", "vera"):
+        model = adapted(tiny_classifier(model_type), method)
+        layers = {name.split(".base_layer")[0] for name in state(model) if ".base_layer." in name}
+        found = {name.removeprefix("base_model.model.") for name in layers}
+        names = {name for name, _ in tiny_classifier(model_type).named_modules()}
+        pattern = ANATOMIES[model_type].query_value_pattern
+        assert found == {name for name in names if re.fullmatch(pattern, name)}
+        assert not [name for name in found if "vision" in name]
+        blocks = 1 if model_type == "albert" else BLOCKS
+        assert len(found) == len(ANATOMIES[model_type].query_value) * blocks
 
 
 def test_pefts_other_errors_pass_through():

@@ -21,6 +21,7 @@ from fedtt.peft.linear import TTLinear
 from fedtt.peft.lora_xs import LoRAXSLayer, LoRAXSModel
 from fedtt.peft.lora_xs_config import LoRAXSConfig
 from fedtt.peft.model import TTAdapterModel
+from fedtt.peft.precision import keep_in_float32
 from fedtt.peft.register import register
 from fedtt.peft.table import peft_config_from_table
 
@@ -47,6 +48,7 @@ __all__ = [
     "full_config",
     "head_config",
     "ia3_config",
+    "keep_in_float32",
     "load_adapted",
     "p_tuning_config",
     "peft_config_from_table",
