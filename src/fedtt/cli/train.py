@@ -27,6 +27,8 @@ def train_command(
     """Start a run, or resume one, and show its result."""
     given = None if config_path is None else load_config(config_path, overrides=overrides)
     _check_arguments(given, overrides, run=run, resume=resume, overwrite=overwrite)
+    if config_path is not None and run is not None and overwrite:
+        _check_apart(config_path, run)
     silent = quiet or as_json
     with _interrupt_flag() as stop:
         summary, path = _train(
@@ -57,6 +59,16 @@ def _check_arguments(
     if resume is not None and (run is not None or overwrite):
         raise ConfigError(
             "--resume goes on in the run's own directory", fix="leave --run and --overwrite out"
+        )
+
+
+def _check_apart(config_path: Path, run: Path) -> None:
+    if run.resolve() in config_path.resolve().parents:
+        raise ConfigError(
+            "the run directory holds the configuration that is given",
+            where=f"--run {run} --overwrite",
+            got=config_path,
+            fix="give another directory with --run, or move the configuration out of it",
         )
 
 
