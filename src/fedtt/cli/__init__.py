@@ -3,13 +3,9 @@
 import sys
 import warnings
 
-from rich.markup import escape
-
-from fedtt.cli.app import app
-from fedtt.cli.console import errors_console
 from fedtt.errors import FedttError, InterruptedRunError
 
-__all__ = ["app", "main"]
+__all__ = ["main"]
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -20,13 +16,28 @@ def main() -> None:
     # PEFT 0.21 reads a name that transformers 5 deprecates; a user can do nothing about it.
     warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
     try:
+        # Not at the top: a Ctrl-C while the parser is loading must not be a traceback either.
+        from fedtt.cli.app import app
+
         app()
     except InterruptedRunError as error:
-        errors_console().print(f"[bold yellow]stopped:[/] {escape(str(error))}")
+        _tell("[bold yellow]stopped:[/]", str(error))
         sys.exit(EXIT_INTERRUPTED)
     except FedttError as error:
-        errors_console().print(f"[bold red]error:[/] {escape(str(error))}")
+        _tell("[bold red]error:[/]", str(error))
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
-        errors_console().print("[bold yellow]stopped[/]")
+        sys.stderr.write("stopped\n")
         sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:  # what typer makes of a Ctrl-C, silently
+            sys.stderr.write("stopped\n")
+        raise
+
+
+def _tell(prefix: str, message: str) -> None:
+    from rich.markup import escape
+
+    from fedtt.cli.console import errors_console
+
+    errors_console().print(f"{prefix} {escape(message)}")

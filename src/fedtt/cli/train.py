@@ -1,6 +1,5 @@
 """``fedtt train``: what is checked before, and what is shown after, a run."""
 
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtt.cli.console import console, print_json
+from fedtt.cli.interrupt import interrupt_flag, stop_if_asked
 from fedtt.cli.report import print_notes, print_result
 from fedtt.config import RunConfig, load_config
 from fedtt.errors import ConfigError
@@ -30,7 +30,7 @@ def train_command(
     if config_path is not None and run is not None and overwrite:
         _check_apart(config_path, run)
     silent = quiet or as_json
-    with _interrupt_flag() as stop:
+    with interrupt_flag() as stop:
         summary, path = _train(
             given, run=run, resume=resume, overwrite=overwrite, silent=silent, stop=stop
         )
@@ -88,12 +88,14 @@ def _train(
         from fedtt.cli.progress import watch
         from fedtt.engine.build import build_federation
 
+    stop_if_asked(stop, fix="start again; nothing was written")
     if resume is not None:
         directory = experiment.open_run(resume)
         config = directory.config()
         if given is not None:
             experiment.check_same_config(config, given, where=resume)
         federation = build_federation(config)
+        stop_if_asked(stop, fix=f"fedtt train --resume {resume} goes on")
     else:
         if given is None:
             raise AssertionError("checked by _check_arguments")
@@ -101,6 +103,7 @@ def _train(
         path = run or _default_run_path(config)
         experiment.check_new_run(path, overwrite=overwrite)
         federation = build_federation(config)
+        stop_if_asked(stop, fix="start again; nothing was written")
         directory = experiment.create_run(path, config, overwrite=overwrite)
     if not silent:
         print_notes(out, federation.notes)
@@ -123,21 +126,3 @@ def _shown(silent: bool) -> bool:  # noqa: FBT001
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
-
-
-@contextmanager
-def _interrupt_flag() -> Iterator[threading.Event]:
-    """The first Ctrl-C (or SIGTERM) sets the flag; a second Ctrl-C interrupts at once."""
-    flag = threading.Event()
-
-    def request_stop(signal_number: int, _frame: object) -> None:
-        if flag.is_set() and signal_number == signal.SIGINT:
-            raise KeyboardInterrupt
-        flag.set()
-
-    previous = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield flag
-    finally:
-        for signal_number, handler in previous.items():
-            signal.signal(signal_number, handler)
