@@ -90,8 +90,9 @@ def build_training(config: ClientConfig) -> LocalTraining:
 def build_federation(config: RunConfig) -> Federation:
     """All objects of the run that ``config`` describes, the model with its initial adapter.
 
-    What can be wrong is checked in order of cost: model and adapter on the meta device, then the
-    data, and the weights last. The same config gives the same initial parameters, bit for bit.
+    What can be wrong is checked in order of cost: the data's files and their split, then model and
+    adapter on the meta device, then the tokens, and the weights last. The same config gives the
+    same initial parameters, bit for bit.
     """
     method = build_method(config.method, task="classification", server=config.server)
     data = build_data(config.data, config.partition)
