@@ -11,9 +11,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(VENV)/bin/fedtt train presets/silos.toml --run runs/demo --overwrite
 
-# The default tests, a few minutes on two cores.
+# The default tests, a few minutes on two cores; every test takes one.
 test: $(READY)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2
 
 # Every test, the slow ones too.
 test-all: $(READY)

@@ -133,15 +133,19 @@ def test_stopped_anywhere_it_goes_on_and_touches_nothing_finished(
     comparison = make_comparison(base={"rounds": 2})
     reference, stopped = tmp_path / "reference", tmp_path / "stopped"
     run(comparison, reference)
-    steps = 0
+    seen: list[CompareEvent] = []
 
     def stop_in_the_second_cells_second_round() -> bool:
-        nonlocal steps
-        steps += 1
+        steps = sum(isinstance(event, StepDone) for event in seen)
         return steps == 2 * 3 + 4  # two rounds of three clients, one round, one client
 
     with pytest.raises(InterruptedRunError) as caught:
-        run(comparison, stopped, should_stop=stop_in_the_second_cells_second_round)
+        run_comparison(
+            comparison,
+            stopped,
+            notify=seen.append,
+            should_stop=stop_in_the_second_cells_second_round,
+        )
     assert "all / plain / lora / seed 0 (2 of 2)" in str(caught.value)
     assert f"fedtt compare {comparison.where} --out {stopped} goes on" in str(caught.value)
     before = files(stopped)

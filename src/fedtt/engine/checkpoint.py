@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fedtt import params as p
-from fedtt.errors import DivergenceError, RunError, ShapeError
+from fedtt.errors import RunError, ShapeError
 from fedtt.federated.types import ServerState
 from fedtt.params import Structure
 
@@ -35,26 +35,16 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def save_state(path: Path, state: ServerState) -> None:
-    """Write the state, atomically. Raises :class:`DivergenceError` for one that is not finite."""
-    bad = [*p.non_finite_names(state.params), *p.non_finite_names(state.optimizer)]
-    if bad:
-        raise DivergenceError(
-            "the server's new state is not finite: training diverged",
-            where=f"after {state.next_round} rounds, {bad[0]}",
-            got="NaN or infinity",
-            expected="finite numbers",
-            fix="start a new run with a lower server.learning_rate or client.learning_rate",
-        )
+    """Write the state, atomically."""
     tensors = {f"params/{name}": tensor for name, tensor in state.params.items()}
     tensors |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.items()}
     for name, (left, right) in state.factors.items():
         tensors |= {f"left/{name}": left.contiguous(), f"right/{name}": right.contiguous()}
     books = {name: dict(getattr(state, name)) for name in BOOKS}
-    metadata = {
-        "format": FORMAT,
-        "next_round": str(state.next_round),
-        "books": json.dumps(books, sort_keys=True),
-    }
+    header = {"format": FORMAT, "next_round": state.next_round, **books}
+    # One entry, because safetensors writes several in no particular order: the same state is
+    # always the same bytes.
+    metadata = {"fedtt": json.dumps(header, sort_keys=True)}
     write_atomically(path, save(tensors, metadata=metadata))
 
 
@@ -65,10 +55,10 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"format {metadata.get('format')!r}, expected {FORMAT!r}")
-            next_round, books = int(metadata["next_round"]), json.loads(metadata["books"])
+            header = _header(file.metadata())
+            if header.get("format") != FORMAT:
+                raise ValueError(f"format {header.get('format')!r}, expected {FORMAT!r}")
+            next_round = int(header["next_round"])
             if next_round < 0:
                 raise ValueError(f"next round {next_round}")
             keys = list(file.keys())
@@ -84,7 +74,7 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
             params=sections["params"],
             optimizer=sections["optimizer"],
             factors={name: (left[name], right[name]) for name in left},
-            **{name: _book(books[name], kind) for name, kind in BOOKS.items()},
+            **{name: _book(header[name], kind) for name, kind in BOOKS.items()},
         )
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(
@@ -99,10 +89,18 @@ def is_state(path: Path) -> bool:
     """Whether a state of ours, of any version, lies there; looks at the header only."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata: Mapping[str, str] = file.metadata() or {}
-        return metadata.get("format", "").startswith("fedtt-state-")
-    except (OSError, SafetensorError, RuntimeError):
+            header = _header(file.metadata())
+        return str(header.get("format")).startswith("fedtt-state-")
+    except (OSError, SafetensorError, RuntimeError, ValueError):
         return False
+
+
+def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """What a state says of itself. Raises ``ValueError`` for what is no such header."""
+    header = json.loads((metadata or {}).get("fedtt", "{}"))
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a table")
+    return header
 
 
 def _check_shapes(shapes: Mapping[str, tuple[int, ...]], expected: Structure) -> None:
