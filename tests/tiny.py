@@ -14,10 +14,12 @@ FILLER = ["the", "film", "was", "really", "a", "plot", "and", "cast", "quite", "
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
-def save_tiny_bert(directory: Path, *, seed: int = 7) -> Path:
-    """A BERT of 2 layers x 32 with a word-level tokenizer; the same weights for the same seed."""
-    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *GOOD, *BAD, *FILLER])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+VOCABULARY = {word: i for i, word in enumerate([*SPECIAL, *GOOD, *BAD, *FILLER])}
+
+
+def save_tiny_tokenizer(directory: Path) -> None:
+    """A word-level tokenizer of the words that the sentences are made of."""
+    tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
@@ -32,8 +34,13 @@ def save_tiny_bert(directory: Path, *, seed: int = 7) -> Path:
         sep_token="[SEP]",
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],  # as BERT's
     ).save_pretrained(directory)
+
+
+def save_tiny_bert(directory: Path, *, seed: int = 7) -> Path:
+    """A BERT of 2 layers x 32 with a word-level tokenizer; the same weights for the same seed."""
+    save_tiny_tokenizer(directory)
     config = BertConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=len(VOCABULARY),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,

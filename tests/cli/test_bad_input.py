@@ -9,7 +9,8 @@ import pytest
 from tests.tiny import write_reviews
 
 from fedtt.cli import main
-from fedtt.config import RunConfig, dump_config
+from fedtt.config import RunConfig, dump_config, load_config
+from fedtt.experiment import create_run
 
 MakeConfig = Callable[..., RunConfig]
 
@@ -160,9 +161,23 @@ def test_a_run_directory_in_use(
         error = fails("train", config_file, "--run", "mine", *options)
         assert "the run directory is not empty" in error
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "config.toml").write_text("")
+    create_run(tmp_path / "old", load_config(config_file), overwrite=False)
     assert "--overwrite deletes it" in fails("train", config_file, "--run", "old")
+
+
+def test_overwriting_the_configuration_that_is_given(
+    fails: Callable[..., str], config_file: Path, tmp_path: Path
+) -> None:
+    """CONFIG beside somebody's own files, and --run pointing there."""
+    (tmp_path / "data.json").write_text("[1]")
+    for place in (".", tmp_path):
+        error = fails("train", config_file, "--run", place, "--overwrite")
+        assert "the run directory holds the configuration" in error
+    create_run(tmp_path / "run", load_config(config_file), overwrite=False)
+    error = fails("train", "run/config.toml", "--run", "run", "--overwrite")
+    assert "the run directory holds the configuration" in error
+    assert (tmp_path / "data.json").read_text() == "[1]"
+    assert load_config(config_file) == load_config(tmp_path / "run" / "config.toml")
 
 
 def test_divergence(fails: Callable[..., str], config_file: Path) -> None:
@@ -171,14 +186,13 @@ def test_divergence(fails: Callable[..., str], config_file: Path) -> None:
     error = fails("train", config_file, "--run", "run", *options, leaves=("run",))
     assert "training diverged" in error
     assert "round 0, client north" in error
-    assert "last good state: run/state.safetensors" in error
+    assert "last saved state: run/state.safetensors" in error
 
 
 def test_resume_with_another_config(
     fails: Callable[..., str], config_file: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.toml").write_text(config_file.read_text())
+    create_run(tmp_path / "run", load_config(config_file), overwrite=False)
     error = fails(
         "train", config_file, "--resume", "run", "--set", "method.rank=3", "--set", "seed=4"
     )
@@ -198,10 +212,9 @@ def test_a_run_that_is_not_there(fails: Callable[..., str], verb: list[str]) -> 
 def test_predicting_before_there_is_a_state(
     fails: Callable[..., str], config_file: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.toml").write_text(config_file.read_text())
-    (tmp_path / "run" / "data.json").write_text('{"label_names": ["a", "b"]}')
-    assert "saved server state cannot be used" in fails("predict", "run", "a text")
+    create_run(tmp_path / "run", load_config(config_file), overwrite=False)
+    (tmp_path / "run" / "data.json").write_text('{"label_names": ["a", "b"], "clients": {}}')
+    assert "the saved server state cannot be used" in fails("predict", "run", "a text")
 
 
 @pytest.mark.parametrize(

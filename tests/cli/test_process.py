@@ -183,6 +183,8 @@ def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(
     _, message = process.communicate(timeout=120)
     assert process.returncode == 130, message
     assert f"--resume {stopped}" in message
+    assert "stopping after this step; Ctrl-C again to stop now" in message
+    assert "Traceback" not in message
     assert not (stopped / "summary.json").exists()
 
     fedtt("train", "--resume", stopped, "--quiet")
@@ -192,3 +194,38 @@ def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(
     )
     assert set(expected) == set(resumed)
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module"),
+    [
+        (["--help"], "typer"),
+        (["evaluate", "{run}"], "torch"),
+        (["train", "{config}", "--run", "{new}"], "transformers"),
+    ],
+)
+def test_ctrl_c_while_modules_load_gives_no_traceback(
+    config_file: Path, run: Path, tmp_path: Path, arguments: list[str], module: str
+) -> None:
+    """The signal arrives inside the import of ``module``, whose stand-in sends it."""
+    stand_in = tmp_path / "stand-ins" / f"{module}.py"
+    stand_in.parent.mkdir()
+    stand_in.write_text(
+        "import os, signal\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "raise AssertionError('not stopped')\n"
+    )
+    names = {"run": run, "config": config_file, "new": tmp_path / "new"}
+    path = os.pathsep.join([str(stand_in.parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*FEDTT, *(argument.format(**names) for argument in arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 130, done.stderr
+    assert "stopped" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "new").exists()

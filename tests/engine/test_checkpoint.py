@@ -1,12 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fedtt import params as p
-from fedtt.engine.checkpoint import load_state, save_state, write_atomically
-from fedtt.errors import RunError
+from fedtt.engine.checkpoint import dump_json, is_state, load_state, save_state, write_atomically
+from fedtt.errors import DivergenceError, RunError
 from fedtt.federated.types import ServerState
 
 STATE = ServerState(
@@ -58,3 +60,65 @@ def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
     other = {**EXPECTED, "c": p.TensorSpec(shape=(3, 2), dtype=torch.bfloat16)}
     with pytest.raises(RunError, match=r"where: c"):
         load_state(path, expected=other)
+
+
+class Unreadable:
+    """A state file whose header can be read, and none of its tensors."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        self._open = safe_open(*arguments, **options)
+
+    def __enter__(self) -> "Unreadable":
+        self._file = self._open.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.__exit__(*error)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+    def get_tensor(self, key: str) -> torch.Tensor:
+        raise RuntimeError(f"unable to mmap {key}: Cannot allocate memory")
+
+
+def test_shapes_are_compared_before_a_tensor_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.safetensors"
+    save_state(path, STATE)
+    monkeypatch.setattr("fedtt.engine.checkpoint.safe_open", Unreadable)
+    with pytest.raises(RunError, match="Cannot allocate memory"):
+        load_state(path, expected=EXPECTED)
+    for expected, message in (
+        ({**EXPECTED, "c": p.TensorSpec(shape=(4, 9), dtype=torch.bfloat16)}, r"\(2, 3\)"),
+        ({"c": EXPECTED["c"]}, "no such parameter"),
+        ({**EXPECTED, "d": EXPECTED["c"]}, "missing"),
+    ):
+        with pytest.raises(RunError, match=message):
+            load_state(path, expected=expected)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_not_written(tmp_path: Path, bad: float) -> None:
+    path = tmp_path / "state.safetensors"
+    for broken in (
+        replace(STATE, params={**STATE.params, "a/b": torch.tensor([1.0, bad])}),
+        replace(STATE, optimizer={"m": torch.tensor([bad])}),
+    ):
+        with pytest.raises(DivergenceError, match="not finite"):
+            save_state(path, broken)
+    with pytest.raises(ValueError, match="JSON"):
+        dump_json({"loss": bad})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_is_known_by_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    assert not is_state(path)
+    path.write_bytes(b"{}")
+    assert not is_state(path)
+    save_file({"params/a/b": torch.zeros(2)}, path)
+    assert not is_state(path)
+    save_state(path, STATE)
+    assert is_state(path)

@@ -11,7 +11,15 @@ from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
 from fedtt.errors import InterruptedRunError
-from fedtt.experiment import create_run, evaluate_run, open_run, predict_texts, run_experiment
+from fedtt.experiment import (
+    Event,
+    StepDone,
+    create_run,
+    evaluate_run,
+    open_run,
+    predict_texts,
+    run_experiment,
+)
 
 MakeConfig = Callable[..., RunConfig]
 
@@ -41,13 +49,13 @@ METHODS: dict[str, dict] = {
 def go(config: RunConfig, path: Path, *, stop_after: int | None = None) -> dict:
     if not path.exists():
         create_run(path, config, overwrite=False)
-    asked = iter(range(1, 10**6))
+    steps: list[Event] = []
     return run_experiment(
         config,
         build_federation(config),
         open_run(path),
-        notify=lambda _event: None,
-        should_stop=lambda: next(asked) == stop_after,
+        notify=lambda event: steps.append(event) if isinstance(event, StepDone) else None,
+        should_stop=lambda: len(steps) == stop_after,
     )
 
 

@@ -19,6 +19,7 @@ from fedtt.experiment import (
     Event,
     RoundDone,
     RunPrepared,
+    StepDone,
     create_run,
     evaluate_run,
     open_run,
@@ -37,13 +38,13 @@ def run(config: RunConfig, path: Path, *, stop_after: int | None = None) -> dict
 
 
 def go_on(config: RunConfig, path: Path, *, stop_after: int | None = None) -> dict:
-    asked = iter(range(1, 10**6))
+    steps: list[Event] = []
     return run_experiment(
         config,
         build_federation(config),
         open_run(path),
-        notify=lambda _event: None,
-        should_stop=lambda: next(asked) == stop_after,
+        notify=lambda event: steps.append(event) if isinstance(event, StepDone) else None,
+        should_stop=lambda: len(steps) == stop_after,
     )
 
 
@@ -65,6 +66,7 @@ def finished(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) 
 def test_a_run_directory_holds_what_it_should(finished: Path) -> None:
     names = {entry.name for entry in finished.iterdir()}
     assert names == {
+        ".lock",
         "adapter",
         "baselines.json",
         "config.toml",
@@ -119,7 +121,7 @@ def test_the_saved_adapter_is_the_global_model(
         dtype="float32",
         device="cpu",
         seed=123,
-    )
+    ).model
     loaded = PeftModel.from_pretrained(base, finished / "adapter")
     names = list(federation.kinds)
     state = open_run(finished).load_state(expected=p.structure_of(federation.initial.params))
@@ -234,7 +236,7 @@ def test_events_tell_the_story_in_order(make_config: MakeConfig, tmp_path: Path)
     assert [e.what for e in milestones if isinstance(e, Evaluated)] == ["before", "alone", "test"]
 
 
-def test_divergence_names_round_client_and_the_last_good_state(
+def test_divergence_names_round_client_and_the_last_saved_state(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     path = tmp_path / "run"
@@ -243,7 +245,7 @@ def test_divergence_names_round_client_and_the_last_good_state(
         run(make_config(client=client), path)
     message = str(caught.value)
     assert "round 0, client north" in message
-    assert f"last good state: {path / 'state.safetensors'} (after 0 rounds)" in message
+    assert f"last saved state: {path / 'state.safetensors'} (after 0 rounds)" in message
     assert open_run(path).rounds() == []
 
 

@@ -25,14 +25,14 @@ def print_result(summary: dict[str, Any], *, path: Path) -> None:
         out.print(_accuracy_table(summary))
     sent = summary["uplink_bytes"] + summary["downlink_bytes"]
     reference = summary["lora_reference"]
-    lora_sent = reference["uplink_bytes"] + reference["downlink_bytes"]
     out.print(
         f"sent in all: {format_bytes(sent)} "
         f"(up {format_bytes(summary['uplink_bytes'])}, "
         f"down {format_bytes(summary['downlink_bytes'])}; "
         f"{summary['exchanged_parameters']['total']:,} parameters a message)"
     )
-    if summary["method"] != "lora":
+    if reference is not None and summary["method"] != "lora":
+        lora_sent = reference["uplink_bytes"] + reference["downlink_bytes"]
         out.print(
             f"FedAvg with LoRA r=8 would have sent: {format_bytes(lora_sent)} "
             f"({lora_sent / sent:.1f} times as much)"

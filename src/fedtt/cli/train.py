@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtt.cli.console import console, print_json
-from fedtt.cli.interrupt import interrupt_flag
+from fedtt.cli.interrupt import interrupt_flag, stop_if_asked
 from fedtt.cli.report import print_notes, print_result
 from fedtt.config import RunConfig, load_config
 from fedtt.errors import ConfigError
@@ -27,6 +27,8 @@ def train_command(
     """Start a run, or resume one, and show its result."""
     given = None if config_path is None else load_config(config_path, overrides=overrides)
     _check_arguments(given, overrides, run=run, resume=resume, overwrite=overwrite)
+    if config_path is not None and run is not None and overwrite:
+        _check_apart(config_path, run)
     silent = quiet or as_json
     with interrupt_flag() as stop:
         summary, path = _train(
@@ -60,6 +62,16 @@ def _check_arguments(
         )
 
 
+def _check_apart(config_path: Path, run: Path) -> None:
+    if run.resolve() in config_path.resolve().parents:
+        raise ConfigError(
+            "the run directory holds the configuration that is given",
+            where=f"--run {run} --overwrite",
+            got=config_path,
+            fix="give another directory with --run, or move the configuration out of it",
+        )
+
+
 def _train(
     given: RunConfig | None,
     *,
@@ -76,12 +88,14 @@ def _train(
         from fedtt.cli.progress import watch
         from fedtt.engine.build import build_federation
 
+    stop_if_asked(stop, fix="start again; nothing was written")
     if resume is not None:
         directory = experiment.open_run(resume)
         config = directory.config()
         if given is not None:
             experiment.check_same_config(config, given, where=resume)
         federation = build_federation(config)
+        stop_if_asked(stop, fix=f"fedtt train --resume {resume} goes on")
     else:
         if given is None:
             raise AssertionError("checked by _check_arguments")
@@ -89,6 +103,7 @@ def _train(
         path = run or _default_run_path(config)
         experiment.check_new_run(path, overwrite=overwrite)
         federation = build_federation(config)
+        stop_if_asked(stop, fix="start again; nothing was written")
         directory = experiment.create_run(path, config, overwrite=overwrite)
     if not silent:
         print_notes(out, federation.notes)

@@ -2,20 +2,22 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from fedtt import params as p
-from fedtt.errors import RunError
+from fedtt.errors import DivergenceError, RunError, ShapeError
 from fedtt.federated.types import ServerState
 from fedtt.params import Structure
 
 FORMAT = "fedtt-state-2"
 SECTIONS = ("params", "optimizer", "left", "right")
-BOOKS = ("changed_at", "synced_at", "progress")
+BOOKS: Mapping[str, type] = {"changed_at": int, "synced_at": int, "progress": float}
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -33,7 +35,16 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def save_state(path: Path, state: ServerState) -> None:
-    """Write the state, atomically."""
+    """Write the state, atomically. Raises :class:`DivergenceError` for one that is not finite."""
+    bad = [*p.non_finite_names(state.params), *p.non_finite_names(state.optimizer)]
+    if bad:
+        raise DivergenceError(
+            "the server's new state is not finite: training diverged",
+            where=f"after {state.next_round} rounds, {bad[0]}",
+            got="NaN or infinity",
+            expected="finite numbers",
+            fix="start a new run with a lower server.learning_rate or client.learning_rate",
+        )
     tensors = {f"params/{name}": tensor for name, tensor in state.params.items()}
     tensors |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.items()}
     for name, (left, right) in state.factors.items():
@@ -52,16 +63,20 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
 
     Raises :class:`RunError` for a file that is missing, damaged or of another model or method.
     """
-    sections: dict[str, dict[str, Tensor]] = {name: {} for name in SECTIONS}
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            for key in file.keys():  # noqa: SIM118  (not a dict)
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"format {metadata.get('format')!r}, expected {FORMAT!r}")
+            next_round, books = int(metadata["next_round"]), json.loads(metadata["books"])
+            if next_round < 0:
+                raise ValueError(f"next round {next_round}")
+            keys = list(file.keys())
+            _check_shapes({key: tuple(file.get_slice(key).get_shape()) for key in keys}, expected)
+            sections: dict[str, dict[str, Tensor]] = {name: {} for name in SECTIONS}
+            for key in keys:
                 section, _, name = key.partition("/")
                 sections[section][name] = file.get_tensor(key)
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"format {metadata.get('format')!r}, expected {FORMAT!r}")
-        next_round, books = int(metadata["next_round"]), json.loads(metadata["books"])
         p.check_same_structure(sections["params"], expected)
         left, right = sections["left"], sections["right"]
         return ServerState(
@@ -69,9 +84,9 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
             params=sections["params"],
             optimizer=sections["optimizer"],
             factors={name: (left[name], right[name]) for name in left},
-            **{name: dict(books[name]) for name in BOOKS},
+            **{name: _book(books[name], kind) for name, kind in BOOKS.items()},
         )
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(
             "the saved server state cannot be used",
             where=str(path),
@@ -80,6 +95,37 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
         ) from error
 
 
+def is_state(path: Path) -> bool:
+    """Whether a state of ours, of any version, lies there; looks at the header only."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: Mapping[str, str] = file.metadata() or {}
+        return metadata.get("format", "").startswith("fedtt-state-")
+    except (OSError, SafetensorError, RuntimeError):
+        return False
+
+
+def _check_shapes(shapes: Mapping[str, tuple[int, ...]], expected: Structure) -> None:
+    """Names and shapes as the file's header gives them, before a tensor is read."""
+    wanted = {f"params/{name}": spec.shape for name, spec in expected.items()}
+    found = {key: shape for key, shape in shapes.items() if key.startswith("params/")}
+    for key in sorted({*wanted, *found}):
+        if wanted.get(key) != found.get(key):
+            raise ShapeError(
+                "a parameter is not as expected",
+                where=key.removeprefix("params/"),
+                got=found.get(key, "missing"),
+                expected=wanted.get(key, "no such parameter"),
+            )
+
+
+def _book(entries: Any, kind: type) -> dict[str, Any]:
+    """One of the state's books: every entry a plain number of that kind."""
+    if not all(type(value) is kind for value in entries.values()):
+        raise TypeError(f"an entry of the state's books is no {kind.__name__}")
+    return dict(entries)
+
+
 def dump_json(value: object) -> bytes:
-    """``value`` as indented JSON with a newline at its end."""
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    """``value`` as indented JSON with a newline at its end. Raises ``ValueError`` for NaN."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -2,38 +2,39 @@
 
 ::
 
-    config.toml          the resolved configuration
-    data.json            label names, examples a client and split, notes on the data
+    config.toml          the resolved configuration; its first line marks the directory as a run
+    data.json            label names, examples a client and split, notes and digests of the data
     state.safetensors    the server's state after the last finished round
     rounds.jsonl         one line a finished round
     baselines.json       the measurements before training and of the clients alone, as they come
-    adapter/             the global adapter, a PEFT directory
+    adapter/             the global adapter, a PEFT directory; written with every state
     summary.json         the result; written last
+    .lock                held by the process that runs the run
 """
 
 import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from fedtt.config import RunConfig, config_differences, dump_config, load_config
-from fedtt.engine.checkpoint import dump_json, load_state, save_state, write_atomically
+from fedtt.engine.checkpoint import dump_json, is_state, load_state, save_state, write_atomically
 from fedtt.errors import ConfigError, RunError
+from fedtt.experiment.lock import LOCK, locked
+from fedtt.experiment.records import Record, is_metrics, is_scores_by_client, read_record
 from fedtt.federated.types import ServerState
 from fedtt.params import Structure
 
 CONFIG = "config.toml"
-MARKED = (
-    CONFIG,
-    "data.json",
-    "state.safetensors",
-    "rounds.jsonl",
-    "baselines.json",
-    "summary.json",
-)
+STATE = "state.safetensors"
+MARKER = "# The configuration of a fedtt run, complete; this line marks the directory as one.\n"
+LATER = ("data.json", STATE, "rounds.jsonl", "baselines.json", "summary.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +46,16 @@ class RunDirectory:
     @property
     def state_path(self) -> Path:
         """Where the server's state lies."""
-        return self.path / "state.safetensors"
+        return self.path / STATE
 
     @property
     def adapter_path(self) -> Path:
         """The PEFT directory of the global adapter."""
         return self.path / "adapter"
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes from running this run. Raises :class:`RunError`; see ``lock``."""
+        return locked(self.path)
 
     def config(self) -> RunConfig:
         """The configuration that the run was started with."""
@@ -62,40 +67,79 @@ class RunDirectory:
 
     def load_state(self, *, expected: Structure) -> ServerState:
         """The state after the last finished round. Raises :class:`RunError`."""
-        return load_state(self.state_path, expected=expected)
+        state, rounds = load_state(self.state_path, expected=expected), self.config().rounds
+        if state.next_round > rounds:
+            raise self._damaged(STATE, f"a state after {state.next_round} of {rounds} rounds")
+        return state
 
     def save_data(self, description: dict[str, Any]) -> None:
         """Write what the run knows of its data, texts excepted."""
         write_atomically(self.path / "data.json", dump_json(description))
 
+    def data(self) -> dict[str, Any] | None:
+        """What :meth:`save_data` wrote; None before. Raises :class:`RunError`."""
+        if not (self.path / "data.json").exists():
+            return None
+        data = self._read("data.json")
+        names, clients, digests = (data.get(key) for key in ("label_names", "clients", "digests"))
+        if not (isinstance(names, list) and names and all(isinstance(n, str) for n in names)):
+            raise self._damaged("data.json", "no list of label names")
+        if not (isinstance(clients, dict) and all(isinstance(c, dict) for c in clients.values())):
+            raise self._damaged("data.json", "no counts of clients")
+        if not isinstance(digests, dict | None):
+            raise self._damaged("data.json", "no digests")
+        return data
+
     def label_names(self) -> list[str]:
-        """Names of the classes, in the order of the model's outputs."""
-        names: list[str] = self._read("data.json")["label_names"]
+        """Names of the classes, in the order of the model's outputs. Raises :class:`RunError`."""
+        data = self.data()
+        if data is None:
+            raise self._damaged("data.json", "no such file")
+        names: list[str] = data["label_names"]
         return names
 
-    def append_round(self, record: dict[str, Any]) -> None:
-        """Add one line to ``rounds.jsonl``."""
-        with (self.path / "rounds.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-    def rounds(self) -> list[dict[str, Any]]:
-        """The records so far; a last line that a crash cut short is left out."""
+    def append_round(self, record: Record) -> None:
+        """Add one line to ``rounds.jsonl``. Raises :class:`RunError`."""
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
         path = self.path / "rounds.jsonl"
-        if not path.exists():
-            return []
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise RunError("cannot write a file of the run", where=str(path), got=error) from error
 
-    def forget_rounds_from(self, next_round: int) -> list[dict[str, Any]]:
-        """Drop records of rounds that the saved state does not include; the records that stay."""
-        kept = [record for record in self.rounds() if record["round"] < next_round]
-        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
-        write_atomically(self.path / "rounds.jsonl", lines.encode())
+    def rounds(self) -> list[Record]:
+        """The records so far; a last line that a crash cut short is left out.
+
+        Raises :class:`RunError` for a line that is not the record of its round.
+        """
+        return self._records(self._round_lines())
+
+    def forget_rounds_from(self, next_round: int) -> list[Record]:
+        """Drop records of rounds that the saved state does not include; the records that stay.
+
+        Raises :class:`RunError`, and changes nothing, unless those are all of the rounds before.
+        """
+        lines = self._round_lines()[:next_round]
+        kept = self._records(lines)
+        if len(kept) != next_round:
+            got = f"records of {len(kept)} rounds, and a state after {next_round}"
+            raise self._damaged("rounds.jsonl", got)
+        write_atomically(
+            self.path / "rounds.jsonl", "".join(f"{line}\n" for line in lines).encode()
+        )
         return kept
 
     def baselines(self) -> dict[str, Any]:
-        """What was measured besides the rounds; empty at first."""
-        return self._read("baselines.json") if (self.path / "baselines.json").exists() else {}
+        """What was measured besides the rounds; empty at first. Raises :class:`RunError`."""
+        if not (self.path / "baselines.json").exists():
+            return {}
+        baselines = self._read("baselines.json")
+        if "before" in baselines and not is_metrics(baselines["before"]):
+            raise self._damaged("baselines.json", "no metrics before training")
+        if not is_scores_by_client(baselines.get("alone", {})):
+            raise self._damaged("baselines.json", "no metrics of clients alone")
+        return baselines
 
     def save_baselines(self, baselines: dict[str, Any]) -> None:
         """Replace the measurements."""
@@ -108,25 +152,56 @@ class RunDirectory:
     def save_adapter(self, save: Callable[[Path], None]) -> None:
         """Replace ``adapter/`` by what ``save`` writes into the directory it is given."""
         beside, old = self.path / ".adapter.new", self.path / ".adapter.old"
-        for leftover in (beside, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        save(beside)
-        if self.adapter_path.exists():
-            self.adapter_path.rename(old)
-        beside.rename(self.adapter_path)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            for leftover in (beside, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+            save(beside)
+            if self.adapter_path.exists():
+                self.adapter_path.rename(old)
+            beside.rename(self.adapter_path)
+        except (OSError, SafetensorError) as error:
+            raise RunError(
+                "cannot write the adapter", where=str(self.adapter_path), got=error
+            ) from error
+        finally:
+            for leftover in (beside, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def _round_lines(self) -> list[str]:
+        path = self.path / "rounds.jsonl"
+        if not path.exists():
+            return []
+        try:
+            *complete, _ = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, ValueError) as error:
+            raise self._damaged(path.name, error) from error
+        return complete
+
+    def _records(self, lines: list[str]) -> list[Record]:
+        records = []
+        for index, line in enumerate(lines):
+            try:
+                records.append(read_record(line, index=index))
+            except ValueError as error:
+                raise self._damaged("rounds.jsonl", f"line {index + 1}: {error}") from error
+        return records
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+            content = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunError(
-                "a file of the run cannot be read",
-                where=str(self.path / name),
-                got=error,
-                fix="start a new run with another --run directory",
-            ) from error
+            raise self._damaged(name, error) from error
+        if not isinstance(content, dict):
+            raise self._damaged(name, f"{type(content).__name__}, not an object")
         return content
+
+    def _damaged(self, name: str, got: object) -> RunError:
+        return RunError(
+            "a file of the run is missing or damaged",
+            where=str(self.path / name),
+            got=got,
+            fix="bring the file back, or start a new run with another --run directory",
+        )
 
 
 def check_new_run(path: Path, *, overwrite: bool) -> None:
@@ -134,8 +209,8 @@ def check_new_run(path: Path, *, overwrite: bool) -> None:
 
     With ``overwrite`` an earlier run may stand there; anything else in the way is refused.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        is_run = (path / CONFIG).is_file()
+    if path.exists() and (not path.is_dir() or any(e.name != LOCK for e in path.iterdir())):
+        is_run = _is_run(path)
         if not (overwrite and is_run):
             raise RunError(
                 "there is a run already" if is_run else "the run directory is not empty",
@@ -156,26 +231,44 @@ def create_run(path: Path, config: RunConfig, *, overwrite: bool) -> RunDirector
     """
     check_new_run(path, overwrite=overwrite)
     try:
-        for name in MARKED:
-            (path / name).unlink(missing_ok=True)
-        shutil.rmtree(path / "adapter", ignore_errors=True)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _uncreatable(path, error.strerror or error) from error
-    write_atomically(path / CONFIG, dump_config(config).encode())
+    with locked(path):
+        check_new_run(path, overwrite=overwrite)  # somebody may have been faster
+        try:
+            # The config, which marks a run, stays until the new one replaces it: what a crash
+            # leaves here must still be known as a run.
+            for name in LATER:
+                (path / name).unlink(missing_ok=True)
+            shutil.rmtree(path / "adapter", ignore_errors=True)
+        except OSError as error:
+            raise _uncreatable(path, error.strerror or error) from error
+        write_atomically(path / CONFIG, (MARKER + dump_config(config)).encode())
     return RunDirectory(path=path)
 
 
 def open_run(path: Path) -> RunDirectory:
     """An existing run directory. Raises :class:`RunError` if there is none at ``path``."""
-    if not (path / CONFIG).is_file():
+    if not _is_run(path):
+        got = "a config.toml that train did not write" if (path / CONFIG).is_file() else None
         raise RunError(
             "no run here",
             where=str(path),
-            got="no config.toml in it" if path.is_dir() else "no such directory",
+            got=got or ("no config.toml in it" if path.is_dir() else "no such directory"),
             fix="give a directory that fedtt train made",
         )
     return RunDirectory(path=path)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether train made the directory: its config says so or, without a marker, its state."""
+    try:
+        with (path / CONFIG).open(encoding="utf-8", errors="replace") as file:
+            marked = file.readline() == MARKER
+    except OSError:
+        return False
+    return marked or is_state(path / STATE)
 
 
 def check_same_config(saved: RunConfig, given: RunConfig, *, where: Path) -> None:

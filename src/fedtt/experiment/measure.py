@@ -1,6 +1,7 @@
 """Metrics of a global model: per client, their mean, and over all examples together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -21,17 +22,24 @@ def measure(
     *,
     batch_size: int,
     pooled: bool = False,
+    before_batch: Callable[[str], None] | None = None,
 ) -> Metrics:
     """Metric -> ``mean`` over clients (unweighted) and one value a client, by its id.
 
     Writes ``params`` into the federation's model. ``pooled`` adds each metric over the examples
-    of all clients together.
+    of all clients together. ``before_batch(client_id)`` may raise to stop early. Raises
+    :class:`DivergenceError` naming the client where the model's outputs are not finite.
     """
     p.write_params(federation.model, params)
     pad_token_id = int(federation.tokenizer.pad_token_id)
     outputs = {
         client_id: predict(
-            federation.model, examples, batch_size=batch_size, pad_token_id=pad_token_id
+            federation.model,
+            examples,
+            batch_size=batch_size,
+            pad_token_id=pad_token_id,
+            where=f"measuring client {client_id}",
+            before_batch=before_batch and partial(before_batch, client_id),
         )
         for client_id, examples in data.items()
     }

@@ -2,7 +2,8 @@
 
 Rounds, validation, records and checkpoints; then every client alone, as a baseline; then the test
 split, once, unless ``evaluation.test`` is off. Every step is a function of the config and the saved
-state, so a resumed run ends with the same bits as an uninterrupted one.
+state, so a resumed run ends with the same bits as an uninterrupted one. The adapter is written with
+every state, so what lies on disk is always one model, however the process ends.
 """
 
 import time
@@ -12,12 +13,15 @@ from typing import Any
 
 from fedtt import params as p
 from fedtt.config import RunConfig
+from fedtt.data import TokenizedTexts
 from fedtt.engine.build import Federation
 from fedtt.engine.local import local_clients
 from fedtt.errors import DivergenceError, InterruptedRunError
+from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.events import Evaluated, Notify, RoundDone, RunPrepared, StepDone
 from fedtt.experiment.measure import Metrics, measure
+from fedtt.experiment.records import Record, round_record
 from fedtt.experiment.summary import summarize
 from fedtt.federated.learning_rate import learning_rate_at
 from fedtt.federated.round import CallClient, ClientTask, run_round
@@ -49,9 +53,11 @@ def run_experiment(
 ) -> dict[str, Any]:
     """Run what is left of the run in ``directory``; the summary, which is also saved there.
 
-    ``should_stop`` is asked after every local step. Raises :class:`InterruptedRunError` once it
-    says yes, and :class:`DivergenceError` naming round, client and the last good state when
-    training diverges; in both cases the state after the last finished round is on disk.
+    ``should_stop`` is asked after every local step and before every batch of a measurement. Raises
+    :class:`InterruptedRunError` once it says yes, :class:`DivergenceError` naming round, client and
+    the last saved state when training diverges, and :class:`RunError` if another process runs the
+    run, a file of it is damaged or cannot be written, or data or base model are not those that it
+    began with. The state after the last finished round is then on disk.
     """
     run = _Run(
         config=config,
@@ -60,52 +66,53 @@ def run_experiment(
         notify=notify,
         should_stop=should_stop,
     )
-    directory.save_data(_describe_data(federation))
+    with directory.locked():
+        state, records = _take_up(run)
+        try:
+            before = _measure_before(run) if config.evaluation.test else None
+            state, records = _run_rounds(run, state, records)
+            alone = _measure_alone(run)
+            test = _measure_test(run, state) if config.evaluation.test else None
+        except DivergenceError as error:
+            saved = directory.load_state(expected=_structure(run)).next_round
+            raise DivergenceError(
+                f"{error}\n  last saved state: {directory.state_path} (after {saved} rounds)"
+            ) from error
+        summary = summarize(
+            config, federation, records=records, before=before, alone=alone, test=test
+        )
+        directory.save_summary(summary)
+    return summary
+
+
+def _take_up(run: _Run) -> tuple[ServerState, list[Record]]:
+    """The state to go on from and the records before it, once everything is known to fit."""
+    directory, federation = run.directory, run.federation
+    description = describe(federation)
+    check_unchanged(directory.data() or {}, description, where=str(directory.path))
+    directory.baselines()  # damaged ones are refused now, not after the last round
     state = _first_state(run)
     records = directory.forget_rounds_from(state.next_round)
-    notify(
+    directory.save_data(description)
+    _save_adapter(run, state)
+    run.notify(
         RunPrepared(
-            rounds=config.rounds,
+            rounds=run.config.rounds,
             next_round=state.next_round,
             clients=federation.population,
-            cohort_size=config.cohort.size or len(federation.population),
+            cohort_size=run.config.cohort.size or len(federation.population),
             alone=_wants_alone(run),
             exchanged_parameters=federation.exchanged_parameters,
             sent_bytes=sum(r["uplink_bytes"] + r["downlink_bytes"] for r in records),
             notes=federation.notes,
         )
     )
-    try:
-        before = _measure_before(run) if config.evaluation.test else None
-        state, records = _run_rounds(run, state, records)
-        alone = _measure_alone(run)
-    except DivergenceError as error:
-        raise DivergenceError(
-            f"{error}\n  last good state: {directory.state_path} "
-            f"(after {directory.load_state(expected=_structure(run)).next_round} rounds)"
-        ) from error
-    finally:
-        _save_adapter(run)
-    test = _measure_test(run, state) if config.evaluation.test else None
-    summary = summarize(config, federation, records=records, before=before, alone=alone, test=test)
-    directory.save_summary(summary)
-    return summary
-
-
-def _describe_data(federation: Federation) -> dict[str, Any]:
-    counts: dict[str, dict[str, int]] = {client_id: {} for client_id in federation.population}
-    for split, holders in federation.splits.items():
-        for holder, examples in holders.items():  # a client, or "all"
-            counts.setdefault(holder, {})[split] = len(examples)
-    return {
-        "label_names": list(federation.label_names),
-        "clients": counts,
-        "notes": list(federation.notes),
-    }
+    return state, records
 
 
 def _first_state(run: _Run) -> ServerState:
-    if not run.directory.state_path.exists():
+    # Records without a state are a damaged run, not a new one.
+    if not run.directory.state_path.exists() and not run.directory.rounds():
         run.directory.save_state(run.federation.initial)
     return run.directory.load_state(expected=_structure(run))
 
@@ -115,8 +122,8 @@ def _structure(run: _Run) -> p.Structure:
 
 
 def _run_rounds(
-    run: _Run, state: ServerState, records: list[dict[str, Any]]
-) -> tuple[ServerState, list[dict[str, Any]]]:
+    run: _Run, state: ServerState, records: list[Record]
+) -> tuple[ServerState, list[Record]]:
     call_client = _clients(run, state, alone=False)
     while state.next_round < run.config.rounds:
         started = time.perf_counter()
@@ -129,11 +136,17 @@ def _run_rounds(
             dropout_rate=run.config.cohort.dropout,
         )
         validation = _validate(run, state)
-        record = _record(run, report, validation, seconds=time.perf_counter() - started)
+        record = round_record(
+            report,
+            validation,
+            learning_rate=_learning_rate(run.config, report.round_index),
+            seconds=time.perf_counter() - started,
+        )
         # The record first: a crash between the two leaves a record too many, which is dropped on
         # resuming, never one too few.
         run.directory.append_round(record)
         run.directory.save_state(state)
+        _save_adapter(run, state)
         records = [*records, record]
         run.notify(RoundDone(record=record, rounds=run.config.rounds))
     return state, records
@@ -182,13 +195,7 @@ def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClient:
                 alone=alone,
             )
         )
-        if run.should_stop():
-            raise InterruptedRunError(
-                "stopped on request",
-                where=f"round {task.round_index}, client {task.client_id}, step {step}",
-                fix=f"fedtt train --resume {run.directory.path} goes on from the last finished "
-                "round",
-            )
+        _stop_if_asked(run, where=f"round {task.round_index}, client {task.client_id}, step {step}")
 
     return local_clients(
         run.federation.model,
@@ -202,49 +209,27 @@ def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClient:
     )
 
 
+def _stop_if_asked(run: _Run, *, where: str) -> None:
+    if run.should_stop():
+        raise InterruptedRunError(
+            "stopped on request",
+            where=where,
+            fix=f"fedtt train --resume {run.directory.path} goes on from the last finished round",
+        )
+
+
 def _validate(run: _Run, state: ServerState) -> Metrics | None:
     every = run.config.evaluation.every
     due = every and (state.next_round % every == 0 or state.next_round == run.config.rounds)
     if not due:
         return None
-    return measure(
-        run.federation,
-        state.params,
-        run.federation.splits["validation"],
-        batch_size=run.config.evaluation.batch_size,
-        pooled=True,
-    )
-
-
-def _record(
-    run: _Run, report: RoundReport, validation: Metrics | None, *, seconds: float
-) -> dict[str, Any]:
-    return {
-        "round": report.round_index,
-        "loss": report.loss,
-        "learning_rate": _learning_rate(run.config, report.round_index),
-        "validation": validation,
-        "uplink_bytes": report.uplink_bytes,
-        "downlink_bytes": report.downlink_bytes,
-        "seconds": round(seconds, 3),
-        "clients": {
-            client_id: {
-                "num_examples": client.num_examples,
-                "steps": client.num_steps,
-                "loss": client.loss,
-                "uplink_bytes": client.uplink_bytes,
-                "downlink_bytes": client.downlink_bytes,
-            }
-            for client_id, client in report.clients.items()
-        },
-        "dropped": dict(report.dropped),
-    }
+    return _measure(run, state, run.federation.splits["validation"], pooled=True)
 
 
 def _measure_before(run: _Run) -> Metrics:
     baselines = run.directory.baselines()
     if "before" not in baselines:
-        before = _measure_split(run, run.federation.initial, run.federation.splits["test"])
+        before = _measure(run, run.federation.initial, run.federation.splits["test"])
         run.directory.save_baselines({**baselines, "before": before})
         run.notify(Evaluated(what="before", metrics=before))
         return before
@@ -253,14 +238,22 @@ def _measure_before(run: _Run) -> Metrics:
 
 
 def _measure_test(run: _Run, state: ServerState) -> Metrics:
-    test = _measure_split(run, state, run.federation.splits["test"])
+    test = _measure(run, state, run.federation.splits["test"])
     run.notify(Evaluated(what="test", metrics=test))
     return test
 
 
-def _measure_split(run: _Run, state: ServerState, data: Mapping[str, Any]) -> Metrics:
-    batch_size = run.config.evaluation.batch_size
-    return measure(run.federation, state.params, data, batch_size=batch_size)
+def _measure(
+    run: _Run, state: ServerState, data: Mapping[str, TokenizedTexts], *, pooled: bool = False
+) -> Metrics:
+    return measure(
+        run.federation,
+        state.params,
+        data,
+        batch_size=run.config.evaluation.batch_size,
+        pooled=pooled,
+        before_batch=lambda client_id: _stop_if_asked(run, where=f"measuring client {client_id}"),
+    )
 
 
 def _measure_alone(run: _Run) -> Metrics | None:
@@ -284,7 +277,7 @@ def _measure_alone(run: _Run) -> Metrics | None:
                 dropout_rate=0.0,
             )
         own_test = run.federation.data_of(client_id, split="test")
-        metrics = _measure_split(run, state, own_test)
+        metrics = _measure(run, state, own_test)
         done = {**done, client_id: {name: values[MEAN] for name, values in metrics.items()}}
         run.directory.save_baselines({**baselines, "alone": done})
     alone = mean_over_clients(run.directory.baselines()["alone"])
@@ -300,8 +293,7 @@ def _wants_alone(run: _Run) -> bool:
     return by_default if wanted is None else wanted
 
 
-def _save_adapter(run: _Run) -> None:
-    state = run.directory.load_state(expected=_structure(run))
+def _save_adapter(run: _Run, state: ServerState) -> None:
     p.write_params(run.federation.model, state.params)
     run.directory.save_adapter(
         lambda path: run.federation.model.save_pretrained(path, save_embedding_layers=False)

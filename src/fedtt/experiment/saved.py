@@ -9,8 +9,10 @@ from fedtt.data import LabeledTexts, is_unicode, tokenize
 from fedtt.engine.build import build_federation, build_model
 from fedtt.engine.cost import exchanged_kinds
 from fedtt.engine.evaluation import predict
+from fedtt.engine.fingerprint import digest_base
 from fedtt.engine.methods import build_method
 from fedtt.errors import DataError, RunError
+from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import open_run
 from fedtt.experiment.measure import Metrics, measure
 from fedtt.models import load_tokenizer
@@ -26,10 +28,15 @@ class Prediction:
 
 
 def evaluate_run(path: Path, *, split: str) -> Metrics:
-    """Metrics of the run's saved global model on a split of every client."""
+    """Metrics of the run's saved global model on a split of every client.
+
+    Raises :class:`RunError` if data or base weights are not those of the run any more.
+    """
     directory = open_run(path)
     config = directory.config()
+    saved = directory.data()
     federation = build_federation(config)
+    check_unchanged(saved or {}, describe(federation), where=str(path))
     state = directory.load_state(expected=p.structure_of(federation.initial.params))
     return measure(
         federation, state.params, federation.splits[split], batch_size=config.evaluation.batch_size
@@ -37,9 +44,13 @@ def evaluate_run(path: Path, *, split: str) -> Metrics:
 
 
 def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
-    """Classes of ``texts`` by the run's saved state; needs the base model, not the data."""
+    """Classes of ``texts`` by the run's saved state; needs the base model, not the data.
+
+    Raises :class:`RunError` if the base weights are not those of the run any more.
+    """
     directory = open_run(path)
-    config, label_names = directory.config(), directory.label_names()
+    saved, label_names = directory.data() or {}, directory.label_names()
+    config = directory.config()
     if config.data.pair_column is not None:
         raise RunError(
             "the run classifies pairs of texts, and single texts were given",
@@ -52,6 +63,8 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
     method = build_method(config.method, task="classification", server=config.server)
     model = build_model(config, method, label_names=label_names, pad_token_id=pad_token_id)
     initial = p.read_params(model, exchanged_kinds(model, method))
+    base = {"digests": {"base_model": digest_base(model, initial)}}
+    check_unchanged(saved, base, where=str(path))
     p.write_params(model, directory.load_state(expected=p.structure_of(initial)).params)
     examples = LabeledTexts(texts=tuple(texts), labels=(0,) * len(texts))
     outputs = predict(
@@ -59,6 +72,7 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
         tokenize(examples, tokenizer, max_length=config.model.max_length),
         batch_size=config.evaluation.batch_size,
         pad_token_id=pad_token_id,
+        where=str(path),
     )
     return [
         _prediction(text, [float(value) for value in row], label_names)

@@ -1,0 +1,61 @@
+"""Digests that tell whether data or base weights are still those that a run began with."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+
+import numpy as np
+import torch
+from peft import PeftModel
+from peft.tuners.tuners_utils import BasePromptEncoder, BaseTunerLayer
+from torch import Tensor, nn
+
+from fedtt.data import TokenizedTexts
+from fedtt.params import Params
+
+SAMPLE = 256  # values of every tensor that enter one by one
+
+
+def digest_texts(clients: Mapping[str, TokenizedTexts]) -> str:
+    """Of the clients of one split, in their order: ids, labels and tokens as a model sees them."""
+    digest = hashlib.sha256()
+    for client_id, texts in clients.items():
+        digest.update(repr(client_id).encode())
+        for field in fields(texts):
+            value = getattr(texts, field.name)
+            whole = isinstance(value, np.ndarray)
+            digest.update(f"{field.name} {(value.dtype, value.shape) if whole else value}".encode())
+            digest.update(value.tobytes() if whole else b"")
+    return digest.hexdigest()
+
+
+def digest_base(model: PeftModel, initial: Params) -> str:
+    """Of the base model, its head included, as it was before training.
+
+    ``initial`` stands in for the parameters that training has changed in ``model`` since; what the
+    adapter added is left out. Of every tensor its bits enter as their integer sum and as a sample
+    in order: the same on every device and for any number of threads, at the price of one pass.
+    """
+    added = {id(parameter) for parameter in _added_parameters(model)}
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if id(parameter) not in added:
+            tensor = initial.get(name, parameter.detach())
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {_bits(tensor)}".encode())
+    return digest.hexdigest()
+
+
+def _added_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
+    for module in model.modules():
+        if isinstance(module, BasePromptEncoder):
+            yield from module.parameters()
+        if isinstance(module, BaseTunerLayer):
+            base = {id(parameter) for parameter in module.get_base_layer().parameters()}
+            yield from (q for q in module.parameters() if id(q) not in base)
+
+
+def _bits(tensor: Tensor) -> tuple[int, list[int]]:
+    kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    bits = tensor.contiguous().view(kinds[tensor.element_size()]).reshape(-1)
+    stride = max(1, bits.numel() // SAMPLE)
+    return int(bits.sum(dtype=torch.int64)), bits[::stride].tolist()

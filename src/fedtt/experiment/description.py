@@ -1,0 +1,71 @@
+"""What a run knows of its data and its base model, and whether they are still the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedtt.engine.build import Federation
+from fedtt.engine.fingerprint import digest_base, digest_texts
+from fedtt.errors import RunError
+
+Description = Mapping[str, Any]
+
+
+def describe(federation: Federation) -> dict[str, Any]:
+    """Label names, examples by client and split, notes, digests; no texts."""
+    counts: dict[str, dict[str, int]] = {client_id: {} for client_id in federation.population}
+    for split, clients in federation.splits.items():
+        for client_id, examples in clients.items():
+            counts.setdefault(client_id, {})[split] = len(examples)
+    digests = {split: digest_texts(clients) for split, clients in federation.splits.items()}
+    base = digest_base(federation.model, federation.initial.params)
+    return {
+        "label_names": list(federation.label_names),
+        "clients": counts,
+        "notes": list(federation.notes),
+        "digests": {**digests, "base_model": base},
+    }
+
+
+def check_unchanged(saved: Description, now: Description, *, where: str) -> None:
+    """Raise :class:`RunError` with the differences if data or base weights changed since.
+
+    A run of an earlier version, which saved no digests, and a part that ``now`` lacks are not
+    compared.
+    """
+    differences = list(_differences(saved, now)) if "digests" in saved else []
+    if differences:
+        raise RunError(
+            "data or base model are not what the run began with: " + "; ".join(differences),
+            where=where,
+            fix="bring the old ones back, or start a new run with another --run directory",
+        )
+
+
+def _differences(saved: Description, now: Description) -> list[str]:
+    if "label_names" in now and saved["label_names"] != now["label_names"]:
+        return [f"label_names {saved['label_names']} -> {now['label_names']}"]
+    found = []
+    if "clients" in now and saved["clients"] != now["clients"]:
+        found = _count_differences(saved["clients"], now["clients"])
+    for part, digest in now["digests"].items():
+        if saved["digests"].get(part) == digest:
+            continue
+        if part == "base_model":
+            found.append("the weights of the base model changed")
+        elif not found:
+            found.append(f"texts or labels changed in the {part} split")
+    return found
+
+
+def _count_differences(saved: Description, now: Description) -> list[str]:
+    gone, new = sorted(set(saved) - set(now)), sorted(set(now) - set(saved))
+    if gone or new:
+        return [f"the clients changed ({len(gone)} gone {gone[:3]}, {len(new)} new {new[:3]})"]
+    changed = [
+        f"client {client_id}: {split} {before.get(split, 0)} -> {now[client_id].get(split, 0)}"
+        for client_id, before in saved.items()
+        for split in sorted({*before, *now[client_id]})
+        if before.get(split, 0) != now[client_id].get(split, 0)
+    ]
+    more = [f"and {len(changed) - 3} more counts"] if len(changed) > 3 else []
+    return [*changed[:3], *more]
