@@ -96,6 +96,7 @@ def test_predict(run: Path) -> None:
     assert "[bold] dull" in fedtt("predict", run, "[bold] dull")
 
 
+@pytest.mark.slow  # several processes that each load torch
 def test_predict_of_any_bytes_and_to_any_stream(run: Path) -> None:
     """Bytes that are not UTF-8 are refused; a stream that lacks a character gets it escaped."""
     done = subprocess.run([*FEDTT, "predict", run, b"caf\xe9"], capture_output=True, check=False)
@@ -113,6 +114,7 @@ def test_predict_of_any_bytes_and_to_any_stream(run: Path) -> None:
     assert json.loads(done.stdout)[0]["text"] == "-5 \u00fc"
 
 
+@pytest.mark.slow  # several processes that each load torch
 def test_cost_of_a_directory_and_of_its_config_file_agree(tiny_bert: Path) -> None:
     by_directory = json.loads(fedtt("cost", "--model", tiny_bert, "--method", "fedtt", "--json"))
     by_file = json.loads(
