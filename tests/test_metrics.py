@@ -18,6 +18,13 @@ def slow_macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     return sum(scores) / len(scores)
 
 
+def slow_matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """The correlation of the one-hot matrices, summed over classes (Gorodkin 2004)."""
+    one_hot = [np.eye(4)[ids] - np.eye(4)[ids].mean(axis=0) for ids in (predictions, labels)]
+    both, first, second = (np.sum(a * b) for a, b in [one_hot, one_hot[:1] * 2, one_hot[1:] * 2])
+    return float(both / np.sqrt(first * second)) if first * second > 1e-12 else 0.0
+
+
 @settings(deadline=None)  # the first call imports scikit-learn
 @given(st.lists(st.tuples(CLASSES, CLASSES), min_size=1, max_size=30))
 def test_metrics_agree_with_their_definitions(pairs: list[tuple[int, int]]) -> None:
@@ -25,13 +32,23 @@ def test_metrics_agree_with_their_definitions(pairs: list[tuple[int, int]]) -> N
     metrics = classification_metrics(predictions, labels)
     assert metrics["accuracy"] == pytest.approx(np.mean([a == b for a, b in pairs]))
     assert metrics["macro_f1"] == pytest.approx(slow_macro_f1(predictions, labels))
+    assert metrics["matthews"] == pytest.approx(slow_matthews(predictions, labels))
     assert all(type(value) is float for value in metrics.values())
+
+
+def test_matthews_of_four_counts() -> None:
+    # 3 hits and 1 miss of class 1, 2 hits and 1 miss of class 0:
+    # (3 * 2 - 1 * 1) / sqrt((3 + 1) (3 + 1) (2 + 1) (2 + 1)) = 5 / 12
+    labels, predictions = np.array([1, 1, 1, 1, 0, 0, 0]), np.array([1, 1, 1, 0, 0, 0, 1])
+    assert classification_metrics(predictions, labels)["matthews"] == pytest.approx(5 / 12)
+    assert classification_metrics(1 - labels, labels)["matthews"] == pytest.approx(-1)
+    assert classification_metrics(np.array([1, 1]), np.array([1, 1]))["matthews"] == 0
 
 
 def test_macro_f1_weighs_a_rare_class_like_a_common_one() -> None:
     # class 0: 2 * 3 / (4 + 3) = 6/7; class 1: 0 hits, 0; accuracy 3 of 4
     metrics = classification_metrics(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]))
-    assert metrics == {"accuracy": 0.75, "macro_f1": pytest.approx(3 / 7)}
+    assert metrics == {"accuracy": 0.75, "macro_f1": pytest.approx(3 / 7), "matthews": 0.0}
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def classifier(name: str, *, seed: int = 0, dropout: float | None = None) -> Pre
         dtype="float32",
         device="cpu",
         seed=seed,
-    )
+    ).model
 
 
 @has_minilm

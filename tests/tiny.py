@@ -14,13 +14,17 @@ FILLER = ["the", "film", "was", "really", "a", "plot", "and", "cast", "quite", "
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
-def save_tiny_bert(directory: Path) -> Path:
-    """A BERT of 2 layers x 32 with a word-level tokenizer; the same weights every time."""
-    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *GOOD, *BAD, *FILLER])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+VOCABULARY = {word: i for i, word in enumerate([*SPECIAL, *GOOD, *BAD, *FILLER])}
+
+
+def save_tiny_tokenizer(directory: Path) -> None:
+    """A word-level tokenizer of the words that the sentences are made of."""
+    tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -28,9 +32,15 @@ def save_tiny_bert(directory: Path) -> Path:
         pad_token="[PAD]",
         cls_token="[CLS]",
         sep_token="[SEP]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],  # as BERT's
     ).save_pretrained(directory)
+
+
+def save_tiny_bert(directory: Path, *, seed: int = 7) -> Path:
+    """A BERT of 2 layers x 32 with a word-level tokenizer; the same weights for the same seed."""
+    save_tiny_tokenizer(directory)
     config = BertConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=len(VOCABULARY),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -38,7 +48,7 @@ def save_tiny_bert(directory: Path) -> Path:
         max_position_embeddings=64,
     )
     with torch.random.fork_rng():
-        torch.manual_seed(7)
+        torch.manual_seed(seed)
         model = BertForSequenceClassification(config)
     model.save_pretrained(directory)
     return directory

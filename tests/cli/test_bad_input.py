@@ -55,13 +55,17 @@ BAD_KEYS = {
     "key in the wrong section": (["learning_rate=1"], "did you mean 'client.learning_rate'?"),
     "unknown method": (
         ["method.name=fedt"],
-        "method.name: got 'fedt', expected one of fedtt, lora",
+        "method.name: got 'fedt', expected one of fedtt, fedtt+",
     ),
     "out of range": (["client.batch_size=0"], "client.batch_size: got 0"),
     "not a number": (["client.learning_rate=fast"], "client.learning_rate: got 'fast'"),
     "missing key": (["rounds="], "rounds: missing"),
     "missing section": (["data.path="], 'give either source = "sentiment-silos" or path = "FILE"'),
     "both lengths": (["client.epochs=1"], "give steps or epochs, not both"),
+    "alone without test": (
+        ["evaluation.alone=true", "evaluation.test=false"],
+        "alone is measured on the test split",
+    ),
     "nothing to train on": (["data.test=0.9"], "leave nothing to train on"),
     "no value": (["rounds"], "expected: section.key=value"),
     "cohort too large": (["cohort.size=4"], "expected: 1 to 3 (the number of clients)"),
@@ -73,6 +77,23 @@ BAD_KEYS = {
     "unknown device": (["model.device=tpu9"], "model.device"),
     "unknown model": (["model.name=no-such/model"], "model.name = 'no-such/model'"),
     "unknown text column": (["data.text_column=txt"], "text"),
+    "a second text that is not there": (["data.pair_column=other"], "no column 'other'"),
+    "a test file that is not there": (["data.test_path=gone.csv"], "gone.csv"),
+    "more examples than there are": (["data.examples=135"], "at most 134"),
+    "partition without its keys": (["partition.kind=iid"], "kind 'iid' needs clients"),
+    "partition of an unknown kind": (["partition.kind=odd"], "partition.kind: got 'odd'"),
+    "more clients than examples": (
+        ["partition.kind=iid", "partition.clients=80"],
+        "fewer clients or a lower min_examples",
+    ),
+    "proportions that cannot hold": (
+        ["partition.kind=labels", "partition.proportions=[[0.9, 0.1], [0.8, 0.2]]"],
+        "no client sizes give these label proportions",
+    ),
+    "proportions of other classes": (
+        ["partition.kind=labels", "partition.proportions=[[0.2, 0.3, 0.5]]"],
+        "one for each class",
+    ),
     "unknown label column": (["data.label_column=stars"], "stars"),
 }
 
@@ -200,7 +221,7 @@ def test_predicting_before_there_is_a_state(
     ("arguments", "message"),
     [
         (["--model", "no-such/model"], "cannot load the base model"),
-        (["--model", "{tiny}", "--method", "fedt"], "expected one of fedtt, lora"),
+        (["--model", "{tiny}", "--method", "fedt"], "expected one of fedtt, fedtt+"),
         (
             ["--model", "{tiny}", "--method", "fedtt", "--set", "rnk=3"],
             "did you mean 'method.rank'",

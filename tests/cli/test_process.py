@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.tiny import write_reviews
 
 from fedtt.config import RunConfig, dump_config
 
@@ -42,7 +43,9 @@ def run(config_file: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["compare", "--help"], ["--version"]]
+)
 def test_help_imports_neither_torch_nor_transformers(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "fedtt", *arguments],
@@ -57,7 +60,9 @@ def test_help_imports_neither_torch_nor_transformers(arguments: list[str]) -> No
 
 def test_help_lists_the_verbs() -> None:
     verbs = fedtt("--help")
-    assert all(verb in verbs for verb in ("train", "evaluate", "predict", "cost", "data"))
+    assert all(
+        verb in verbs for verb in ("train", "compare", "evaluate", "predict", "cost", "data")
+    )
 
 
 def test_train_tells_its_story_in_plain_lines(config_file: Path, tmp_path: Path) -> None:
@@ -91,6 +96,23 @@ def test_predict(run: Path) -> None:
     assert "[bold] dull" in fedtt("predict", run, "[bold] dull")
 
 
+def test_predict_of_any_bytes_and_to_any_stream(run: Path) -> None:
+    """Bytes that are not UTF-8 are refused; a stream that lacks a character gets it escaped."""
+    done = subprocess.run([*FEDTT, "predict", run, b"caf\xe9"], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"a text is not valid Unicode\n  where: text 1" in done.stderr
+    assert b"Traceback" not in done.stderr
+    for options in ([], ["--json"]):
+        done = subprocess.run(
+            [*FEDTT, "predict", run, *options, "--", "-5 \u00fc"],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        )
+        assert done.stdout.isascii()
+    assert json.loads(done.stdout)[0]["text"] == "-5 \u00fc"
+
+
 def test_cost_of_a_directory_and_of_its_config_file_agree(tiny_bert: Path) -> None:
     by_directory = json.loads(fedtt("cost", "--model", tiny_bert, "--method", "fedtt", "--json"))
     by_file = json.loads(
@@ -109,6 +131,32 @@ def test_preview(config_file: Path) -> None:
     shown = json.loads(fedtt("data", "preview", config_file, "--json"))
     assert [client["client_id"] for client in shown["clients"]] == ["north", "south", "west"]
     assert "north" in fedtt("data", "preview", config_file)
+
+
+def test_preview_of_a_partition(config_file: Path, tmp_path: Path) -> None:
+    data = write_reviews(tmp_path / "many.jsonl", clients={"a": 300})
+    options = ["--set", f"data.path={data}", "--set", "partition.kind=dirichlet"]
+    few = [*options, "--set", "partition.alpha=0.1", "--set", "partition.clients=4"]
+    picture = fedtt("data", "preview", config_file, *few)
+    assert [line for line in picture.splitlines() if "client-0003" in line and "█" in line]
+    assert "all (shared)" in picture
+    shown = json.loads(fedtt("data", "preview", config_file, *few, "--json"))
+    assert len(shown["clients"]) == 4
+    assert shown["shared"]["test"] > 0
+    assert shown["summary"]["clients"] == 4
+
+    many = [*options, "--set", "partition.alpha=0.1", "--set", "partition.clients=40"]
+    picture = fedtt("data", "preview", config_file, *many)
+    assert "40 clients, training examples of each: " in picture
+    assert "have one class only" in picture
+    assert "all (shared)" in picture
+    assert "client-0003" not in picture
+    shown = json.loads(fedtt("data", "preview", config_file, *many, "--json"))
+    assert [client["client_id"] for client in shown["clients"]][::39] == [
+        "client-0000",
+        "client-0039",
+    ]
+    assert sum(shown["summary"]["sizes"]["counts"]) == 40
 
 
 def test_bad_input_exits_with_2_and_a_message_on_stderr(config_file: Path) -> None:

@@ -1,10 +1,10 @@
 import re
-import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings
+from tests.config.strategies import SECTIONS, tables
 
 from fedtt.config import (
     METHOD_SECTIONS,
@@ -14,8 +14,11 @@ from fedtt.config import (
     load_config,
     parse_config,
     parse_method,
+    parse_methods,
 )
+from fedtt.config.load import MODEL_ALIASES
 from fedtt.errors import ConfigError
+from fedtt.models import ALIASES
 
 MINIMAL = """
 rounds = 2
@@ -42,26 +45,23 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path: Path) -> None:
     assert config.client.max_grad_norm == 1.0
 
 
-@given(
-    st.integers(0, 2**31),
-    st.integers(1, 99),
-    st.floats(1e-6, 1, allow_nan=False),
-    st.none() | st.integers(1, 9),
-    st.sampled_from([None, (8, 8)]),
-)
-def test_a_dumped_config_reads_back_the_same(seed, rounds, rate, size, modes) -> None:
-    table = {
-        **tomllib.loads(MINIMAL),
-        "seed": seed,
-        "rounds": rounds,
-        "client": {"learning_rate": rate},
-        "cohort": {} if size is None else {"size": size},
-    }
-    if modes:
-        table["method"] = {"name": "fedtt", "out_modes": modes}
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(table=tables())
+def test_a_dumped_config_reads_back_the_same(tmp_path: Path, table: dict) -> None:
     config = parse_config(table, where="test")
-    assert parse_config(tomllib.loads(dump_config(config)), where="test") == config
-    assert config_differences(config, config) == []
+    path = tmp_path / "config.toml"
+    path.write_bytes(dump_config(config).encode())
+    again = load_config(path)
+    assert again == config
+    assert config_differences(config, again) == []
+
+
+def test_what_can_be_left_out_is_left_out_by_default() -> None:
+    """TOML has no null: a key whose default is a value could not be set to "none"."""
+    for section in SECTIONS:
+        for name, field in section.model_fields.items():
+            if type(None) in get_args(field.annotation):
+                assert field.default is None, f"{section.__name__}.{name}"
 
 
 def test_differences_name_the_keys_and_both_values(tmp_path: Path) -> None:
@@ -79,12 +79,14 @@ def test_overrides_are_toml_values_words_or_removals(tmp_path: Path) -> None:
         "client.learning_rate=1e-3",
         "method.in_modes=[8, 8, 6]",
         "model.name=some/model",
-        "client.max_grad_norm=",
+        "client.max_grad_norm=0",
+        "client.weight_decay=",
     )
     assert config.client.learning_rate == 1e-3
     assert config.method.in_modes == (8, 8, 6)
     assert config.model.name == "some/model"
-    assert config.client.max_grad_norm == 1.0
+    assert config.client.max_grad_norm == 0
+    assert config.client.weight_decay == 0.01
     with pytest.raises(ConfigError, match="goes through a plain value"):
         load(MINIMAL, tmp_path, "rounds.x=3")
 
@@ -104,6 +106,43 @@ def test_paths_are_relative_to_the_file_and_in_overrides_to_the_working_director
     assert moved.data.path == tmp_path / "other.csv"
 
 
+def test_a_model_in_the_file_is_beside_the_file_or_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = tmp_path / "configs", tmp_path / "elsewhere"
+    for directory in (folder / "here", elsewhere / "there", folder / "minilm"):
+        directory.mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+
+    def name_of(name: str, *overrides: str) -> str:
+        return load(MINIMAL.replace("minilm", name), folder, *overrides).model.name
+
+    assert name_of("minilm") == "minilm"  # an alias wins over a folder of that name
+    assert name_of("org/model") == "org/model"
+    assert name_of("here") == str(folder / "here")
+    assert name_of("./gone") == str(folder / "gone")  # a path, whether or not it is there
+    assert name_of("minilm", "model.name=there") == str(elsewhere / "there")
+    assert name_of("minilm", "model={name='there'}") == str(elsewhere / "there")
+    assert name_of("minilm", "model.name=./gone") == str(elsewhere / "gone")
+    with pytest.raises(ConfigError, match=r"model\.name is relative to the file"):
+        name_of("there")
+
+
+def test_the_aliases_are_those_of_the_models() -> None:
+    assert set(MODEL_ALIASES) == set(ALIASES)
+
+
+def test_an_unknown_user_in_a_path_is_no_special_path(tmp_path: Path) -> None:
+    text = MINIMAL.replace('source = "sentiment-silos"', 'path = "~no-such-user/my.csv"')
+    assert load(text, tmp_path).data.path == tmp_path / "~no-such-user" / "my.csv"
+
+
+def test_a_value_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    """As the command line hands on bytes that are not: as half a surrogate pair."""
+    with pytest.raises(ConfigError, match=r"data.text_column\n  got: 'caf\\udce9'"):
+        load(MINIMAL, tmp_path, "data.text_column=caf\udce9")
+
+
 def test_every_problem_is_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config({"rouns": 1, "model": {}, "method": {"name": "fedtt", "rank": 0}}, where="x")
@@ -119,6 +158,19 @@ def test_a_method_section_by_name() -> None:
         parse_method("fedtt", overrides=["rank=-1"])
 
 
+def test_an_override_goes_to_the_methods_that_have_its_key() -> None:
+    sections = parse_methods(["fedtt", "lora", "head"], overrides=["bottleneck=8", "rank=3"])
+    assert list(sections) == ["fedtt", "lora", "head"]
+    assert (sections["fedtt"].bottleneck, sections["fedtt"].rank) == (8, 3)
+    assert sections["lora"].rank == 3
+    with pytest.raises(ConfigError, match=r"method.bottlenek: .* did you mean 'method.bottleneck'"):
+        parse_methods(["lora", "fedtt"], overrides=["bottlenek=8"])
+    with pytest.raises(ConfigError, match=r"method.alpha: unknown key"):
+        parse_methods(["fedtt"], overrides=["alpha=8"])
+    with pytest.raises(ConfigError, match="cannot read an override"):
+        parse_methods(["fedtt"], overrides=["rank"])
+
+
 @pytest.mark.parametrize("preset", sorted(Path("presets").glob("*.toml")), ids=lambda p: p.name)
 def test_every_preset_is_valid(preset: Path) -> None:
     load_config(preset)
@@ -127,8 +179,9 @@ def test_every_preset_is_valid(preset: Path) -> None:
 def test_the_documentation_names_every_key() -> None:
     text = Path("docs/configuration.md").read_text()
     named = set(re.findall(r"`([a-z_0-9]+)`", text))
-    sections = {name: field.annotation for name, field in RunConfig.model_fields.items()}
+    annotations = [field.annotation for field in RunConfig.model_fields.values()]
+    sections = [part for a in annotations for part in (a, *get_args(a))]  # Section | None as well
     keys = {"seed", "rounds", *(key for method in METHOD_SECTIONS for key in method.model_fields)}
-    for section in sections.values():
+    for section in sections:
         keys |= set(getattr(section, "model_fields", {}))
     assert keys - named == set()

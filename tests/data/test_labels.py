@@ -115,3 +115,12 @@ def test_mixed_types_are_refused() -> None:
 def test_one_class_is_refused() -> None:
     with pytest.raises(DataError, match=r"one class only\n.*\n  got: 3 examples, all labeled 7"):
         numbered([7, 7, 7])
+
+
+@pytest.mark.parametrize("label", ["7" * 5000, "-" + "7" * 5000, "0." + "7" * 5000, "word " * 300])
+def test_what_is_too_long_for_a_label_is_refused(label: str) -> None:
+    """A number of 5,000 digits is more than int() reads."""
+    with pytest.raises(DataError) as caught:
+        numbered(["1", label.strip()], textual=True)
+    assert "a label is longer than 1,000 characters\n  where: file.csv:3" in str(caught.value)
+    assert len(str(caught.value)) < 400

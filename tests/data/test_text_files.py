@@ -12,7 +12,7 @@ from fedtt.data import RawData, load_text_file
 from fedtt.errors import DataError
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda s: bool(s.strip()))
-ROW = st.tuples(TEXT, st.sampled_from(["no", "yes", 'may be, "quoted"\nhere']), TEXT)
+ROW = st.tuples(TEXT, st.sampled_from(["no", "yes", 'may be, "quoted"\nhere']), TEXT.map(str.strip))
 Rows = list[tuple[str, object, object]]
 
 
@@ -143,6 +143,42 @@ def test_null_and_numbers_are_no_texts(tmp_path: Path, extension: str) -> None:
     path = write(tmp_path / f"d.{extension}", [("a", "x", 1), ("b", None, 2)])
     with pytest.raises(DataError, match=r"a label is missing\n  where: .*2\n  got: None"):
         load_text_file(path)
+
+
+@pytest.mark.parametrize("client", [" a", "a\t", "\u00a0a"])
+def test_client_ids_have_no_white_space_around_them(tmp_path: Path, client: str) -> None:
+    """ "a" and " a" would be two clients."""
+    path = write(tmp_path / "d.csv", [("a", "x", "a"), ("b", "y", client)])
+    with pytest.raises(DataError, match=r"a client id is surrounded by white space\n  where: .*:3"):
+        load_text_file(path)
+
+
+@pytest.mark.parametrize("column", ["text", "label", "client"])
+def test_half_a_surrogate_pair_is_refused(tmp_path: Path, column: str) -> None:
+    """JSON can spell it; no file and no tokenizer can hold it."""
+    path = tmp_path / "d.jsonl"
+    rows = [{"text": "a", "label": "x", "client": "p"}, {"text": "b", "label": "y", "client": "p"}]
+    rows[1][column] += "\ud800"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match=r"is not valid Unicode\n  where: .*d.jsonl:2(.|\n)*ud800'"):
+        load_text_file(path)
+
+
+def test_half_a_surrogate_pair_in_a_column_of_no_use_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    rows = [{"text": "a", "label": i, "\ud800": "\ud83d"} for i in range(2)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert load_text_file(path).notes == (r"Columns not used: '\ud800'.",)
+
+
+def test_a_class_for_nearly_every_example_is_told(tmp_path: Path) -> None:
+    rows: Rows = [(f"text {i}", f"id{i // 3 if i < 9 else i}", "p") for i in range(30)]
+    raw = load_text_file(write(tmp_path / "d.csv", rows))
+    assert raw.notes == (
+        "The column 'label' holds 24 classes for 30 examples: is it the one with the labels?",
+    )
+    rows = [(f"text {i}", f"id{i % 21}", "p") for i in range(42)]
+    assert load_text_file(write(tmp_path / "d.csv", rows)).notes == ()
 
 
 def test_json_types_may_not_be_mixed_and_lacking_keys_are_null(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_the_saved_adapter_is_the_global_model(
         dtype="float32",
         device="cpu",
         seed=123,
-    )
+    ).model
     loaded = PeftModel.from_pretrained(base, finished / "adapter")
     names = list(federation.kinds)
     state = open_run(finished).load_state(expected=p.structure_of(federation.initial.params))
@@ -205,6 +205,16 @@ def test_sampled_cohorts_take_part_and_no_baseline_is_trained(
     assert summary["alone"] is None
 
 
+def test_without_the_test_split_nothing_saved_depends_on_it(
+    make_config: MakeConfig, finished: Path, tmp_path: Path
+) -> None:
+    summary = run(make_config(evaluation={"test": False}), tmp_path / "run")
+    assert (summary["test"], summary["before"], summary["alone"]) == (None, None, None)
+    assert not (tmp_path / "run" / "baselines.json").exists()
+    blind, seeing = open_run(tmp_path / "run").rounds(), open_run(finished).rounds()
+    assert without_times(blind) == without_times(seeing)
+
+
 def test_events_tell_the_story_in_order(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(rounds=2)
     events: list[Event] = []
@@ -230,7 +240,7 @@ def test_divergence_names_round_client_and_the_last_saved_state(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     path = tmp_path / "run"
-    client = {"steps": 3, "learning_rate": 1e30, "optimizer": "sgd", "max_grad_norm": None}
+    client = {"steps": 3, "learning_rate": 1e30, "optimizer": "sgd", "max_grad_norm": 0}
     with pytest.raises(DivergenceError) as caught:
         run(make_config(client=client), path)
     message = str(caught.value)

@@ -142,7 +142,7 @@ def test_trimmed_mean_and_median_bear_one_liar() -> None:
 
     def result(trim: float) -> float:
         aggregation = TrimmedMean(trim=trim)
-        for delta in [*honest, liar]:
+        for delta in [honest[2], liar, honest[0], honest[3], honest[1]]:
             aggregation = aggregation.include(delta, start=origin, weight=1.0)
         return float(aggregation.result(start=origin).delta["w"])
 

@@ -8,7 +8,7 @@ from peft import LoraConfig
 from torch import Tensor, nn
 
 from fedtt import params as p
-from fedtt.errors import WireError
+from fedtt.errors import DivergenceError, WireError
 from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean
 from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.client import Batch, LocalTraining, train_locally
@@ -16,7 +16,7 @@ from fedtt.federated.methods import Method
 from fedtt.federated.round import CallClient, ClientTask, run_round
 from fedtt.federated.schedule import all_parameters
 from fedtt.federated.server import ServerOptimizer
-from fedtt.federated.types import ServerState
+from fedtt.federated.types import ClientUpdate, ServerState
 from fedtt.federated.wire import decode, encode, encode_update
 
 FEDAVG = Method(
@@ -175,3 +175,13 @@ def test_uniform_weighting_counts_every_client_the_same() -> None:
     for name in NAMES:
         mean = torch.stack([delta[name] for delta in deltas]).mean(dim=0)
         torch.testing.assert_close(state.params[name], start.params[name] + mean)
+
+
+def test_a_state_that_is_not_finite_is_never_handed_on() -> None:
+    def call(task: ClientTask) -> bytes:
+        delta = {name: torch.full(task.structure[name].shape, 1e38) for name in NAMES}
+        return encode_update(ClientUpdate(delta=delta, num_examples=1, num_steps=1, loss=1.0))
+
+    fast = replace(FEDAVG, server=ServerOptimizer(learning_rate=100.0))
+    with pytest.raises(DivergenceError, match="round 0, bias"):
+        one_round(first_state(), method=fast, call=call)

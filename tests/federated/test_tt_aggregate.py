@@ -79,6 +79,15 @@ def test_equal_updates_leave_the_gauge_alone() -> None:
         torch.testing.assert_close(after[name], begin[name] + update[name], rtol=1e-5, atol=1e-6)
 
 
+def test_the_rounded_cores_are_in_the_gauge_of_the_mean_cores() -> None:
+    updates, weights = deltas(5, size=0.3, seed=6), [1.0] * 5
+    rounded, averaged = (aggregate(a, updates, weights) for a in (TTRounding(), WeightedMean()))
+    assert not torch.equal(rounded[NAMES[0]], averaged[NAMES[0]])
+    for name in NAMES:
+        gap = torch.linalg.vector_norm(rounded[name] - averaged[name])
+        assert gap < 0.5 * torch.linalg.vector_norm(averaged[name])
+
+
 def test_what_is_no_core_is_averaged_as_usual() -> None:
     updates, weights = deltas(5, size=0.2, seed=2), [1.0, 2.0, 3.0, 4.0, 5.0]
     rounded, averaged = (aggregate(a, updates, weights) for a in (TTRounding(), WeightedMean()))

@@ -104,6 +104,11 @@ BAD_PAYLOADS = {
         altered_header(F32={"dtype": "F32", "shape": [240], "data_offsets": [0, 10**12]}),
         "not valid safetensors",
     ),
+    "header nested too deep": ((7000).to_bytes(8, "little") + b"[" * 7992, "cannot be read"),
+    "metadata nested too deep": (
+        save({"F32": torch.zeros(240)}, {"fedtt": "[" * 7000}),
+        "cannot be read",
+    ),
     "a pickle": (b"\x80\x04\x95" + b"\0" * 200, "impossible length"),
 }
 
@@ -143,11 +148,13 @@ def _update(**changes: object) -> bytes:
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        (_update(num_examples=0), "impossible counts"),
-        (_update(num_steps=-3), "impossible counts"),
-        (_update(loss=float("nan")), "impossible counts or loss"),
+        (_update(num_examples=0), "impossible num_examples"),
+        (_update(num_steps=-3), "impossible num_steps"),
+        (_update(num_examples=10**400), "impossible num_examples"),
+        (_update(num_examples=10**12), "impossible num_examples"),
+        (_update(loss=float("nan")), "an impossible loss"),
         (_update(delta={**PARAMS, "core_0": torch.full((1, 8, 5), torch.nan)}), "where: core_0"),
-        (encode(PARAMS), "lacks its counts"),
+        (encode(PARAMS), "impossible num_examples"),
     ],
 )
 def test_an_implausible_update_is_refused(payload: bytes, message: str) -> None:

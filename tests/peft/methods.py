@@ -13,7 +13,6 @@ from fedtt.peft import (
     TTAdapterConfig,
     adapt,
     bitfit_config,
-    freeze_lora_a,
     full_config,
     head_config,
     ia3_config,
@@ -27,7 +26,6 @@ from fedtt.peft import (
 CONFIGS: dict[str, Callable[[str], Any]] = {
     "tt": lambda task: TTAdapterConfig(task_type=task, rank=2, bottleneck=8),
     "lora": lambda task: LoraConfig(task_type=task, r=2),
-    "ffa-lora": lambda task: LoraConfig(task_type=task, r=2),
     "lora-xs": lambda task: LoRAXSConfig(task_type=task, r=4),
     "adapter": lambda task: BottleneckAdapterConfig(task_type=task, bottleneck=8),
     "bitfit": bitfit_config,
@@ -52,10 +50,7 @@ CONFIGS: dict[str, Callable[[str], Any]] = {
 def adapted(base: nn.Module, method: str, *, task: str = "SEQ_CLS", seed: int = 0) -> PeftModel:
     """``base`` with the adapter of ``method``; changes ``base`` and torch's random state."""
     torch.manual_seed(seed)
-    model = adapt(base, CONFIGS[method](task))
-    if method == "ffa-lora":
-        freeze_lora_a(model)
-    return model
+    return adapt(base, CONFIGS[method](task))
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:

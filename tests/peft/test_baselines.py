@@ -1,9 +1,18 @@
+import re
+
 import pytest
 import torch
-from peft import LNTuningConfig, LoraConfig, PeftModel, get_peft_model
+from peft import LNTuningConfig, LoraConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from tests.peft.methods import adapted, masked_logits, state, train
-from tests.peft.tiny_architectures import PEFT_WARNING, logits, tiny_classifier, tiny_lm, tokens
+from tests.peft.tiny_architectures import (
+    BLOCKS,
+    CONFIGS,
+    PEFT_WARNING,
+    tiny_classifier,
+    tiny_lm,
+    tokens,
+)
 
 from fedtt.errors import ConfigError, ModelError
 from fedtt.peft import (
@@ -13,7 +22,6 @@ from fedtt.peft import (
     adapt,
     bitfit_config,
     exchanged_parameters,
-    freeze_lora_a,
     head_config,
     ia3_config,
     load_adapted,
@@ -23,6 +31,7 @@ from fedtt.peft import (
     prompt_config,
     vera_config,
 )
+from fedtt.peft.anatomy import ANATOMIES
 
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
 LABELS = torch.tensor([0, 1, 1, 0])
@@ -30,57 +39,6 @@ LABELS = torch.tensor([0, 1, 1, 0])
 
 def tails(names):
     return {name.rpartition(".")[2] for name in names}
-
-
-# FFA-LoRA
-
-
-def test_ffa_lora_freezes_a_and_only_a():
-    model = adapted(tiny_classifier("bert"), "lora")
-    a = [name for name, _ in model.named_parameters() if ".lora_A." in name]
-    b = [name for name, _ in model.named_parameters() if ".lora_B." in name]
-    assert freeze_lora_a(model) == sorted(a)
-    lora = {n for n, k in exchanged_parameters(model).items() if k is ParameterKind.LORA}
-    assert lora == set(b)
-    assert freeze_lora_a(model) == sorted(a)  # again changes nothing
-    assert {n for n, k in exchanged_parameters(model).items() if k is ParameterKind.LORA} == set(b)
-
-
-def test_a_frozen_a_stays_frozen_when_adapters_are_switched():
-    model = adapted(tiny_classifier("bert"), "ffa-lora")
-    exchanged = exchanged_parameters(model)
-    with model.disable_adapter():
-        pass
-    assert exchanged_parameters(model) == exchanged
-    model.set_adapter("default")
-    assert exchanged_parameters(model) == exchanged
-
-
-def test_the_frozen_a_is_in_the_file(tmp_path):
-    ids, model = tokens(), adapted(tiny_classifier("bert"), "ffa-lora")
-    train(model, ids, LABELS)
-    model.save_pretrained(tmp_path)
-    loaded = PeftModel.from_pretrained(tiny_classifier("bert"), tmp_path, is_trainable=True)
-    assert torch.equal(logits(loaded, ids), logits(model, ids))
-    values = state(loaded)
-    for name, value in state(model).items():
-        assert torch.equal(values[name], value)
-    freeze_lora_a(loaded)
-    assert exchanged_parameters(loaded) == exchanged_parameters(model)
-
-
-def test_a_frozen_embedding_a_too():
-    model = get_peft_model(
-        tiny_lm("llama"), LoraConfig(r=2, target_modules=["embed_tokens", "q_proj"])
-    )
-    frozen = freeze_lora_a(model)
-    assert [name for name in frozen if "lora_embedding_A" in name]
-    assert not [n for n in exchanged_parameters(model) if "_A" in n]
-
-
-def test_a_model_without_lora_has_no_a():
-    with pytest.raises(ModelError, match="no LoRA layer whose A could be frozen"):
-        freeze_lora_a(adapted(tiny_classifier("bert"), "ia3"))
 
 
 # Head and BitFit
@@ -219,9 +177,24 @@ def test_adapt_leaves_the_config_as_it_was():
 
 def test_an_architecture_without_defaults_lists_its_layers():
     with pytest.raises(ModelError, match="PEFT has no default target modules") as caught:
-        adapt(tiny_classifier("mpnet"), LoraConfig(task_type="SEQ_CLS"))
+        adapt(tiny_classifier("mpnet"), ia3_config("SEQ_CLS"))
     assert "attention.attn.q (2)" in str(caught.value)
-    assert 'LoraConfig(target_modules=["...", "..."])' in str(caught.value)
+    assert 'IA3Config(target_modules=["...", "..."])' in str(caught.value)
+
+
+@pytest.mark.parametrize("model_type", sorted(CONFIGS))
+def test_lora_goes_to_queries_and_values_of_every_known_architecture(model_type):
+    """Where PEFT has no default of its own, ours; and where it has, ours are the same."""
+    for method in ("lora", "lora-xs", "vera"):
+        model = adapted(tiny_classifier(model_type), method)
+        layers = {name.split(".base_layer")[0] for name in state(model) if ".base_layer." in name}
+        found = {name.removeprefix("base_model.model.") for name in layers}
+        names = {name for name, _ in tiny_classifier(model_type).named_modules()}
+        pattern = ANATOMIES[model_type].query_value_pattern
+        assert found == {name for name in names if re.fullmatch(pattern, name)}
+        assert not [name for name in found if "vision" in name]
+        blocks = 1 if model_type == "albert" else BLOCKS
+        assert len(found) == len(ANATOMIES[model_type].query_value) * blocks
 
 
 def test_pefts_other_errors_pass_through():

@@ -16,7 +16,7 @@ from tests.peft.tiny_architectures import (
     tokens,
 )
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import ErnieConfig, ErnieForSequenceClassification, Trainer, TrainingArguments
 
 from fedtt.errors import ConfigError, ModelError, ShapeError
 from fedtt.peft import LoRAXSConfig, LoRAXSLayer, exchanged_parameters
@@ -215,12 +215,17 @@ def test_a_value_out_of_range_is_refused(values, text):
         LoRAXSConfig(**values)
 
 
+def unknown_architecture():
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return ErnieForSequenceClassification(ErnieConfig(vocab_size=64, **sizes))
+
+
 def test_an_architecture_that_lora_has_no_defaults_for_lists_its_layers():
     with pytest.raises(ModelError, match="no default target modules") as caught:
-        get_peft_model(tiny_classifier("mpnet"), config())
-    assert "attention.attn.q (2)" in str(caught.value)
+        get_peft_model(unknown_architecture(), config())
+    assert "attention.self.query (2)" in str(caught.value)
     assert 'LoRAXSConfig(target_modules=["...", "..."])' in str(caught.value)
-    get_peft_model(tiny_classifier("mpnet"), config(target_modules=["attn.q"]))
+    get_peft_model(unknown_architecture(), config(target_modules=["query"]))
 
 
 def test_a_module_that_is_not_linear_is_refused():

@@ -16,11 +16,13 @@ from torch import nn
 
 from fedtt.errors import ConfigError, ModelError, ShapeError
 from fedtt.peft import (
+    BottleneckAdapterConfig,
     TTAdapterConfig,
     TTAdapterLayer,
     TTDenseLayer,
     exchanged_parameters,
 )
+from fedtt.peft.tuner_layer import AddedLayer
 from fedtt.tt import to_dense
 
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
@@ -385,3 +387,26 @@ def test_transformers_own_adapter_methods_work(tmp_path):
     loaded = tiny_lm()
     loaded.load_adapter(tmp_path)
     torch.testing.assert_close(logits(loaded, ids), adapted, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("config_class", [TTAdapterConfig, BottleneckAdapterConfig])
+def test_a_layer_that_two_blocks_share_is_refused(config_class):
+    model = tiny_classifier("bert")
+    first, second = model.bert.encoder.layer
+    second.output.dense = first.output.dense
+    targets = ["output.dense"]
+    with pytest.raises(ModelError, match="several modules share a layer") as caught:
+        get_peft_model(model, config_class(bottleneck=8, target_modules=targets))
+    names = [f"bert.encoder.layer.{index}.output.dense" for index in (0, 1)]
+    assert f"where: {', '.join(names)}" in str(caught.value)
+    assert not [module for module in model.modules() if isinstance(module, AddedLayer)]
+
+
+def test_a_block_that_is_used_twice_is_adapted_in_both_places():
+    model = tiny_classifier("bert")
+    model.bert.encoder.layer[1] = model.bert.encoder.layer[0]
+    config = TTAdapterConfig(rank=2, bottleneck=8, target_modules=["output.dense"])
+    adapted = get_peft_model(model, config)
+    layers = adapted.base_model.model.bert.encoder.layer
+    assert layers[0] is layers[1]
+    assert isinstance(layers[1].output.dense, AddedLayer)

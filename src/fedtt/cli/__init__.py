@@ -18,13 +18,15 @@ def main() -> None:
     try:
         # Not at the top: a Ctrl-C while the parser is loading must not be a traceback either.
         from fedtt.cli.app import app
+        from fedtt.cli.console import accept_any_character, print_error
 
+        accept_any_character()
         app()
     except InterruptedRunError as error:
-        _tell("[bold yellow]stopped:[/]", str(error))
+        print_error("stopped: ", str(error), style="bold yellow")
         sys.exit(EXIT_INTERRUPTED)
     except FedttError as error:
-        _tell("[bold red]error:[/]", str(error))
+        print_error("error: ", str(error), style="bold red")
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
@@ -33,11 +35,3 @@ def main() -> None:
         if end.code == EXIT_INTERRUPTED:  # what typer makes of a Ctrl-C, silently
             sys.stderr.write("stopped\n")
         raise
-
-
-def _tell(prefix: str, message: str) -> None:
-    from rich.markup import escape
-
-    from fedtt.cli.console import errors_console
-
-    errors_console().print(f"{prefix} {escape(message)}")

@@ -71,6 +71,35 @@ def train(
 
 
 @app.command()
+def compare(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A TOML file; see docs/compare.md.")
+    ],
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where it all goes (default: runs/CONFIG)."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Run cells whose settings changed again.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare methods over settings and seeds; stopped, the same command goes on."""
+    from fedtt.cli.compare import compare_command
+
+    compare_command(
+        config,
+        overrides=overrides or [],
+        out=out,
+        overwrite=overwrite,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def evaluate(
     run: RunPath,
     split: Annotated[str, typer.Option(metavar="NAME", help="test, validation or train.")] = "test",
@@ -88,7 +117,7 @@ def predict(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Texts to classify.")],
     as_json: Json = False,
 ) -> None:
-    """Classify texts with a run's adapter."""
+    """Classify texts with a run's model; put -- before a text that starts with a dash."""
     from fedtt.cli.saved import predict_command
 
     predict_command(run, texts, as_json=as_json)
@@ -101,11 +130,19 @@ def cost(
     ],
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", metavar="NAME", help="fedtt or lora; repeatable (default: both)."),
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="As in docs/methods.md; repeatable (default: fedtt, lora).",
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A key of [method], such as rank=8."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A key of [method], such as rank=8, for the methods that have it.",
+        ),
     ] = None,
     task: Annotated[
         str | None,

@@ -5,7 +5,7 @@ from typing import Any
 from rich.table import Table
 
 from fedtt.cli.console import console, format_bytes, print_json
-from fedtt.config import parse_method
+from fedtt.config import parse_methods
 from fedtt.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def cost_command(
     as_json: bool,
 ) -> None:
     """Print parameters by kind and bytes a round and client, for every method."""
-    sections = {name: parse_method(name, overrides=overrides) for name in methods}
+    sections = parse_methods(methods, overrides=overrides)
     from fedtt.engine.cost import count_message
     from fedtt.engine.methods import build_method
     from fedtt.models import PEFT_TASK_TYPES, guess_task, load_model_config

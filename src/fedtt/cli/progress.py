@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fedtt.cli.console import format_bytes, format_seconds
+from fedtt.cli.console import format_bytes, format_seconds, print_line
 from fedtt.experiment.events import Evaluated, Event, Notify, RoundDone, RunPrepared, StepDone
 
 
@@ -19,9 +19,9 @@ def watch(out: Console, *, silent: bool) -> Iterator[Notify]:
         yield PlainLines(out)
     else:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=out, transient=True) as progress:
@@ -42,12 +42,13 @@ class PlainLines:
         """Print what the event deserves, often nothing."""
         line = self._line(event)
         if line is not None:
-            self._out.print(line, markup=False)
+            print_line(self._out, line)
 
     def _line(self, event: Event) -> str | None:
         match event:
             case RunPrepared():
                 # Training every client alone costs about what the federation costs.
+                self._sent = event.sent_bytes
                 self._rounds_after = event.rounds if event.alone else 0
                 return describe_start(event)
             case StepDone(alone=True) if event.client_id not in self._announced:

@@ -6,36 +6,39 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fedtt.cli.console import console, format_bytes, format_seconds
+from fedtt.cli.console import console, format_bytes, format_seconds, print_line
 
 
 def print_notes(out: Console, notes: tuple[str, ...]) -> None:
     """Everything that was left out, moved or cut, one line each."""
     for note in notes:
-        out.print(f"note: {note}", markup=False, style="dim")
+        print_line(out, f"note: {note}", style="dim")
 
 
 def print_result(summary: dict[str, Any], *, path: Path) -> None:
     """Accuracy of every client before, alone and federated; bytes; where everything lies."""
     out = console()
     out.print()
-    out.print(_accuracy_table(summary))
+    if summary["test"] is None:
+        out.print("the test split was not looked at (evaluation.test = false)")
+    else:
+        out.print(_accuracy_table(summary))
     sent = summary["uplink_bytes"] + summary["downlink_bytes"]
     reference = summary["lora_reference"]
-    lora_sent = reference["uplink_bytes"] + reference["downlink_bytes"]
     out.print(
         f"sent in all: {format_bytes(sent)} "
         f"(up {format_bytes(summary['uplink_bytes'])}, "
         f"down {format_bytes(summary['downlink_bytes'])}; "
         f"{summary['exchanged_parameters']['total']:,} parameters a message)"
     )
-    if summary["method"] != "lora":
+    if reference is not None and summary["method"] != "lora":
+        lora_sent = reference["uplink_bytes"] + reference["downlink_bytes"]
         out.print(
             f"FedAvg with LoRA r=8 would have sent: {format_bytes(lora_sent)} "
             f"({lora_sent / sent:.1f} times as much)"
         )
     out.print(f"{summary['rounds']} rounds in {format_seconds(summary['seconds'])}")
-    out.print(f"run: {path}  (summary.json, rounds.jsonl, adapter/)")
+    print_line(out, f"run: {path}  (summary.json, rounds.jsonl, adapter/)")
 
 
 def _accuracy_table(summary: dict[str, Any]) -> Table:
@@ -49,9 +52,11 @@ def _accuracy_table(summary: dict[str, Any]) -> Table:
     table.add_column("client")
     for title in shown:
         table.add_column(title, justify="right")
-    clients = [name for name in shown["federated"] if name != "mean"]
-    for name in clients:
-        table.add_row(name, *(f"{values[name]:.4f}" for values in shown.values()))
+    # Clients that were trained alone, and "all" where the federation has one test set.
+    rows = dict.fromkeys(name for values in shown.values() for name in values if name != "mean")
+    for name in rows:
+        cells = (f"{values[name]:.4f}" if name in values else "" for values in shown.values())
+        table.add_row(name, *cells)
     table.add_section()
     table.add_row("mean", *(f"{values['mean']:.4f}" for values in shown.values()), style="bold")
     return table

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from fedtt.cli.console import console, print_json
+from fedtt.cli.console import console, print_json, print_line
 from fedtt.errors import ConfigError
 
 SPLITS = ("train", "validation", "test")
@@ -46,4 +46,4 @@ def predict_command(run: Path, texts: list[str], *, as_json: bool) -> None:
     out = console()
     for prediction in predictions:
         probability = prediction.probabilities[prediction.label]
-        out.print(f"{prediction.label}  {probability:.3f}  {prediction.text}", markup=False)
+        print_line(out, f"{prediction.label}  {probability:.3f}  {prediction.text}")

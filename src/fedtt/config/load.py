@@ -1,10 +1,14 @@
 """TOML <-> :class:`RunConfig`, with messages a person can act on."""
 
+import json
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomli_w
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -13,6 +17,8 @@ from fedtt.config.schema import METHOD_NAMES, METHOD_SECTIONS, MethodConfig, Pef
 from fedtt.errors import ConfigError
 
 Table = dict[str, Any]
+# What fedtt.models knows by a short name (importing it here would bring in torch).
+MODEL_ALIASES = ("minilm",)
 # pydantic puts the name of the method's section into the place of an error; a reader knows none.
 _SECTIONS: tuple[type[BaseModel], ...] = (*METHOD_SECTIONS, PeftConfig)
 _TAGS = {section.__name__ for section in _SECTIONS}
@@ -23,6 +29,14 @@ def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
 
     Relative paths in the file are relative to the file; in overrides, to the working directory.
     Raises :class:`ConfigError` for anything wrong, naming the key.
+    """
+    return parse_config(read_table(path, overrides=overrides), where=str(path))
+
+
+def read_table(path: Path, *, overrides: Iterable[str] = ()) -> Table:
+    """The nested table in a TOML file, overrides applied and paths absolute; nothing else checked.
+
+    Raises :class:`ConfigError` for what is not TOML.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -37,23 +51,26 @@ def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError("not valid TOML", where=str(path), got=error) from error
-    table = _anchor_paths(table, folder=path.parent)
+    table = anchor_paths(table, folder=path.parent)
     for override in overrides:
         table = _apply_override(table, override)
-    return parse_config(_anchor_paths(table, folder=Path()), where=str(path))
+    return table
 
 
 def parse_config(table: Mapping[str, Any], *, where: str) -> RunConfig:
     """The config in a nested table. Raises :class:`ConfigError` naming every bad key."""
     try:
-        return RunConfig.model_validate(dict(table))
+        config = RunConfig.model_validate(dict(table))
     except ValidationError as error:
-        problems = [_describe(item["loc"], dict(item)) for item in error.errors()]
+        problems = [describe_problem(item["loc"], dict(item)) for item in error.errors()]
         raise ConfigError(
             "the configuration does not hold together:\n" + "\n".join(f"  - {p}" for p in problems),
             where=where,
             fix="docs/configuration.md lists every key",
         ) from error
+    for key, value in _flatten(config.model_dump(mode="json")).items():
+        _check_encodable(value, where=f"{where}, {key}")
+    return config
 
 
 def parse_method(name: str, *, overrides: Iterable[str]) -> MethodConfig:
@@ -64,10 +81,25 @@ def parse_method(name: str, *, overrides: Iterable[str]) -> MethodConfig:
     try:
         return TypeAdapter(MethodConfig).validate_python(table)
     except ValidationError as error:
-        problems = [_describe(("method", *item["loc"]), dict(item)) for item in error.errors()]
+        problems = [
+            describe_problem(("method", *item["loc"]), dict(item)) for item in error.errors()
+        ]
         raise ConfigError(
             "the method does not hold together:\n" + "\n".join(f"  - {p}" for p in problems)
         ) from error
+
+
+def parse_methods(names: Iterable[str], *, overrides: Iterable[str]) -> dict[str, MethodConfig]:
+    """Sections by name; an override changes every method that has its key, and one must have it."""
+    keys = {override: _split_override(override)[0].split(".")[0] for override in overrides}
+    known = {name: type(parse_method(name, overrides=())).model_fields for name in names}
+    unknown = {o for o, key in keys.items() if not any(key in fields for fields in known.values())}
+    return {
+        name: parse_method(
+            name, overrides=[o for o, key in keys.items() if key in fields or o in unknown]
+        )
+        for name, fields in known.items()
+    }
 
 
 def dump_config(config: RunConfig) -> str:
@@ -85,6 +117,16 @@ def config_differences(first: RunConfig, second: RunConfig) -> list[str]:
     ]
 
 
+def _check_encodable(value: Any, *, where: str) -> None:
+    """Refuse what no file can hold: half a surrogate pair, as of bytes that are not UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            "a value is not UTF-8 text", where=where, got=repr(value), fix="rename it"
+        ) from error
+
+
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Table:
     flat: Table = {}
     for key, value in table.items():
@@ -95,20 +137,46 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Table:
     return flat
 
 
-def _anchor_paths(table: Table, *, folder: Path) -> Table:
-    """Make ``data.path``, and ``model.name`` where it is a directory there, absolute."""
+def anchor_paths(table: Table, *, folder: Path) -> Table:
+    """Make the paths of ``[data]``, and ``model.name`` where it is a directory there, absolute.
+
+    Raises :class:`ConfigError` for a model's name that only the working directory has.
+    """
     anchored = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
     data, model = anchored.get("data"), anchored.get("model")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str((folder / Path(data["path"]).expanduser()).resolve())
+    for key in ("path", "test_path"):
+        if isinstance(data, dict) and isinstance(data.get(key), str):
+            data[key] = str(_anchor(data[key], folder))
     if isinstance(model, dict) and isinstance(model.get("name"), str) and model["name"]:
-        directory = (folder / Path(model["name"]).expanduser()).resolve()
-        if directory.is_dir():
-            model["name"] = str(directory)
+        model["name"] = _anchor_model(model["name"], folder)
     return anchored
 
 
-def _apply_override(table: Table, override: str) -> Table:
+def _anchor(path: str, folder: Path) -> Path:
+    # os.path: pathlib raises for the home of a user there is not.
+    return (folder / os.path.expanduser(path)).resolve()  # noqa: PTH111
+
+
+def _anchor_model(name: str, folder: Path) -> str:
+    if name in MODEL_ALIASES:
+        return name
+    directory = _anchor(name, folder)
+    if directory.is_dir() or name.startswith(("./", "../", "~", "/")):
+        return str(directory)
+    if Path(name).is_dir():
+        # Whoever loads the model would take it, and another one from another working directory.
+        raise ConfigError(
+            "model.name is relative to the file, and only the working directory has it",
+            where="model.name",
+            got=name,
+            expected=f"a directory {directory}, or a hub id",
+            fix=f"write {Path(name).resolve()}; or rename that folder, if a hub id is meant",
+        )
+    return name
+
+
+def _split_override(override: str) -> tuple[str, str]:
+    """Key and text of ``key=text``."""
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError(
@@ -118,19 +186,37 @@ def _apply_override(table: Table, override: str) -> Table:
             expected="section.key=value",
             fix="for example: --set client.learning_rate=1e-3",
         )
-    *sections, last = key.strip().split(".")
+    return key.strip(), text.strip()
+
+
+def _apply_override(table: Table, override: str) -> Table:
+    key, text = _split_override(override)
+    where = f"--set {override}"
+    if not text:
+        return set_key(table, key, None, where=where)
+    # Anchored by itself: its paths are relative to the working directory, the table's are not.
+    alone = anchor_paths(set_key({}, key, _toml_value(text), where=where), folder=Path())
+    return set_key(table, key, reduce(getitem, key.split("."), alone), where=where)
+
+
+def set_key(table: Table, key: str, value: Any, *, where: str) -> Table:
+    """The table with the value at a dotted key; ``None`` unsets the key. ``table`` stays as it is.
+
+    Raises :class:`ConfigError` where the key leads through something that is not a table.
+    """
+    *sections, last = key.split(".")
     result = dict(table)
     level = result
     for section in sections:
         below = level.get(section, {})
         if not isinstance(below, dict):
-            raise ConfigError("an override goes through a plain value", where=f"--set {override}")
+            raise ConfigError("an override goes through a plain value", where=where)
         level[section] = dict(below)
         level = level[section]
-    if text.strip():
-        level[last] = _toml_value(text.strip())
-    else:
+    if value is None:
         level.pop(last, None)
+    else:
+        level[last] = value
     return result
 
 
@@ -141,11 +227,17 @@ def _toml_value(text: str) -> Any:
         return text  # a bare word is a string, as on every command line
 
 
-def _describe(path: tuple[int | str, ...], item: Mapping[str, Any]) -> str:
+def describe_problem(
+    path: tuple[int | str, ...],
+    item: Mapping[str, Any],
+    *,
+    known: Mapping[str, list[str]] | None = None,
+) -> str:
+    """One line on a problem that pydantic found; ``known``: section -> its keys, to suggest."""
     location = [str(part) for part in path if part not in _TAGS]
     key = ".".join(location) or "the file"
     if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key{_suggest(location)}"
+        return f"{key}: unknown key{_suggest(location, known or _known_keys())}"
     if item["type"] == "missing":
         return f"{key}: missing"
     if item["type"].startswith("union_tag"):
@@ -166,10 +258,9 @@ def _reason(item: Mapping[str, Any]) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _suggest(location: list[str]) -> str:
+def _suggest(location: list[str], everywhere: Mapping[str, list[str]]) -> str:
     *sections, key = location
-    everywhere = _known_keys()
-    here = everywhere.get(".".join(sections), [])
+    here = everywhere.get(".".join(s for s in sections if not s.isdigit()), [])
     close = get_close_matches(key, here, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {'.'.join([*sections, close[0]])!r}?"
@@ -182,7 +273,9 @@ def _suggest(location: list[str]) -> str:
 def _known_keys() -> dict[str, list[str]]:
     keys = {"": list(RunConfig.model_fields)}
     for name, field in RunConfig.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys[name] = list(field.annotation.model_fields)
+        # A section, or a section that may be left out: Section | None.
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                keys[name] = list(part.model_fields)
     keys["method"] = list(dict.fromkeys(key for m in _SECTIONS for key in m.model_fields))
     return keys

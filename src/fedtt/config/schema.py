@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 NonNegativeInt = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -46,7 +47,14 @@ class DataConfig(Section):
 
     source: Literal["sentiment-silos"] | None = None
     path: Path | None = Field(None, description=".csv, .jsonl or .parquet")
+    test_path: Path | None = Field(
+        None, description="same columns as path; the one test set that all clients share"
+    )
+    examples: PositiveInt | None = Field(
+        None, description="use a random part of so many training examples"
+    )
     text_column: str = "text"
+    pair_column: str | None = Field(None, description="the second text, where examples are pairs")
     label_column: str = "label"
     client_column: str = Field("client", description="used where the file has it")
     label_names: tuple[str, ...] | None = Field(
@@ -60,8 +68,58 @@ class DataConfig(Section):
     def _one_origin(self) -> Self:
         if (self.source is None) == (self.path is None):
             raise ValueError('give either source = "sentiment-silos" or path = "FILE"')
+        if self.path is None and (self.test_path or self.pair_column):
+            raise ValueError("test_path and pair_column go with path, not with source")
         if self.validation + self.test >= 1:
             raise ValueError("validation + test leave nothing to train on")
+        return self
+
+
+# kind -> the keys that it needs; min_examples and seed go with every kind
+PARTITION_KEYS: Mapping[str, frozenset[str]] = {
+    "iid": frozenset({"clients"}),
+    "dirichlet": frozenset({"clients", "alpha"}),
+    "labels": frozenset({"proportions"}),
+    "quantity": frozenset({"clients", "alpha"}),
+    "column": frozenset({"column"}),
+}
+
+
+class PartitionConfig(Section):
+    """``[partition]``: one pool, its training examples dealt out to clients."""
+
+    kind: Literal["iid", "dirichlet", "labels", "quantity", "column"]
+    clients: PositiveInt | None = Field(None, description="iid, dirichlet, quantity: how many")
+    alpha: PositiveFloat | None = Field(
+        None, description="concentration: dirichlet, of labels; quantity, of client sizes"
+    )
+    proportions: Annotated[tuple[tuple[Share, ...], ...], Field(min_length=1)] | None = Field(
+        None, description="labels: a row of label proportions for each client"
+    )
+    column: str | None = Field(None, description="column: who holds the row")
+    min_examples: PositiveInt = Field(2, description="training examples each client has at least")
+    seed: NonNegativeInt = Field(0, description="same clients for every run seed")
+
+    @model_validator(mode="after")
+    def _keys_of_the_kind(self) -> Self:
+        needed = PARTITION_KEYS[self.kind]
+        optional = frozenset().union(*PARTITION_KEYS.values())
+        given = {key for key in optional if getattr(self, key) is not None}
+        if needed - given:
+            raise ValueError(f"kind {self.kind!r} needs {' and '.join(sorted(needed - given))}")
+        if given - needed:
+            raise ValueError(f"kind {self.kind!r} has no {' and no '.join(sorted(given - needed))}")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_of_proportions(self) -> Self:
+        rows = self.proportions or ()
+        for index, row in enumerate(rows):
+            if abs(sum(row) - 1) > 1e-6 or len(row) != len(rows[0]):
+                raise ValueError(
+                    f"row {index + 1} of proportions is {list(row)}: every row has one "
+                    "proportion for each class, and they sum to 1"
+                )
         return self
 
 
@@ -236,7 +294,7 @@ class ClientConfig(Section):
     )
     warmup_rounds: NonNegativeInt = 0
     weight_decay: NonNegative = 0.01
-    max_grad_norm: PositiveFloat | None = 1.0
+    max_grad_norm: NonNegative = Field(1.0, description="of each step's gradient; 0: no clipping")
     proximal: NonNegative = Field(0.0, description="FedProx's mu; 0: none")
     logit_adjustment: NonNegative = Field(
         0.0, description="strength of the client's own log label prior in its loss; 1 is usual"
@@ -281,6 +339,17 @@ class EvaluationConfig(Section):
         description="also train each client alone for the same steps, as a baseline; "
         "left out: where everyone takes part in every round and there are at most 10 clients",
     )
+    test: bool = Field(
+        default=True,
+        description="measure the test split; false: nothing that the run computes or saves "
+        "depends on it, as in the choice of hyper-parameters",
+    )
+
+    @model_validator(mode="after")
+    def _alone_needs_test(self) -> Self:
+        if self.alone and not self.test:
+            raise ValueError("alone is measured on the test split, and test = false")
+        return self
 
 
 class RunConfig(Section):
@@ -290,6 +359,7 @@ class RunConfig(Section):
     rounds: PositiveInt
     model: ModelConfig
     data: DataConfig
+    partition: PartitionConfig | None = None
     method: MethodConfig
     cohort: CohortConfig = CohortConfig()
     client: ClientConfig = ClientConfig()

@@ -1,41 +1,130 @@
-"""A user's own file with text, label and optionally client columns."""
+"""A user's own file with text, label and optionally pair and client columns."""
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from fedtt.data.labels import ClassIds, number_labels
+from fedtt.data.labels import ClassIds, number_alike, number_labels
 from fedtt.data.tables import Table, read_table
-from fedtt.data.types import LabeledTexts, RawData
+from fedtt.data.types import LabeledTexts, RawData, is_unicode
 from fedtt.errors import DataError
 
 CLIENT_COLUMN = "client"
+MANY_CLASSES = 20  # with so few examples of each that one asks whether these are classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    text: str
+    pair: str | None
+    label: str
+
+    @property
+    def required(self) -> list[str]:
+        return [self.text, *([self.pair] if self.pair else []), self.label]
 
 
 def load_text_file(
     path: str | Path,
     *,
     text_column: str = "text",
+    pair_column: str | None = None,
     label_column: str = "label",
     client_column: str = CLIENT_COLUMN,
     label_names: Sequence[str] | None = None,
+    test_path: str | Path | None = None,
 ) -> RawData:
     """The examples of a ``.csv``, ``.jsonl``, ``.json`` (one object a line) or ``.parquet`` file.
 
     Labels are integers or names, numbered as ``number_labels`` says. A column named ``client``
     is used if it is there, and another ``client_column`` has to be there; integer client ids
     become strings. Without one, the whole file is one client named after the file's stem.
-    Other columns are left out, and ``notes`` says so.
+    With ``pair_column`` every example is two texts. Other columns are left out, and ``notes``
+    says so. The file at ``test_path``, with the same columns, is the test set that all clients
+    share; its labels are numbered as the first file's.
 
     Raises:
-        DataError: the file, a column, a text, a label or a client id cannot be used; the message
+        DataError: a file, a column, a text, a label or a client id cannot be used; the message
             names the line (parquet: the row, from 1).
     """
     path = Path(path)
-    table = read_table(path, (text_column, label_column, client_column))
-    wanted = [text_column, label_column]
+    columns = _Columns(text=text_column, pair=pair_column, label=label_column)
+    table = read_table(path, (*columns.required, client_column))
+    wanted = columns.required
     if client_column in table.names or client_column != CLIENT_COLUMN:
         wanted.append(client_column)
+    _check_table(table, wanted, path)
+    clients = (
+        _strings(table, client_column, what="client id", is_id=True)
+        if client_column in wanted
+        else [path.stem] * len(table.places)
+    )
+    ids = number_labels(
+        table.columns[label_column],
+        places=table.places,
+        label_names=label_names,
+        textual=_is_textual(path),
+    )
+    return RawData(
+        name=path.stem,
+        label_names=ids.label_names,
+        texts_by_client=_by_client(_examples(table, columns, ids.labels), clients),
+        notes=_notes(table, wanted, ids, label_column=label_column),
+        shared_test=None if test_path is None else _load_test(Path(test_path), columns, ids),
+    )
+
+
+def _notes(
+    table: Table, wanted: Sequence[str], ids: ClassIds, *, label_column: str
+) -> tuple[str, ...]:
+    unused = sorted(set(table.names) - set(wanted))
+    shown = ", ".join(name if is_unicode(name) else ascii(name) for name in unused)
+    notes = [f"Columns not used: {shown}."] if unused else []
+    classes, examples = len(set(ids.labels)), len(ids.labels)
+    if classes > MANY_CLASSES and 2 * classes > examples:
+        notes.append(
+            f"The column {label_column!r} holds {classes:,} classes for {examples:,} examples: "
+            "is it the one with the labels?"
+        )
+    return tuple(notes)
+
+
+def _load_test(path: Path, columns: _Columns, like: ClassIds) -> LabeledTexts:
+    table = read_table(path, columns.required)
+    _check_table(table, columns.required, path)
+    labels = number_alike(
+        table.columns[columns.label],
+        places=table.places,
+        like=like,
+        textual=_is_textual(path),
+    )
+    return _examples(table, columns, labels)
+
+
+def _examples(table: Table, columns: _Columns, labels: tuple[int, ...]) -> LabeledTexts:
+    def texts(column: str, what: str) -> tuple[str, ...]:
+        return tuple(_strings(table, column, what=what, is_id=False))
+
+    return LabeledTexts(
+        texts=texts(columns.text, "text"),
+        labels=labels,
+        pairs=None if columns.pair is None else texts(columns.pair, "second text"),
+    )
+
+
+def _is_textual(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
+
+
+def _by_client(examples: LabeledTexts, clients: Sequence[str]) -> dict[str, LabeledTexts]:
+    rows_of: dict[str, list[int]] = {}
+    for row, client_id in enumerate(clients):
+        rows_of.setdefault(client_id, []).append(row)
+    return {client_id: examples.select(rows) for client_id, rows in rows_of.items()}
+
+
+def _check_table(table: Table, wanted: Sequence[str], path: Path) -> None:
     if not table.places:
         raise DataError(
             "the data file holds no examples",
@@ -46,43 +135,6 @@ def load_text_file(
         )
     for column in wanted:
         _check_column(table, column, path)
-    texts = _strings(table, text_column, what="text", numbers=False)
-    clients = (
-        _strings(table, client_column, what="client id", numbers=True)
-        if client_column in wanted
-        else [path.stem] * len(texts)
-    )
-    labels = table.columns[label_column]
-    ids = number_labels(
-        labels, places=table.places, label_names=label_names, textual=path.suffix.lower() == ".csv"
-    )
-    return _raw_data(path, texts, ids, clients, ignored=sorted(set(table.names) - set(wanted)))
-
-
-def _raw_data(
-    path: Path,
-    texts: Sequence[str],
-    ids: ClassIds,
-    clients: Sequence[str],
-    *,
-    ignored: Sequence[str],
-) -> RawData:
-    rows_of: dict[str, list[int]] = {}
-    for row, client_id in enumerate(clients):
-        rows_of.setdefault(client_id, []).append(row)
-    notes = [f"Columns not used: {', '.join(ignored)}."] if ignored else []
-    return RawData(
-        name=path.stem,
-        label_names=ids.label_names,
-        texts_by_client={
-            client_id: LabeledTexts(
-                texts=tuple(texts[row] for row in rows),
-                labels=tuple(ids.labels[row] for row in rows),
-            )
-            for client_id, rows in rows_of.items()
-        },
-        notes=tuple(notes),
-    )
 
 
 def _check_column(table: Table, column: str, path: Path) -> None:
@@ -97,31 +149,37 @@ def _check_column(table: Table, column: str, path: Path) -> None:
         where=str(path),
         got=f"columns {', '.join(repr(name) for name in names) or 'none'}",
         expected=f"a column {column!r}",
-        fix=f"{hint}Rename the column, or set text_column, label_column or client_column",
+        fix=f"{hint}Rename the column, or set text_column, pair_column, label_column or "
+        "client_column",
     )
 
 
-def _strings(table: Table, column: str, *, what: str, numbers: bool) -> list[str]:
-    """The column as non-empty strings; with ``numbers``, integers are written out."""
-    values: list[str] = []
-    bad: list[int] = []
-    for row, value in enumerate(table.columns[column]):
-        if isinstance(value, str) and value.strip():
-            values.append(value)
-        elif numbers and isinstance(value, int) and not isinstance(value, bool):
-            values.append(str(value))
-        else:
-            bad.append(row)
+def _strings(table: Table, column: str, *, what: str, is_id: bool) -> list[str]:
+    """The column as non-empty strings; of ids, integers are written out."""
+    written = [
+        str(value) if is_id and isinstance(value, int) and not isinstance(value, bool) else value
+        for value in table.columns[column]
+    ]
+    faults = [_fault(value, is_id=is_id) for value in written]
+    bad = [row for row, fault in enumerate(faults) if fault]
     if bad:
-        first = table.columns[column][bad[0]]
-        empty = first is None or isinstance(first, str)
+        first = repr(written[bad[0]])
         more = f"; {len(bad) - 1} more rows are like it" if len(bad) > 1 else ""
-        kind = "empty" if empty else f"not a {'string or an integer' if numbers else 'string'}"
         raise DataError(
-            f"a {what} is {kind}",
+            f"a {what} is {faults[bad[0]]}",
             where=f"{table.places[bad[0]]}, column {column!r}",
-            got=f"{first!r}{more}",
+            got=f"{first if len(first) <= 80 else first[:77] + '...'}{more}",
             expected=f"a {what} in every row",
-            fix=f"fill the column {column!r} in these rows, or take the rows out",
+            fix=f"correct the column {column!r} in these rows, or take the rows out",
         )
-    return values
+    return [value for value in written if isinstance(value, str)]
+
+
+def _fault(value: object, *, is_id: bool) -> str | None:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return "empty"
+    if not isinstance(value, str):
+        return f"not a {'string or an integer' if is_id else 'string'}"
+    if is_id and value != value.strip():
+        return "surrounded by white space"  # "a" and " a" would be two clients
+    return None if is_unicode(value) else "not valid Unicode"

@@ -1,10 +1,13 @@
 """Labels as people write them, numbered from 0."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fedtt.data.types import is_unicode
 from fedtt.errors import DataError
+
+MAX_NAME = 1000  # characters; what is longer is no label but another column
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*")
 _NUMBER = re.compile(
@@ -15,10 +18,11 @@ _BOOLEAN = re.compile(r"\s*(true|false)\s*", re.I)
 
 @dataclass(frozen=True, kw_only=True)
 class ClassIds:
-    """A class id for every row, and the name of every class."""
+    """A class id for every row, the name of every class, and the class id of every label."""
 
     labels: tuple[int, ...]
     label_names: tuple[str, ...]
+    numbers: Mapping[object, int]
 
 
 def number_labels(
@@ -39,8 +43,9 @@ def number_labels(
     integer; ``places`` tells a human where each value stands.
 
     Raises:
-        DataError: a label is missing, a boolean, a fraction, or neither integer nor name; integers
-            are mixed with names; there is one class only; or ``label_names`` does not fit.
+        DataError: a label is missing, a boolean, a fraction, or neither integer nor name; it is too
+            long for a name or not valid Unicode; integers are mixed with names; there is one class
+            only; or ``label_names`` does not fit.
     """
     typed = [_parse(value) if textual else value for value in values]
     for value, place in zip(typed, places, strict=True):
@@ -61,13 +66,36 @@ def number_labels(
     else:
         names = _check_names(label_names)
         numbers = _positions(distinct, names, typed, places)
-    return ClassIds(labels=tuple(numbers[value] for value in typed), label_names=names)
+    labels = tuple(numbers[value] for value in typed)
+    return ClassIds(labels=labels, label_names=names, numbers=numbers)
+
+
+def number_alike(
+    values: Sequence[object], *, places: Sequence[str], like: ClassIds, textual: bool = False
+) -> tuple[int, ...]:
+    """The class ids of a second file's labels, numbered as ``like`` numbered the first one's.
+
+    Raises:
+        DataError: a label cannot be one, or the first file has no such label.
+    """
+    typed = [_parse(value) if textual else value for value in values]
+    for value, place in zip(typed, places, strict=True):
+        _check_label(value, place)
+        if value not in like.numbers:
+            raise DataError(
+                "a label does not occur in the training data",
+                where=place,
+                got=repr(value),
+                expected=f"one of {', '.join(repr(known) for known in like.numbers)}",
+                fix="write the labels of both files the same way",
+            )
+    return tuple(like.numbers[value] for value in typed)
 
 
 def _parse(value: object) -> object:
     """What a cell of a format without types most plainly means."""
-    if not isinstance(value, str):
-        return value
+    if not isinstance(value, str) or len(value) > MAX_NAME:
+        return value  # int() has a limit on its digits
     if not value.strip():
         return None
     if _INTEGER.fullmatch(value):
@@ -80,20 +108,33 @@ def _parse(value: object) -> object:
 
 
 def _check_label(value: object, place: str) -> None:
-    usable = isinstance(value, (int, str)) and not isinstance(value, bool)
-    if usable and not (isinstance(value, str) and value != value.strip()) and value != "":
-        return
+    fault = _fault_of_name(value) if isinstance(value, str) else _fault_of_type(value)
+    if fault is not None:
+        shown = repr(value)
+        raise DataError(
+            f"a label is {fault}",
+            where=place,
+            got=shown if len(shown) <= 80 else f"{shown[:77]}...",
+            expected="an integer such as 0 or 1, or a name such as positive",
+            fix="write every label as an integer or a name",
+        )
+
+
+def _fault_of_type(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return None
     kinds = {bool: "a boolean", float: "not a whole number", type(None): "missing"}
-    kind = kinds.get(type(value), "neither an integer nor a string")
-    if isinstance(value, str):
-        kind = "surrounded by white space" if value.strip() else "empty"
-    raise DataError(
-        f"a label is {kind}",
-        where=place,
-        got=repr(value),
-        expected="an integer such as 0 or 1, or a name such as positive",
-        fix="write every label as an integer or a name",
-    )
+    return kinds.get(type(value), "neither an integer nor a string")
+
+
+def _fault_of_name(name: str) -> str | None:
+    if not name.strip():
+        return "empty"
+    if name != name.strip():
+        return "surrounded by white space"
+    if len(name) > MAX_NAME:
+        return f"longer than {MAX_NAME:,} characters"
+    return None if is_unicode(name) else "not valid Unicode"
 
 
 def _check_same_type(values: Sequence[object], places: Sequence[str]) -> None:

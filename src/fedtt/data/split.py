@@ -22,7 +22,9 @@ def split_clients(
 ) -> FederatedData:
     """Every example in exactly one split of its client; the same text always in the same split.
 
-    Two texts are the same when they agree after case folding and collapsing white space. A text
+    Two texts are the same when they agree after case folding and collapsing white space (of a
+    pair, both). Where ``raw`` brings a test set, it is the one that all clients share: no client
+    gives any to test, and what also occurs in the test set is left out. A text
     that several clients hold goes where ``derive_seed(seed, "split", "shared", text)`` sends it,
     so all its holders agree. The texts of one client alone are ranked by
     ``derive_seed(seed, "split", client_id, text)`` and fill up its splits, lowest ranks to test,
@@ -37,7 +39,7 @@ def split_clients(
         ConfigError: a fraction is negative, or train would be left with nothing.
         DataError: a client with no examples, an empty split, or one class in train.
     """
-    fractions = _check_fractions(validation, test)
+    fractions = _check_fractions(validation, 0.0 if raw.shared_test is not None else test)
     if not raw.texts_by_client:
         raise DataError(
             "the data has no client",
@@ -46,14 +48,12 @@ def split_clients(
             expected="at least one client with examples",
             fix="check the path and the contents of the data source",
         )
-    keys = {
-        client_id: tuple(normalize_text(text) for text in texts.texts)
-        for client_id, texts in sorted(raw.texts_by_client.items())
-    }
+    held, left_out = _without_test_texts(raw)
+    keys = {client_id: text_keys(texts) for client_id, texts in sorted(held.items())}
     shared = _assign_shared(keys, fractions, seed=seed)
     clients = []
     for client_id, client_keys in keys.items():
-        texts = raw.texts_by_client[client_id]
+        texts = held[client_id]
         where = f"{raw.name}, client {client_id!r}"
         if len(texts) == 0:
             raise DataError(
@@ -71,13 +71,38 @@ def split_clients(
         name=raw.name,
         label_names=raw.label_names,
         clients=tuple(clients),
-        notes=(*raw.notes, *_notes(keys, shared)),
+        notes=(*raw.notes, *left_out, *_notes(keys, shared)),
+        shared_test=raw.shared_test,
     )
 
 
 def normalize_text(text: str) -> str:
     """The text folded to one case, with every run of white space made one space."""
     return " ".join(text.casefold().split())
+
+
+def text_keys(texts: LabeledTexts) -> tuple[str, ...]:
+    """For every example what it is compared by: its text, or both texts of a pair, normalized."""
+    if texts.pairs is None:
+        return tuple(normalize_text(text) for text in texts.texts)
+    pairs = zip(texts.texts, texts.pairs, strict=True)
+    # A normalized text has no line break, so that two different pairs never give one key.
+    return tuple(f"{normalize_text(first)}\n{normalize_text(second)}" for first, second in pairs)
+
+
+def _without_test_texts(raw: RawData) -> tuple[Mapping[str, LabeledTexts], list[str]]:
+    """Every client's examples that do not occur in the shared test set, and a note on the rest."""
+    if raw.shared_test is None:
+        return raw.texts_by_client, []
+    tested = set(text_keys(raw.shared_test))
+    held = {
+        client_id: texts.select(i for i, key in enumerate(text_keys(texts)) if key not in tested)
+        for client_id, texts in raw.texts_by_client.items()
+    }
+    total = sum(map(len, raw.texts_by_client.values()))
+    left_out = total - sum(map(len, held.values()))
+    note = f"{left_out:,} of {total:,} examples left out: their texts occur in the test set too."
+    return held, [note] if left_out else []
 
 
 def _check_fractions(validation: float, test: float) -> _Fractions:

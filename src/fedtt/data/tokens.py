@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 BATCH = 1024
+_Row = tuple[list[int], list[int] | None]  # token ids, and token types of a pair
 PAD_MULTIPLE = 8  # lengths that kernels like, and few different shapes to compile for
 
 
@@ -28,14 +29,17 @@ class Tokenizer(Protocol):
         truncation: bool,
         max_length: int | None,
         return_attention_mask: bool,
-        return_token_type_ids: bool,
+        return_token_type_ids: bool | None,
         verbose: bool,
+        text_pair: list[str] | None = None,
     ) -> "dict[str, list[list[int]]]":
-        """``{"input_ids": ...}`` with the special tokens of a single text."""
+        """``{"input_ids": ...}`` with special tokens, and ``token_type_ids`` on request or,
+        where ``return_token_type_ids`` is None, if the model reads them.
+        """
         ...
 
-    def num_special_tokens_to_add(self) -> int:
-        """How many special tokens a single text gets."""
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:  # noqa: FBT001, FBT002
+        """How many special tokens a single text gets, or a pair."""
         ...
 
 
@@ -44,14 +48,16 @@ class TokenizedTexts:
     """Token ids of n texts, end to end: text i is ``flat[offsets[i] : offsets[i + 1]]``.
 
     ``flat`` is int32 of shape ``(total,)``, ``offsets`` int64 ``(n + 1,)``, ``labels`` int64
-    ``(n,)``; ``num_truncated`` texts were longer than allowed. Token types are not stored: they
-    are 0 everywhere for single texts.
+    ``(n,)``; ``num_truncated`` texts were longer than allowed. ``token_types``, int8 and laid out
+    like ``flat``, tells the two texts of a pair apart; it is None for single texts, which are of
+    type 0, and where the tokenizer has no types.
     """
 
     flat: np.ndarray
     offsets: np.ndarray
     labels: np.ndarray
     num_truncated: int
+    token_types: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,14 +75,15 @@ class TokenizedTexts:
 def tokenize(texts: LabeledTexts, tokenizer: Tokenizer, *, max_length: int) -> TokenizedTexts:
     """Every text as token ids with the tokenizer's special tokens, at most ``max_length`` long.
 
-    The tokenizer's own truncation decides what is cut, so special tokens stay. (A fast tokenizer
-    remembers the last truncation setting; that is the one thing changed in it.)
+    The two texts of a pair follow each other as the tokenizer joins them. The tokenizer's own
+    truncation decides what is cut (of a pair, the longer text first), so special tokens stay. (A
+    fast tokenizer remembers the last truncation setting; that is the one thing changed in it.)
 
     Raises:
         ConfigError: ``max_length`` has no room for a token beside the special ones.
         DataError: a text has no tokens at all.
     """
-    num_special = tokenizer.num_special_tokens_to_add()
+    num_special = tokenizer.num_special_tokens_to_add(pair=texts.pairs is not None)
     if max_length <= num_special:
         raise ConfigError(
             "max_length leaves no room for text",
@@ -85,19 +92,19 @@ def tokenize(texts: LabeledTexts, tokenizer: Tokenizer, *, max_length: int) -> T
             expected=f"{num_special + 1} or more",
             fix="set max_length to 64 or more",
         )
-    rows: list[list[int]] = []
+    rows: list[_Row] = []
     num_truncated = 0
     for start in range(0, len(texts), BATCH):
-        batch = texts.texts[start : start + BATCH]
+        batch = texts.select(range(start, min(start + BATCH, len(texts))))
         encoded = _encode(tokenizer, batch, None)
         # Cut in a second call, and only what is too long: the first one tells how many are.
-        long = [i for i, ids in enumerate(encoded) if len(ids) > max_length]
-        cut = _encode(tokenizer, [batch[i] for i in long], max_length)
-        for i, ids in zip(long, cut, strict=True):
-            encoded[i] = ids
+        long = [i for i, (ids, _) in enumerate(encoded) if len(ids) > max_length]
+        cut = _encode(tokenizer, batch.select(long), max_length)
+        for i, row in zip(long, cut, strict=True):
+            encoded[i] = row
         rows += encoded
         num_truncated += len(long)
-    for text, ids in zip(texts.texts, rows, strict=True):
+    for text, (ids, _) in zip(texts.texts, rows, strict=True):
         if not ids:
             raise DataError(
                 "a text has no tokens",
@@ -107,10 +114,11 @@ def tokenize(texts: LabeledTexts, tokenizer: Tokenizer, *, max_length: int) -> T
                 fix="take the text out, or use a tokenizer that adds special tokens",
             )
     return TokenizedTexts(
-        flat=np.fromiter(chain.from_iterable(rows), dtype=np.int32),
-        offsets=np.cumsum([0, *(len(ids) for ids in rows)], dtype=np.int64),
+        flat=np.fromiter(chain.from_iterable(ids for ids, _ in rows), dtype=np.int32),
+        offsets=np.cumsum([0, *(len(ids) for ids, _ in rows)], dtype=np.int64),
         labels=np.array(texts.labels, dtype=np.int64),
         num_truncated=num_truncated,
+        token_types=_join_types([types for _, types in rows]),
     )
 
 
@@ -123,6 +131,7 @@ def collate(
 ) -> "dict[str, torch.Tensor]":
     """``input_ids``, ``attention_mask`` (b, length) and ``labels`` (b,), all int64.
 
+    ``token_type_ids`` (b, length) as well, where the texts are pairs that have them.
     ``length`` is the longest text of the batch rounded up to a multiple of 8. The attention mask
     is 1 on tokens and 0 on padding.
 
@@ -148,35 +157,50 @@ def collate(
             expected="at least one",
             fix="leave the batch out",
         )
-    rows = [tokenized.input_ids(i) for i in _as_ints(indices)]
-    longest = max(len(row) for row in rows)
+    rows = [slice(*tokenized.offsets[i : i + 2]) for i in _as_ints(indices)]
+    longest = max(row.stop - row.start for row in rows)
     length = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
     ids = np.full((len(rows), length), pad_token_id, dtype=np.int64)
     mask = np.zeros((len(rows), length), dtype=np.int64)
+    types = np.zeros((len(rows), length), dtype=np.int64)
     for i, row in enumerate(rows):
-        tokens = slice(length - len(row), length) if padding_side == "left" else slice(len(row))
-        ids[i, tokens] = row
+        count = row.stop - row.start
+        tokens = slice(length - count, length) if padding_side == "left" else slice(count)
+        ids[i, tokens] = tokenized.flat[row]
         mask[i, tokens] = 1
-    return {
+        if tokenized.token_types is not None:
+            types[i, tokens] = tokenized.token_types[row]
+    batch = {
         "input_ids": torch.from_numpy(ids),
         "attention_mask": torch.from_numpy(mask),
         "labels": torch.from_numpy(tokenized.labels[np.asarray(indices)]),
     }
+    if tokenized.token_types is not None:
+        batch["token_type_ids"] = torch.from_numpy(types)
+    return batch
 
 
-def _encode(tokenizer: Tokenizer, texts: Sequence[str], limit: int | None) -> list[list[int]]:
-    if not texts:  # fast tokenizers refuse an empty batch
+def _encode(tokenizer: Tokenizer, texts: LabeledTexts, limit: int | None) -> list[_Row]:
+    """Token ids and, of pairs, token types of every text; uncut where ``limit`` is None."""
+    if len(texts) == 0:  # fast tokenizers refuse an empty batch
         return []
     encoded = tokenizer(
-        list(texts),
+        list(texts.texts),
+        text_pair=None if texts.pairs is None else list(texts.pairs),
         padding=False,
         truncation=limit is not None,
         max_length=limit,
         return_attention_mask=False,
-        return_token_type_ids=False,
+        return_token_type_ids=False if texts.pairs is None else None,
         verbose=False,
     )
-    return list(encoded["input_ids"])
+    ids = encoded["input_ids"]
+    return list(zip(ids, encoded.get("token_type_ids", [None] * len(ids)), strict=True))
+
+
+def _join_types(types: Sequence[list[int] | None]) -> np.ndarray | None:
+    known = [row for row in types if row is not None]
+    return np.fromiter(chain.from_iterable(known), dtype=np.int8) if known else None
 
 
 def _as_ints(indices: Sequence[int] | np.ndarray) -> Iterator[int]:

@@ -6,17 +6,31 @@ from types import MappingProxyType
 
 from fedtt.errors import DataError
 
+SHARED = "all"  # who holds an evaluation set that belongs to no client
+
+
+def is_unicode(text: str) -> bool:
+    """Whether any file or tokenizer can hold it: no half of a surrogate pair (``U+D800``)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledTexts:
     """Texts and, at the same positions, their class ids.
 
+    ``pairs`` are the second texts where an example is two texts (a premise and a hypothesis).
+
     Raises:
-        DataError: there are not as many labels as texts.
+        DataError: there are not as many labels, or second texts, as texts.
     """
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
+    pairs: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.labels):
@@ -25,6 +39,13 @@ class LabeledTexts:
                 got=f"{len(self.texts)} texts and {len(self.labels)} labels",
                 expected="as many labels as texts",
                 fix="pass one label for each text, in the order of the texts",
+            )
+        if self.pairs is not None and len(self.pairs) != len(self.texts):
+            raise DataError(
+                "every text needs a second one",
+                got=f"{len(self.texts)} texts and {len(self.pairs)} second texts",
+                expected="as many second texts as texts",
+                fix="pass one second text for each text, or pairs=None",
             )
 
     def __len__(self) -> int:
@@ -36,6 +57,7 @@ class LabeledTexts:
         return LabeledTexts(
             texts=tuple(self.texts[i] for i in chosen),
             labels=tuple(self.labels[i] for i in chosen),
+            pairs=None if self.pairs is None else tuple(self.pairs[i] for i in chosen),
         )
 
 
@@ -43,6 +65,7 @@ class LabeledTexts:
 class RawData:
     """What a source delivers: every client's texts, not yet split.
 
+    ``shared_test`` is a test set of its own, which all clients share, where the source has one.
     ``notes`` are sentences for a human about whatever the source left out or changed.
 
     Raises:
@@ -53,8 +76,11 @@ class RawData:
     label_names: tuple[str, ...]
     texts_by_client: Mapping[str, LabeledTexts]
     notes: tuple[str, ...] = ()
+    shared_test: LabeledTexts | None = None
 
     def __post_init__(self) -> None:
+        if self.shared_test is not None:
+            _check_labels(self.shared_test, self.label_names, where=f"{self.name}, test set")
         for client_id, texts in self.texts_by_client.items():
             _check_labels(texts, self.label_names, where=f"{self.name}, client {client_id!r}")
         # A private copy: a later change to the caller's mapping does not reach a frozen value.
@@ -79,17 +105,38 @@ class ClientData:
 class FederatedData:
     """All clients, split and ready to train on.
 
+    ``shared_validation`` and ``shared_test`` are held by no client: where they are given, the
+    global model is evaluated on them, and the clients' own split is empty.
+
     ``notes`` are sentences for a human about everything that was left out, moved or kept
     together on the way here.
 
     Raises:
-        DataError: two clients share an id, or a label is not a position in ``label_names``.
+        DataError: two clients share an id, a client is called ``all`` beside a shared set or has
+            its own, or a label is not a position in ``label_names``.
     """
 
     name: str
     label_names: tuple[str, ...]
     clients: tuple[ClientData, ...]
     notes: tuple[str, ...] = ()
+    shared_validation: LabeledTexts | None = None
+    shared_test: LabeledTexts | None = None
+
+    @property
+    def shared(self) -> dict[str, LabeledTexts]:
+        """Split -> the set that all clients share, for the splits that have one."""
+        sets = {"validation": self.shared_validation, "test": self.shared_test}
+        return {split: texts for split, texts in sets.items() if texts is not None}
+
+    def holders(self, split: str) -> dict[str, LabeledTexts]:
+        """The examples of ``train``, ``validation`` or ``test``, by who holds them.
+
+        By client; or under ``all`` alone, where the clients share the split.
+        """
+        if split in self.shared:
+            return {SHARED: self.shared[split]}
+        return {client.client_id: getattr(client, split) for client in self.clients}
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -106,6 +153,27 @@ class FederatedData:
             where = f"{self.name}, client {client.client_id!r}"
             for split in (client.train, client.validation, client.test):
                 _check_labels(split, self.label_names, where=where)
+            self._check_shared(client, where=where)
+        for name, texts in self.shared.items():
+            _check_labels(texts, self.label_names, where=f"{self.name}, shared {name}")
+
+    def _check_shared(self, client: ClientData, *, where: str) -> None:
+        if self.shared and client.client_id == SHARED:
+            raise DataError(
+                "a client has the name of the shared sets",
+                where=where,
+                expected=f"any name but {SHARED!r}",
+                fix="rename the client",
+            )
+        own = [split for split in self.shared if len(getattr(client, split))]
+        if own:
+            raise DataError(
+                "a client has examples of its own in a split that is shared",
+                where=where,
+                got=f"examples in {', '.join(own)}",
+                expected="none",
+                fix="put them into the shared set",
+            )
 
 
 def _check_labels(texts: LabeledTexts, label_names: tuple[str, ...], *, where: str) -> None:

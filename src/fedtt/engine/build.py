@@ -12,10 +12,10 @@ from fedtt import params as p
 from fedtt.config import ClientConfig, RunConfig
 from fedtt.data import LabeledTexts, TokenizedTexts, tokenize
 from fedtt.data.tokens import PAD_MULTIPLE
-from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds
+from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data
 from fedtt.engine.methods import LORA_REFERENCE, build_method
-from fedtt.errors import ConfigError
+from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.client import LocalTraining
 from fedtt.federated.cohort import sample_cohort
 from fedtt.federated.methods import Method
@@ -26,20 +26,22 @@ from fedtt.models import (
     load_model_config,
     load_tokenizer,
 )
-from fedtt.peft import ParameterKind, adapt
+from fedtt.peft import ParameterKind
 from fedtt.seeds import derive_seed, random_stream
 
 SPLITS = ("train", "validation", "test")
 # These number their positions from pad_token_id + 1, so they have that many fewer for tokens.
 POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet"}
+MAX_NOTES = 12  # with more clients to tell of, one note for all of them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Federation:
     """Everything a run needs. ``model`` is the one mutable thing: all clients take turns on it.
 
-    ``splits`` maps split -> client -> tokenized examples; ``lora_reference`` is what LoRA with
-    rank 8 would exchange with the same model.
+    ``splits`` maps split -> client -> tokenized examples, with the one key ``all`` for a split
+    that the clients share; ``lora_reference`` is what LoRA with rank 8 would exchange with the
+    same model, None where LoRA has no place in it by default.
     """
 
     model: PeftModel
@@ -50,13 +52,18 @@ class Federation:
     training: LocalTraining
     initial: ServerState
     kinds: Mapping[str, ParameterKind]
-    lora_reference: MessageCost
+    lora_reference: MessageCost | None
     notes: tuple[str, ...]
 
     @property
     def population(self) -> tuple[str, ...]:
         """Every client's id, in the data's order."""
         return tuple(self.splits["train"])
+
+    def data_of(self, client_id: str, *, split: str) -> Mapping[str, TokenizedTexts]:
+        """What measures that client on the split: its own examples, or those that all share."""
+        holders = self.splits[split]
+        return {client_id: holders[client_id]} if client_id in holders else holders
 
     @property
     def exchanged_parameters(self) -> dict[str, int]:
@@ -72,7 +79,7 @@ def build_training(config: ClientConfig) -> LocalTraining:
     return LocalTraining(
         optimizer=config.optimizer,
         weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
+        max_grad_norm=config.max_grad_norm or None,
         proximal=config.proximal,
         batch_size=config.batch_size,
         steps=config.steps,
@@ -88,7 +95,7 @@ def build_federation(config: RunConfig) -> Federation:
     same initial parameters, bit for bit.
     """
     method = build_method(config.method, task="classification", server=config.server)
-    data = build_data(config.data)
+    data = build_data(config.data, config.partition)
     check_client_ids(client.client_id for client in data.clients)
     model_config = load_model_config(
         config.model.name, revision=config.model.revision, num_labels=len(data.label_names)
@@ -98,7 +105,7 @@ def build_federation(config: RunConfig) -> Federation:
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
     max_length = _max_length(config, model_config)
-    texts = {split: {c.client_id: getattr(c, split) for c in data.clients} for split in SPLITS}
+    texts = {split: data.holders(split) for split in SPLITS}
     texts["validation"] = _at_most(texts["validation"], config=config)
     splits = {
         split: {
@@ -107,9 +114,10 @@ def build_federation(config: RunConfig) -> Federation:
         }
         for split, by_client in texts.items()
     }
-    model = build_model(config, method, label_names=data.label_names, pad_token_id=pad_token_id)
+    model, model_notes = _model_and_notes(
+        config, method, label_names=data.label_names, pad_token_id=pad_token_id
+    )
     kinds = exchanged_kinds(model, method)
-    reference = build_method(LORA_REFERENCE, task="classification")
     return Federation(
         model=model,
         tokenizer=tokenizer,
@@ -119,8 +127,8 @@ def build_federation(config: RunConfig) -> Federation:
         training=build_training(config.client),
         initial=ServerState(next_round=0, params=p.read_params(model, kinds)),
         kinds=kinds,
-        lora_reference=count_message(model_config, reference, task="classification"),
-        notes=(*data.notes, *_truncation_notes(splits, max_length=max_length)),
+        lora_reference=_lora_reference(model_config),
+        notes=(*data.notes, *_truncation_notes(splits, max_length=max_length), *model_notes),
     )
 
 
@@ -128,6 +136,13 @@ def build_model(
     config: RunConfig, method: Method, *, label_names: Sequence[str], pad_token_id: int
 ) -> PeftModel:
     """The base model with the method's adapter as it starts: the same bits for the same config."""
+    model, _ = _model_and_notes(config, method, label_names=label_names, pad_token_id=pad_token_id)
+    return model
+
+
+def _model_and_notes(
+    config: RunConfig, method: Method, *, label_names: Sequence[str], pad_token_id: int
+) -> tuple[PeftModel, list[str]]:
     base = load_classifier(
         config.model.name,
         revision=config.model.revision,
@@ -139,7 +154,32 @@ def build_model(
         seed=derive_seed(config.seed, "head"),
     )
     with random_stream(derive_seed(config.seed, "adapter")):
-        return adapt(base, method.adapter)
+        model = put_into(base.model, method)
+    return model, _random_layer_notes(model, base.drawn)
+
+
+def _random_layer_notes(model: PeftModel, drawn: Sequence[str]) -> list[str]:
+    """A line for every layer without pretrained weights that nothing trains or takes the place of.
+
+    A layer that is trained whole, or inside a tuner's layer, has another name by now.
+    """
+    frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+    untrained = [name for name in drawn if f"base_model.model.{name}" in frozen]
+    layers = {name.rpartition(".")[0] for name in untrained}
+    return [
+        f"{layer} is not in the base model's weights: it is drawn at random and stays so "
+        "(fedtt with tensorize_classifier = true trains a TT layer in its place)."
+        for layer in sorted(layers)
+    ]
+
+
+def _lora_reference(model_config: PretrainedConfig) -> MessageCost | None:
+    reference = build_method(LORA_REFERENCE, task="classification")
+    try:
+        return count_message(model_config, reference, task="classification")
+    except ModelError:
+        # An architecture whose layers nobody named: the run's own method has its target_modules.
+        return None
 
 
 def _check_cohort(config: RunConfig, *, population: int) -> None:
@@ -183,9 +223,11 @@ def _truncation_notes(
     for by_client in splits.values():
         for client_id, tokenized in by_client.items():
             cut[client_id] += tokenized.num_truncated
+    cut = +cut  # those with a count
+    if len(cut) > MAX_NOTES:
+        cut = Counter({f"{len(cut):,} clients": cut.total()})
     return [
         f"{client_id}: {count:,} texts are longer than model.max_length = {max_length} tokens "
         "and were cut there."
         for client_id, count in cut.items()
-        if count
     ]

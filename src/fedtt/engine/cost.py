@@ -17,7 +17,7 @@ from fedtt.federated.names import lora_pairs
 from fedtt.federated.types import Factors, ServerState
 from fedtt.federated.wire import update_length
 from fedtt.models import build_empty_model
-from fedtt.peft import ParameterKind, adapt, exchanged_parameters
+from fedtt.peft import ParameterKind, adapt, exchanged_parameters, keep_in_float32
 
 # Rounds over which a schedule's messages are averaged: whole cycles of 2, 3, 4, 5 and 6 cores.
 ROUNDS = 60
@@ -54,7 +54,7 @@ def count_message(
     :class:`ShapeError` or :class:`ModelError` where they do not.
     """
     try:
-        model = adapt(build_empty_model(config, task=task), method.adapter)
+        model = put_into(build_empty_model(config, task=task), method)
     except NoMatchingPeftModuleError as error:
         raise ModelError(
             "the adapter finds no place in the base model",
@@ -75,6 +75,16 @@ def count_message(
         downlink_bytes=sum(downlink[1:]) / ROUNDS,
         first_downlink_bytes=downlink[0],
     )
+
+
+def put_into(base: nn.Module, method: Method) -> PeftModel:
+    """``base``, which it changes, with the adapter of ``method``, ready for the federated loop.
+
+    What is exchanged is float32 throughout, whatever type the base model has.
+    """
+    model = adapt(base, method.adapter)
+    keep_in_float32(model, exchanged_kinds(model, method))
+    return model
 
 
 def exchanged_kinds(model: PeftModel, method: Method) -> dict[str, ParameterKind]:

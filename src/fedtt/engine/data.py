@@ -1,32 +1,95 @@
-"""From the ``[data]`` section to the clients' examples; loads neither torch nor a model."""
+"""From ``[data]`` and ``[partition]`` to the clients' examples; loads neither torch nor a model."""
 
-from fedtt.config import DataConfig
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from fedtt.config import DataConfig, PartitionConfig
 from fedtt.data import (
     FederatedData,
+    Pool,
     RawData,
+    by_owner,
+    by_proportions,
+    dirichlet,
+    hand_out,
+    iid,
     load_sentiment_silos,
     load_text_file,
+    name_clients,
+    quantity,
+    sample_examples,
     split_clients,
+    split_pool,
 )
+from fedtt.errors import ConfigError
+
+Parts = Mapping[str, np.ndarray]
+
+# Each takes the keys that belong to its kind, by their names.
+PARTITIONS: Mapping[str, Callable[..., Parts]] = {
+    "iid": lambda pool, **keys: name_clients(iid(len(pool.train), **keys)),
+    "dirichlet": lambda pool, **keys: name_clients(dirichlet(pool.labels, **keys)),
+    "labels": lambda pool, **keys: name_clients(
+        by_proportions(pool.labels, num_classes=len(pool.label_names), **keys)
+    ),
+    "quantity": lambda pool, **keys: name_clients(quantity(len(pool.train), **keys)),
+    # Natural clients are nobody's choice: no seed. The column was read as the client column.
+    "column": lambda pool, column, seed, **keys: by_owner(pool.owners, **keys),  # noqa: ARG005
+}
 
 
-def build_data(config: DataConfig) -> FederatedData:
-    """The clients' examples, split. Raises :class:`DataError`."""
-    return split_clients(
-        _load_raw(config),
-        seed=config.split_seed,
-        validation=config.validation,
-        test=config.test,
-    )
+def build_data(config: DataConfig, partition: PartitionConfig | None = None) -> FederatedData:
+    """The clients' examples, split: the data's own clients, or those of the partition.
+
+    With a partition, validation and test are taken from all examples together and shared; only
+    train is dealt out. Raises :class:`DataError` and :class:`ConfigError`.
+    """
+    raw = _load_raw(config, client_column=_client_column(config, partition))
+    if config.examples is not None:
+        raw = sample_examples(raw, config.examples, seed=config.split_seed)
+    if partition is None:
+        return split_clients(
+            raw, seed=config.split_seed, validation=config.validation, test=config.test
+        )
+    pool = split_pool(raw, seed=config.split_seed, validation=config.validation, test=config.test)
+    data = hand_out(pool, _deal_out(pool, partition))
+    if partition.kind != "column":
+        return data
+    absent = sum(len(texts) > 0 for texts in raw.texts_by_client.values()) - len(data.clients)
+    note = f"{absent:,} values of {partition.column} have no training example and are no client."
+    return replace(data, notes=(*data.notes, note)) if absent else data
 
 
-def _load_raw(config: DataConfig) -> RawData:
+def _deal_out(pool: Pool, partition: PartitionConfig) -> Parts:
+    keys = partition.model_dump(exclude={"kind"}, exclude_none=True)
+    return PARTITIONS[partition.kind](pool, **keys)
+
+
+def _client_column(config: DataConfig, partition: PartitionConfig | None) -> str:
+    if partition is None or partition.column is None:
+        return config.client_column
+    if config.path is None:
+        raise ConfigError(
+            "the data has no columns to partition by",
+            where="partition.kind",
+            got=f"'column', with data.source = {config.source!r}",
+            expected="data.path",
+            fix="leave [partition] out to have the clients of the source",
+        )
+    return partition.column
+
+
+def _load_raw(config: DataConfig, *, client_column: str) -> RawData:
     if config.path is None:
         return load_sentiment_silos()
     return load_text_file(
         config.path,
         text_column=config.text_column,
+        pair_column=config.pair_column,
         label_column=config.label_column,
-        client_column=config.client_column,
+        client_column=client_column,
         label_names=config.label_names,
+        test_path=config.test_path,
     )

@@ -9,7 +9,8 @@ from typing import Any
 class RunPrepared:
     """Model, data and adapter are ready. ``next_round`` > 0 when the run was resumed.
 
-    ``alone``: every client will also be trained alone, after the rounds.
+    ``alone``: every client will also be trained alone, after the rounds. ``sent_bytes``: what the
+    rounds before ``next_round`` sent, both ways.
     """
 
     rounds: int
@@ -18,6 +19,7 @@ class RunPrepared:
     cohort_size: int
     alone: bool
     exchanged_parameters: dict[str, int]
+    sent_bytes: int
     notes: tuple[str, ...]
 
 

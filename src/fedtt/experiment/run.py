@@ -1,9 +1,9 @@
 """A run from start, or from where it stopped, to its summary.
 
 Rounds, validation, records and checkpoints; then every client alone, as a baseline; then the test
-split, once. Every step is a function of the config and the saved state, so a resumed run ends with
-the same bits as an uninterrupted one. The adapter is written with every state, so what lies on disk
-is always one model, however the process ends.
+split, once, unless ``evaluation.test`` is off. Every step is a function of the config and the saved
+state, so a resumed run ends with the same bits as an uninterrupted one. The adapter is written with
+every state, so what lies on disk is always one model, however the process ends.
 """
 
 import time
@@ -54,10 +54,9 @@ def run_experiment(
     """Run what is left of the run in ``directory``; the summary, which is also saved there.
 
     ``should_stop`` is asked after every local step and before every batch of a measurement. Raises
-    :class:`InterruptedRunError` once it says yes, :class:`DivergenceError` naming round, client and
-    the last saved state when training diverges, and :class:`RunError` if another process runs the
-    run, a file of it is damaged or cannot be written, or data or base model are not those that it
-    began with. The state after the last finished round is then on disk.
+    :class:`InterruptedRunError` once it says yes; :class:`DivergenceError` naming the place and the
+    last saved state; :class:`RunError` if another process runs the run, a file of it is damaged or
+    cannot be written, or data or base model changed. The last finished round is then on disk.
     """
     run = _Run(
         config=config,
@@ -69,10 +68,10 @@ def run_experiment(
     with directory.locked():
         state, records = _take_up(run)
         try:
-            before = _measure_before(run)
+            before = _measure_before(run) if config.evaluation.test else None
             state, records = _run_rounds(run, state, records)
             alone = _measure_alone(run)
-            test = _measure_test(run, state)
+            test = _measure_test(run, state) if config.evaluation.test else None
         except DivergenceError as error:
             saved = directory.load_state(expected=_structure(run)).next_round
             raise DivergenceError(
@@ -103,6 +102,7 @@ def _take_up(run: _Run) -> tuple[ServerState, list[Record]]:
             cohort_size=run.config.cohort.size or len(federation.population),
             alone=_wants_alone(run),
             exchanged_parameters=federation.exchanged_parameters,
+            sent_bytes=sum(r["uplink_bytes"] + r["downlink_bytes"] for r in records),
             notes=federation.notes,
         )
     )
@@ -275,7 +275,7 @@ def _measure_alone(run: _Run) -> Metrics | None:
                 cohort_size=None,
                 dropout_rate=0.0,
             )
-        own_test = {client_id: run.federation.splits["test"][client_id]}
+        own_test = run.federation.data_of(client_id, split="test")
         metrics = _measure(run, state, own_test)
         done = {**done, client_id: {name: values[MEAN] for name, values in metrics.items()}}
         run.directory.save_baselines({**baselines, "alone": done})
@@ -288,7 +288,8 @@ def _wants_alone(run: _Run) -> bool:
     population = len(run.federation.population)
     everyone = run.config.cohort.size in (None, population)
     wanted = run.config.evaluation.alone
-    return everyone and population <= MAX_ALONE_BY_DEFAULT if wanted is None else wanted
+    by_default = everyone and population <= MAX_ALONE_BY_DEFAULT and run.config.evaluation.test
+    return by_default if wanted is None else wanted
 
 
 def _save_adapter(run: _Run, state: ServerState) -> None:

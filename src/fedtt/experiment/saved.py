@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedtt import params as p
-from fedtt.data import LabeledTexts, tokenize
+from fedtt.data import LabeledTexts, is_unicode, tokenize
 from fedtt.engine.build import build_federation, build_model
 from fedtt.engine.cost import exchanged_kinds
 from fedtt.engine.evaluation import predict
 from fedtt.engine.fingerprint import digest_base
 from fedtt.engine.methods import build_method
+from fedtt.errors import DataError, RunError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import open_run
 from fedtt.experiment.measure import Metrics, measure
@@ -50,6 +51,13 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
     directory = open_run(path)
     saved, label_names = directory.data() or {}, directory.label_names()
     config = directory.config()
+    if config.data.pair_column is not None:
+        raise RunError(
+            "the run classifies pairs of texts, and single texts were given",
+            where=f"{path}, data.pair_column = {config.data.pair_column!r}",
+            fix="predict with a run that was trained on single texts",
+        )
+    _check_unicode(texts)
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
     method = build_method(config.method, task="classification", server=config.server)
@@ -70,6 +78,18 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
         _prediction(text, [float(value) for value in row], label_names)
         for text, row in zip(texts, outputs.probabilities, strict=True)
     ]
+
+
+def _check_unicode(texts: Sequence[str]) -> None:
+    for index, text in enumerate(texts):
+        if not is_unicode(text):
+            raise DataError(
+                "a text is not valid Unicode",
+                where=f"text {index + 1}",
+                got=repr(text[:60]),
+                expected="UTF-8, where it comes from a command line",
+                fix="convert the text to UTF-8",
+            )
 
 
 def _prediction(text: str, row: Sequence[float], label_names: Sequence[str]) -> Prediction:

@@ -18,18 +18,19 @@ def summarize(
     federation: Federation,
     *,
     records: list[dict[str, Any]],
-    before: Metrics,
+    before: Metrics | None,
     alone: Metrics | None,
-    test: Metrics,
+    test: Metrics | None,
 ) -> dict[str, Any]:
     """Everything a reader of the run wants first. Bytes are sums of payload lengths as sent.
 
+    ``before``, ``alone`` and ``test`` are ``None`` where they were not measured.
+
     ``lora_reference`` is what FedAvg with LoRA rank 8 would have sent in the same rounds to and
-    from the same clients: payload lengths of that method on the same model.
+    from the same clients: payload lengths of that method on the same model; None where LoRA has no
+    place in the model by default.
     """
     counts = federation.exchanged_parameters
-    client_rounds = sum(len(record["clients"]) for record in records)
-    reference = federation.lora_reference
     return {
         "method": config.method.name,
         "model": config.model.name,
@@ -42,16 +43,24 @@ def summarize(
         "uplink_bytes": sum(record["uplink_bytes"] for record in records),
         "downlink_bytes": sum(record["downlink_bytes"] for record in records),
         "exchanged_parameters": {**counts, "total": sum(counts.values())},
-        "lora_reference": {
-            "uplink_bytes": round(client_rounds * reference.uplink_bytes),
-            "downlink_bytes": round(client_rounds * reference.downlink_bytes),
-            "exchanged_parameters": {
-                **reference.exchanged_parameters,
-                "total": reference.total_parameters,
-            },
-        },
+        "lora_reference": _lora_reference(federation, records),
         "notes": list(federation.notes),
         "environment": environment(federation),
+    }
+
+
+def _lora_reference(federation: Federation, records: list[dict[str, Any]]) -> dict[str, Any] | None:
+    reference = federation.lora_reference
+    if reference is None:
+        return None
+    client_rounds = sum(len(record["clients"]) for record in records)
+    return {
+        "uplink_bytes": round(client_rounds * reference.uplink_bytes),
+        "downlink_bytes": round(client_rounds * reference.downlink_bytes),
+        "exchanged_parameters": {
+            **reference.exchanged_parameters,
+            "total": reference.total_parameters,
+        },
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fedtt import params as p
+from fedtt.errors import DivergenceError
 from fedtt.federated.aggregate import Aggregate
 from fedtt.federated.broadcast import broadcast_for, encode_broadcast
 from fedtt.federated.cohort import drops_out, sample_cohort
@@ -52,6 +53,9 @@ def run_round(
     that differs between engines. ``learning_rate`` is this round's, for the clients. A client that
     drops out (with probability ``dropout_rate``) was called and does not answer; a round in which
     nobody answers leaves the parameters as they were.
+
+    Raises :class:`WireError` for a reply that is not what it should be, :class:`DivergenceError`
+    for a new state that is not finite.
     """
     trained = method.trained(state)
     cohort = sample_cohort(
@@ -111,10 +115,20 @@ def _step(
     shifted = {
         name: params[name] + left @ right for name, (left, right) in aggregate.factors.items()
     }
+    params = p.merge(params, shifted)
     changed = {*aggregate.delta, *shifted}
+    bad = p.non_finite_names({**p.select(params, changed), **optimizer})
+    if bad:
+        raise DivergenceError(
+            "the global model diverged",
+            where=f"round {state.next_round}, {bad[0]}",
+            got="NaN or infinity after the server's step",
+            expected="finite numbers",
+            fix="lower client.learning_rate or server.learning_rate",
+        )
     return ServerState(
         next_round=state.next_round + 1,
-        params=p.merge(params, shifted),
+        params=params,
         optimizer=optimizer,
         changed_at={**state.changed_at, **dict.fromkeys(changed, state.next_round)},
         synced_at={**state.synced_at, **dict.fromkeys(heard, state.next_round)},

@@ -11,6 +11,7 @@ message.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 
 import torch
@@ -19,7 +20,7 @@ from safetensors.torch import load, save
 
 from fedtt.errors import WireError
 from fedtt.federated.types import ClientUpdate
-from fedtt.params import Params, Structure, structure_of
+from fedtt.params import Params, Structure, non_finite_names, structure_of
 
 FORMAT = "fedtt-flat-1"
 MAX_HEADER_BYTES = 8192
@@ -128,14 +129,14 @@ def decode_update(payload: bytes, *, expected: Structure) -> ClientUpdate:
     A NaN or an infinity anywhere is refused here, so that it never reaches the global model.
     """
     delta, metadata = decode(payload, expected=expected)
+    num_examples, num_steps = _count(metadata, "num_examples"), _count(metadata, "num_steps")
     try:
-        num_examples, num_steps = int(metadata["num_examples"]), int(metadata["num_steps"])
         loss = float(metadata["loss"])
     except (KeyError, ValueError) as error:
-        raise WireError("an update lacks its counts or its loss", got=metadata) from error
-    if num_examples < 1 or num_steps < 1 or not math.isfinite(loss):
-        raise WireError("an update has impossible counts or loss", got=metadata)
-    bad = [name for name, tensor in delta.items() if not bool(torch.isfinite(tensor).all())]
+        raise WireError("an update lacks its loss", got=metadata.get("loss")) from error
+    if not math.isfinite(loss):
+        raise WireError("an update has an impossible loss", got=loss)
+    bad = non_finite_names(delta)
     if bad:
         raise WireError("an update is not finite", where=", ".join(bad[:3]), got="NaN or infinity")
     return ClientUpdate(delta=delta, num_examples=num_examples, num_steps=num_steps, loss=loss)
@@ -147,6 +148,14 @@ def _counts(num_examples: int, num_steps: int, loss: float) -> dict[str, str]:
         "num_steps": f"{num_steps:012d}",
         "loss": f"{loss:+.17e}".ljust(25),
     }
+
+
+def _count(metadata: Mapping[str, str], key: str) -> int:
+    """A count as it is written: twelve digits, so no client can weigh more than 10^12 examples."""
+    text = metadata.get(key, "")
+    if not re.fullmatch("[0-9]{12}", text) or int(text) < 1:
+        raise WireError(f"an update has an impossible {key}", got=text[:40])
+    return int(text)
 
 
 def _announcement(structure: Structure, metadata: Mapping[str, str] | None) -> str:
@@ -173,7 +182,7 @@ def _read_header(payload: bytes) -> dict[str, dict[str, object]]:
         raise WireError("a payload's header has an impossible length", got=f"{length} bytes")
     try:
         header = json.loads(payload[8 : 8 + length])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WireError("a payload's header cannot be read", got=error) from error
     if not isinstance(header, dict) or not all(isinstance(v, dict) for v in header.values()):
         raise WireError("a payload's header is not a table of tensors")
@@ -183,7 +192,7 @@ def _read_header(payload: bytes) -> dict[str, dict[str, object]]:
 def _parse_metadata(entries: Mapping[str, object]) -> dict[str, str]:
     try:
         metadata = json.loads(str(entries.get("fedtt", "{}")))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WireError("a payload's metadata cannot be read", got=error) from error
     if not isinstance(metadata, dict):
         raise WireError("a payload's metadata is not a table")

@@ -15,13 +15,13 @@ from fedtt.peft.bottleneck import BottleneckAdapterLayer, BottleneckAdapterModel
 from fedtt.peft.bottleneck_config import BottleneckAdapterConfig
 from fedtt.peft.config import TTAdapterConfig
 from fedtt.peft.exchange import ParameterKind, count_by_kind, exchanged_parameters
-from fedtt.peft.freeze import freeze_lora_a
 from fedtt.peft.full import FullConfig, FullModel
 from fedtt.peft.layer import TTAdapterLayer, TTDenseLayer
 from fedtt.peft.linear import TTLinear
 from fedtt.peft.lora_xs import LoRAXSLayer, LoRAXSModel
 from fedtt.peft.lora_xs_config import LoRAXSConfig
 from fedtt.peft.model import TTAdapterModel
+from fedtt.peft.precision import keep_in_float32
 from fedtt.peft.register import register
 from fedtt.peft.table import peft_config_from_table
 
@@ -45,10 +45,10 @@ __all__ = [
     "bitfit_config",
     "count_by_kind",
     "exchanged_parameters",
-    "freeze_lora_a",
     "full_config",
     "head_config",
     "ia3_config",
+    "keep_in_float32",
     "load_adapted",
     "p_tuning_config",
     "peft_config_from_table",

@@ -3,11 +3,19 @@
 import os
 from copy import deepcopy
 
-from peft import LoraConfig, PeftConfig, PeftModel, PrefixTuningConfig, get_peft_model
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    VeraConfig,
+    get_peft_model,
+)
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from fedtt.errors import ModelError
-from fedtt.peft.anatomy import model_type_of
+from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
 from fedtt.peft.candidates import describe_candidates
 from fedtt.peft.exchange import ParameterKind, exchanged_parameters
 from fedtt.peft.prompts import check_takes_prefix, fill_sizes, read_at_last_token
@@ -22,6 +30,8 @@ def adapt(base: nn.Module, config: PeftConfig) -> PeftModel:
 
     - a prompt as wide as the input embeddings, where these are narrower than the model;
     - decoders that classify read the last real token behind a prompt, not the padding;
+    - LoRA and VeRA go to queries and values, where PEFT has no default for an architecture that
+      the TT adapter knows;
     - BitFit on a model without biases, and prefixes on one that takes none, raise.
 
     Raises:
@@ -58,6 +68,11 @@ def load_adapted(base: nn.Module, directory: str | os.PathLike[str]) -> PeftMode
 
 def _prepare(base: nn.Module, config: PeftConfig) -> None:
     """See to what the method of ``config`` needs of ``base``; changes both."""
+    if isinstance(config, LoraConfig | VeraConfig) and config.target_modules is None:
+        config.target_modules = LORA_TARGETS.get(model_type_of(base) or "")
+    if getattr(config, "fan_in_fan_out", None) is False:
+        # PEFT sets it too, with a warning for every layer.
+        config.fan_in_fan_out = any(isinstance(module, Conv1D) for module in base.modules())
     if not config.is_prompt_learning:
         return
     fill_sizes(config, base)

@@ -1,10 +1,11 @@
 """Where the known architectures keep the layers that residual adapters attach to."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import nn
 
 from fedtt.errors import ModelError
@@ -25,33 +26,56 @@ class Anatomy:
     """Names of the layers of an architecture.
 
     ``block`` is a regular expression of the end of a block's name; ``attention`` and ``mlp`` are
-    the output projections, relative to the block; ``classifier_dense`` is the end of the name of
-    the hidden x hidden layer between the encoder and the final projection, if there is one.
+    the output projections, relative to the block; ``query_value`` are the ends of the names of the
+    layers that make queries and values, the usual places of LoRA; ``classifier_dense`` is the end
+    of the name of the hidden x hidden layer between the encoder and the final projection, if there
+    is one.
     """
 
     block: str
     attention: str
     mlp: str
+    query_value: tuple[str, ...] = ("query", "value")
     classifier_dense: str | None = None
     count_blocks: Callable[[Any], int] = _count_hidden_layers
 
     @property
     def pattern(self) -> str:
         """Regular expression of the whole names of both output projections of every block."""
-        projections = "|".join(re.escape(name) for name in (self.attention, self.mlp))
-        return rf"(?:.*\.)?{self.block}\.(?:{projections})"
+        return rf"(?:.*\.)?{self.block}\.{_one_of(self.attention, self.mlp)}"
+
+    @property
+    def query_value_pattern(self) -> str:
+        """Regular expression of the whole names of the query and value layers of every block."""
+        return rf"(?:.*\.)?{self.block}\.(?:.*\.)?{_one_of(*self.query_value)}"
 
 
-def _bert(classifier_dense: str) -> Anatomy:
+def _one_of(*names: str) -> str:
+    return f"(?:{'|'.join(re.escape(name) for name in names)})"
+
+
+def _bert(classifier_dense: str, *query_value: str) -> Anatomy:
     return Anatomy(
         block=r"encoder\.layer\.\d+",
         attention="attention.output.dense",
         mlp="output.dense",
+        query_value=query_value or ("query", "value"),
         classifier_dense=classifier_dense,
     )
 
 
-_LLAMA = Anatomy(block=r"layers\.\d+", attention="self_attn.o_proj", mlp="mlp.down_proj")
+def _llama(*query_value: str) -> Anatomy:
+    return Anatomy(
+        block=r"layers\.\d+",
+        attention="self_attn.o_proj",
+        mlp="mlp.down_proj",
+        query_value=query_value,
+    )
+
+
+_LLAMA = _llama("q_proj", "v_proj")
+# Beside its language model lies a vision tower, whose layers have the same names.
+_GEMMA3 = replace(_LLAMA, block=r"language_model\.layers\.\d+")
 
 ANATOMIES: dict[str, Anatomy] = {
     "albert": Anatomy(
@@ -63,35 +87,55 @@ ANATOMIES: dict[str, Anatomy] = {
     ),
     "bert": _bert("pooler.dense"),
     "camembert": _bert("classifier.dense"),
-    "deberta": _bert("pooler.dense"),
-    "deberta-v2": _bert("pooler.dense"),
+    "deberta": _bert("pooler.dense", "in_proj"),
+    "deberta-v2": _bert("pooler.dense", "query_proj", "value_proj"),
     "distilbert": Anatomy(
         block=r"transformer\.layer\.\d+",
         attention="attention.out_lin",
         mlp="ffn.lin2",
+        query_value=("q_lin", "v_lin"),
         classifier_dense="pre_classifier",
     ),
     "electra": _bert("classifier.dense"),
     "gemma": _LLAMA,
     "gemma2": _LLAMA,
-    "gemma3": _LLAMA,
+    "gemma3": _GEMMA3,
     "gemma3_text": _LLAMA,
-    "gpt2": Anatomy(block=r"h\.\d+", attention="attn.c_proj", mlp="mlp.c_proj"),
-    "gpt_neox": Anatomy(block=r"layers\.\d+", attention="attention.dense", mlp="mlp.dense_4h_to_h"),
+    "gpt2": Anatomy(
+        block=r"h\.\d+", attention="attn.c_proj", mlp="mlp.c_proj", query_value=("c_attn",)
+    ),
+    "gpt_neox": Anatomy(
+        block=r"layers\.\d+",
+        attention="attention.dense",
+        mlp="mlp.dense_4h_to_h",
+        query_value=("query_key_value",),
+    ),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "mpnet": Anatomy(
         block=r"encoder\.layer\.\d+",
         attention="attention.attn.o",
         mlp="output.dense",
+        query_value=("attn.q", "attn.v"),
         classifier_dense="classifier.dense",
     ),
-    "opt": Anatomy(block=r"layers\.\d+", attention="self_attn.out_proj", mlp="fc2"),
-    "phi3": _LLAMA,
+    "opt": Anatomy(
+        block=r"layers\.\d+",
+        attention="self_attn.out_proj",
+        mlp="fc2",
+        query_value=("q_proj", "v_proj"),
+    ),
+    "phi3": _llama("qkv_proj"),
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
     "roberta": _bert("classifier.dense"),
     "xlm-roberta": _bert("classifier.dense"),
+}
+
+# Where LoRA and its kin go by default: PEFT's choice where it has one, else queries and values.
+LORA_TARGETS: Mapping[str, list[str] | str] = {
+    **{model_type: anatomy.query_value_pattern for model_type, anatomy in ANATOMIES.items()},
+    **TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING,
 }
 
 

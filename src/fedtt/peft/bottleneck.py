@@ -42,11 +42,13 @@ class BottleneckAdapterModel(ResidualAdapterModel):
 
     prefix = "bottleneck_"
 
-    def _prepare_model(self, peft_config: BottleneckAdapterConfig, model: nn.Module) -> None:
-        """Raise what is wrong with any layer before the first one is changed."""
-        for name, module in model.named_modules():
-            if name and self._check_target_module_exists(peft_config, name):
-                known_width(module, name=name)
+    def _check_fits(
+        self,
+        peft_config: BottleneckAdapterConfig,  # noqa: ARG002 (the tuners' common signature)
+        module: nn.Module,
+        name: str,
+    ) -> None:
+        known_width(module, name=name)
 
     def _create_and_replace(  # noqa: PLR0917 (PEFT's signature)
         self,

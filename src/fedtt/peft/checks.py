@@ -1,8 +1,11 @@
 """What the configs of our adapters check of their values."""
 
 import math
+from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from peft.config import PeftConfig
 
 from fedtt.errors import ConfigError
@@ -10,8 +13,8 @@ from fedtt.peft.activation import ACTIVATIONS
 
 
 def is_positive_int(value: Any) -> bool:
-    """Whether ``value`` is an integer of at least 1, and no bool."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    """Whether ``value`` is an integer of any type, numpy's too, of at least 1, and no bool."""
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
 
 
 def out_of_range(config: PeftConfig, name: str, expected: str) -> ConfigError:
@@ -26,21 +29,56 @@ def out_of_range(config: PeftConfig, name: str, expected: str) -> ConfigError:
 
 def check_bottleneck(config: Any) -> None:
     """Raise :class:`ConfigError` for a bottleneck's width or function out of its range."""
-    if not is_positive_int(config.bottleneck):
-        raise out_of_range(config, "bottleneck", "a positive integer")
-    if config.activation not in ACTIVATIONS:
+    check_positive_int(config, "bottleneck")
+    if not isinstance(config.activation, str) or config.activation not in ACTIVATIONS:
         raise out_of_range(config, "activation", f"one of {', '.join(ACTIVATIONS)}")
-    if not math.isfinite(config.scaling):
-        raise out_of_range(config, "scaling", "a finite number")
-    if not isinstance(config.bias, bool):
-        raise out_of_range(config, "bias", "True or False")
+    check_number(config, "scaling", expected="a finite number", within=(-math.inf, math.inf))
+    for name in ("bias", "init_weights"):
+        check_bool(config, name)
     check_dropout(config)
+
+
+def check_positive_int(config: Any, name: str, *, expected: str = "a positive integer") -> None:
+    """Raise :class:`ConfigError` unless the field is a positive integer; makes it an ``int``."""
+    if not is_positive_int(getattr(config, name)):
+        raise out_of_range(config, name, expected)
+    setattr(config, name, int(getattr(config, name)))
+
+
+def check_positive_ints(config: Any, name: str) -> None:
+    """Raise :class:`ConfigError` unless the field is a sequence of positive integers, not empty.
+
+    Makes it a list of ``int``, which goes into the adapter's JSON file.
+    """
+    values = getattr(config, name)
+    sequence = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
+    if not sequence or len(values) == 0 or not all(is_positive_int(value) for value in values):
+        raise out_of_range(config, name, "positive integers")
+    setattr(config, name, [int(value) for value in values])
+
+
+def check_number(config: Any, name: str, *, expected: str, within: tuple[float, float]) -> None:
+    """Raise :class:`ConfigError` unless the field is a finite real number in the closed range.
+
+    Makes it a ``float``.
+    """
+    value = getattr(config, name)
+    real = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    if not (real and within[0] <= float(value) <= within[1]):
+        raise out_of_range(config, name, expected)
+    setattr(config, name, float(value))
+
+
+def check_bool(config: Any, name: str) -> None:
+    """Raise :class:`ConfigError` unless the field is a bool."""
+    if not isinstance(getattr(config, name), bool):
+        raise out_of_range(config, name, "True or False")
 
 
 def check_dropout(config: Any) -> None:
     """Raise :class:`ConfigError` for a dropout that is no probability below 1."""
-    if not 0 <= config.dropout < 1:
-        raise out_of_range(config, "dropout", "a probability in [0, 1)")
+    below_one = math.nextafter(1, 0)
+    check_number(config, "dropout", expected="a probability in [0, 1)", within=(0, below_one))
 
 
 def own_lists(config: Any) -> None:

@@ -2,12 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 
 from peft.config import PeftConfig
 
 from fedtt.errors import ConfigError
 from fedtt.peft.activation import ACTIVATIONS
-from fedtt.peft.checks import check_bottleneck, is_positive_int, out_of_range, own_lists
+from fedtt.peft.checks import (
+    check_bool,
+    check_bottleneck,
+    check_positive_int,
+    check_positive_ints,
+    own_lists,
+)
 from fedtt.peft.peft_type import TT_ADAPTER
 
 
@@ -114,15 +121,19 @@ class TTAdapterConfig(PeftConfig):  # type: ignore[misc]
 
 def _check(config: TTAdapterConfig) -> None:
     """Raise :class:`ConfigError` for a value out of its range."""
-    ranks = [config.rank] if isinstance(config.rank, int) else list(config.rank)
+    several = not isinstance(config.rank, Integral)
+    if several:
+        check_positive_ints(config, "rank")
+    else:
+        check_positive_int(config, "rank", expected="positive integers")
     if config.classifier_rank is not None:
-        ranks.append(config.classifier_rank)
-    if not ranks or any(not is_positive_int(rank) for rank in ranks):
-        raise out_of_range(config, "rank", "positive integers")
+        check_positive_int(config, "classifier_rank")
+    for name in ("in_modes", "out_modes"):
+        if getattr(config, name) is not None:
+            check_positive_ints(config, name)
     check_bottleneck(config)
-    if config.tensorize_classifier and not (
-        isinstance(config.rank, int) or config.classifier_rank is not None
-    ):
+    check_bool(config, "tensorize_classifier")
+    if config.tensorize_classifier and several and config.classifier_rank is None:
         raise ConfigError(
             "the ranks of Down do not say which rank the tensorized classifier layer has",
             where="TTAdapterConfig.rank",

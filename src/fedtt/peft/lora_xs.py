@@ -5,13 +5,12 @@ from typing import Any
 import torch
 from peft.tuners._buffer_dict import BufferDict
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_adapters_to_merge
-from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from fedtt.errors import ModelError
-from fedtt.peft.anatomy import model_type_of
+from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
 from fedtt.peft.candidates import describe_candidates
 from fedtt.peft.lora_xs_config import LoRAXSConfig
 from fedtt.peft.singular import singular_factors
@@ -134,7 +133,7 @@ class LoRAXSModel(BaseTuner):  # type: ignore[misc]
 
     prefix = "lora_xs_"
     tuner_layer_cls = LoRAXSLayer
-    target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    target_module_mapping = LORA_TARGETS
 
     def _prepare_adapter_config(
         self, peft_config: LoRAXSConfig, model_config: dict[str, Any]
@@ -142,7 +141,7 @@ class LoRAXSModel(BaseTuner):  # type: ignore[misc]
         known = model_config.get("model_type") in self.target_module_mapping
         if peft_config.target_modules is None and not known:
             raise ModelError(
-                "PEFT's LoRA has no default target modules for this architecture",
+                "LoRA has no default target modules for this architecture",
                 where=f"{type(self.model).__name__}, model_type {model_type_of(self.model)}",
                 got=f"linear layers as wide as the model: {describe_candidates(self.model)}",
                 fix='name the linear layers to adapt: LoRAXSConfig(target_modules=["...", "..."])',

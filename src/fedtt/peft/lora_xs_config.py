@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 
 from peft.config import PeftConfig
 
-from fedtt.peft.checks import check_dropout, is_positive_int, out_of_range, own_lists
+from fedtt.peft.checks import (
+    check_dropout,
+    check_number,
+    check_positive_int,
+    out_of_range,
+    own_lists,
+)
 from fedtt.peft.peft_type import LORA_XS
 
 STARTS = ("zero", "gaussian")
@@ -40,7 +46,7 @@ class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
         default=None,
         metadata={
             "help": "Linear layers to adapt: names or name endings, one regular expression of "
-            "whole names, or all-linear. None: those that PEFT's LoRA takes for the architecture."
+            "whole names, or all-linear. None: those that LoRA takes for the architecture."
         },
     )
     modules_to_save: list[str] | None = field(
@@ -54,11 +60,10 @@ class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = LORA_XS
-        if not is_positive_int(self.r):
-            raise out_of_range(self, "r", "a positive integer")
-        if not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise out_of_range(self, "alpha", "a positive number")
-        if self.init not in STARTS:
+        check_positive_int(self, "r")
+        positive = (math.ulp(0), math.inf)
+        check_number(self, "alpha", expected="a positive number", within=positive)
+        if not isinstance(self.init, str) or self.init not in STARTS:
             raise out_of_range(self, "init", f"one of {', '.join(STARTS)}")
         check_dropout(self)
         own_lists(self)

@@ -62,13 +62,11 @@ class TTAdapterModel(ResidualAdapterModel):
             )
         return peft_config
 
-    def _prepare_model(self, peft_config: TTAdapterConfig, model: nn.Module) -> None:
-        """Raise what is wrong with any layer before the first one is changed."""
-        for name, module in model.named_modules():
-            if peft_config.tensorize_classifier and name == peft_config.classifier_dense:
-                dense_shape(module, peft_config, name=name)
-            elif name and self._check_target_module_exists(peft_config, name):
-                adapter_shapes(known_width(module, name=name), peft_config)
+    def _check_fits(self, peft_config: TTAdapterConfig, module: nn.Module, name: str) -> None:
+        if peft_config.tensorize_classifier and name == peft_config.classifier_dense:
+            dense_shape(module, peft_config, name=name)
+        else:
+            adapter_shapes(known_width(module, name=name), peft_config)
 
     @staticmethod
     def _check_target_module_exists(

@@ -1,5 +1,6 @@
 """What the tuners of residual adapters, TT and dense, do alike."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
+from fedtt.errors import ModelError
 from fedtt.peft.anatomy import projection_pattern
 from fedtt.peft.tuner_layer import AddedLayer, merge_refusal
 
@@ -39,6 +41,21 @@ class ResidualAdapterModel(BaseTuner):  # type: ignore[misc]
                 self.model, config_name=type(peft_config).__name__
             )
         return peft_config
+
+    def _prepare_model(self, peft_config: Any, model: nn.Module) -> None:
+        """Raise what is wrong with any layer before the first one is changed."""
+        targets = {
+            name: module
+            for name, module in model.named_modules(remove_duplicate=False)
+            if name and self._check_target_module_exists(peft_config, name)
+        }
+        _check_not_shared(targets, model)
+        for name, module in targets.items():
+            self._check_fits(peft_config, module, name)
+
+    def _check_fits(self, peft_config: Any, module: nn.Module, name: str) -> None:
+        """Raise for a targeted layer that the adapter does not go with."""
+        raise NotImplementedError
 
     def _replace_module(
         self,
@@ -81,3 +98,22 @@ class ResidualAdapterModel(BaseTuner):  # type: ignore[misc]
         config: Any,  # noqa: ARG003
     ) -> dict[str, Tensor]:
         return {}
+
+
+def _check_not_shared(targets: Mapping[str, nn.Module], model: nn.Module) -> None:
+    """Raise :class:`ModelError` for a layer that lies in several modules: one would be replaced.
+
+    A whole block that is used again (ALBERT's) is one module, and adapted wherever it is used.
+    """
+    places: dict[nn.Module, dict[nn.Module, str]] = defaultdict(dict)
+    for name, module in targets.items():
+        parent = model.get_submodule(name.rpartition(".")[0])
+        places[module].setdefault(parent, name)
+    for parents in places.values():
+        if len(parents) > 1:
+            raise ModelError(
+                "several modules share a layer that the adapter targets",
+                where=", ".join(parents.values()),
+                expected="a layer of its own for every adapter",
+                fix="give every module its own copy of the layer, or name other target_modules",
+            )

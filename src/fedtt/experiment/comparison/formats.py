@@ -1,0 +1,127 @@
+"""Results as files: CSV with one row a cell, Markdown, LaTeX with booktabs."""
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from fedtt.experiment.comparison.records import CellResult, best, first_reaching, last_within
+from fedtt.experiment.comparison.summary import Results
+from fedtt.experiment.comparison.tables import TextTable, caption, header, text_tables
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "Δ": r"$\Delta$",
+    "\N{EN DASH}": "--",
+    "\N{MINUS SIGN}": "$-$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def to_csv(results: Results) -> str:
+    """One row a cell, finished or not; what was not measured is empty. docs/compare.md explains."""
+    buffer = io.StringIO()
+    rows = [
+        _csv_row(cell, budget=group.budget, targets=results.targets)
+        for group in results.groups
+        for cell in group.cells
+    ]
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def to_markdown(results: Results, *, choices: Iterable[str] = ()) -> str:
+    """A section a setting and option; ``choices``: lines on the chosen hyper-parameters."""
+    parts = [_markdown_table(table) for table in text_tables(results)]
+    chosen = "\n".join(f"- {line}" for line in choices)
+    notes = [caption(results)] + ([f"Chosen on validation data:\n\n{chosen}"] if chosen else [])
+    return "\n\n".join([*parts, *notes]) + "\n"
+
+
+def to_latex(results: Results) -> str:
+    r"""One ``table*`` with a block a setting and option; needs ``\usepackage{booktabs}``."""
+    columns = header(results)
+    lines = [
+        r"\begin{table*}",
+        r"\centering\small",
+        rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
+        r"\toprule",
+        " & ".join(map(escape_latex, columns)) + r" \\",
+    ]
+    for table in text_tables(results):
+        title = escape_latex(table.title)
+        lines += [
+            r"\midrule",
+            rf"\multicolumn{{{len(columns)}}}{{l}}{{\emph{{{title}}}}} \\",
+            *(" & ".join(map(escape_latex, row)) + r" \\" for row in table.rows),
+        ]
+    lines += [
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\caption{{{escape_latex(caption(results))}}}",
+        r"\end{table*}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escape_latex(text: str) -> str:
+    """The text with everything that LaTeX reads as a command set as itself."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def _markdown_table(table: TextTable) -> str:
+    lines = [
+        table.header,
+        tuple("---" if index == 0 else "---:" for index in range(len(table.header))),
+        *table.rows,
+    ]
+    cells = ("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
+    return f"## {table.title}\n\n" + "\n".join(cells)
+
+
+def _csv_row(
+    result: CellResult, *, budget: int | None, targets: tuple[float, ...]
+) -> dict[str, Any]:
+    """Numbers in full precision; ``None`` becomes an empty field."""
+    cell, done = result.cell, result.done
+    curve = result.curve if done else ()
+    peak = best(curve)
+    within = None if budget is None else last_within(curve, budget)
+    counts = {kind: n for kind, n in result.exchanged_parameters.items() if kind != "total"}
+    row: dict[str, Any] = {
+        "setting": cell.setting,
+        "option": cell.option,
+        "method": cell.method,
+        "seed": cell.seed,
+        "status": str(result.status),
+        "error": " ".join(result.error.split()),
+        "hyper_parameters": _pairs(result.point),
+        **{f"test_{name}": result.test.get(name) for name in ("accuracy", "macro_f1", "loss")},
+        "final_validation_accuracy": curve[-1].accuracy if curve else None,
+        "best_validation_round": peak.round if peak else None,
+        "best_validation_accuracy": peak.accuracy if peak else None,
+        "exchanged_parameters": result.exchanged_parameters.get("total"),
+        "exchanged_parameters_by_kind": _pairs(counts),
+        "uplink_bytes_per_client_round": result.uplink_per_client_round if done else None,
+        "uplink_bytes": result.uplink_bytes if done else None,
+        "downlink_bytes": result.downlink_bytes if done else None,
+    }
+    for target in targets:
+        reached = first_reaching(curve, target)
+        row[f"bytes_to_{target:g}"] = reached.total_bytes if reached else None
+        row[f"uplink_bytes_to_{target:g}"] = reached.uplink_bytes if reached else None
+    return {
+        **row,
+        "equal_bytes_uplink": budget,
+        "validation_accuracy_at_equal_bytes": within.accuracy if within else None,
+        "seconds": result.seconds if done else None,
+    }
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ";".join(f"{key}={value}" for key, value in values.items())

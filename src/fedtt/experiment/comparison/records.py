@@ -1,0 +1,156 @@
+"""What a comparison keeps of each run, and what is read off one run's validation curve."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from fedtt.config import Cell
+from fedtt.config.compare import Point
+from fedtt.errors import RunError
+from fedtt.experiment.comparison.layout import FAILURE
+from fedtt.experiment.directory import open_run
+from fedtt.metrics import MEAN
+
+
+class Status(StrEnum):
+    """How far a run came. Only ``MISSING`` and ``FAILED`` ones are run when asked again."""
+
+    DONE = "done"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """The global model after a validated round: ``round`` counts from 1, bytes from the start."""
+
+    round: int
+    accuracy: float
+    uplink_bytes: int
+    downlink_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Both directions."""
+        return self.uplink_bytes + self.downlink_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """A cell's outcome. Of a cell that is not ``DONE`` only status and error mean anything.
+
+    ``test`` maps metric to its unweighted mean over clients; ``curve`` has every validated round.
+    """
+
+    cell: Cell
+    point: Point
+    status: Status
+    error: str = ""
+    test: Mapping[str, float] = field(default_factory=dict)
+    curve: tuple[Validated, ...] = ()
+    exchanged_parameters: Mapping[str, int] = field(default_factory=dict)
+    uplink_bytes: int = 0
+    downlink_bytes: int = 0
+    client_rounds: int = 0
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> bool:
+        """Whether the cell counts in the tables."""
+        return self.status is Status.DONE
+
+    @property
+    def total_bytes(self) -> int:
+        """Both directions, all rounds."""
+        return self.uplink_bytes + self.downlink_bytes
+
+    @property
+    def uplink_per_client_round(self) -> float:
+        """Mean bytes that one client sends in one round."""
+        return self.uplink_bytes / max(1, self.client_rounds)
+
+
+def best(curve: Iterable[Validated]) -> Validated | None:
+    """The validated round of highest accuracy, the earliest among equals."""
+    return max(curve, key=lambda at: (at.accuracy, -at.round), default=None)
+
+
+def first_reaching(curve: Iterable[Validated], target: float) -> Validated | None:
+    """The first validated round whose accuracy is ``target`` or more."""
+    return next((at for at in curve if at.accuracy >= target), None)
+
+
+def last_within(curve: Iterable[Validated], uplink_bytes: int) -> Validated | None:
+    """The last validated round by which at most so many bytes went up."""
+    return max(
+        (at for at in curve if at.uplink_bytes <= uplink_bytes),
+        key=lambda at: at.round,
+        default=None,
+    )
+
+
+def status_of(path: Path) -> Status:
+    """How far the run in that directory came."""
+    if (path / "summary.json").is_file():
+        return Status.DONE
+    if (path / FAILURE).is_file():
+        return Status(_read(path / FAILURE)["status"])
+    return Status.MISSING
+
+
+def read_result(path: Path, cell: Cell, point: Point) -> CellResult:
+    """The outcome of the run in ``path``. Raises :class:`RunError` for a damaged file."""
+    status = status_of(path)
+    if status is not Status.DONE:
+        error = str(_read(path / FAILURE)["error"]) if status is not Status.MISSING else ""
+        return CellResult(cell=cell, point=point, status=status, error=error)
+    summary = _read(path / "summary.json")
+    rounds = open_run(path).rounds()
+    test = summary["test"] or {}
+    return CellResult(
+        cell=cell,
+        point=point,
+        status=status,
+        test={metric: values[MEAN] for metric, values in test.items()},
+        curve=curve_of(rounds),
+        exchanged_parameters=summary["exchanged_parameters"],
+        uplink_bytes=sum(record["uplink_bytes"] for record in rounds),
+        downlink_bytes=sum(record["downlink_bytes"] for record in rounds),
+        client_rounds=sum(len(record["clients"]) for record in rounds),
+        seconds=summary["seconds"],
+    )
+
+
+def curve_of(rounds: Iterable[dict[str, Any]]) -> tuple[Validated, ...]:
+    """The validated rounds among the lines of ``rounds.jsonl``, bytes summed up to each."""
+    curve, up, down = [], 0, 0
+    for record in rounds:
+        up, down = up + record["uplink_bytes"], down + record["downlink_bytes"]
+        if record["validation"] is not None:
+            accuracy = record["validation"]["accuracy"][MEAN]
+            curve.append(
+                Validated(
+                    round=record["round"] + 1,
+                    accuracy=accuracy,
+                    uplink_bytes=up,
+                    downlink_bytes=down,
+                )
+            )
+    return tuple(curve)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            "a file of the comparison cannot be read",
+            where=str(path),
+            got=error,
+            fix=f"delete {path.parent}; it is run again",
+        ) from error
+    return content

@@ -1,0 +1,265 @@
+"""A comparison from wherever it stopped to its end: grids, choices, cells, files."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedtt.config import (
+    Cell,
+    Comparison,
+    MethodVariantConfig,
+    all_cells,
+    cell_config,
+    check_cells,
+    tuning_cell,
+    tuning_config,
+)
+from fedtt.engine.checkpoint import dump_json, write_atomically
+from fedtt.errors import InterruptedRunError
+from fedtt.experiment.comparison.choice import RULE, Choice, choose
+from fedtt.experiment.comparison.curves import MISSING_MATPLOTLIB, draw_curves
+from fedtt.experiment.comparison.execute import PlannedRun, check_same, execute
+from fedtt.experiment.comparison.formats import to_csv, to_latex, to_markdown
+from fedtt.experiment.comparison.layout import CHOICES, cell_path, claim, tuning_path
+from fedtt.experiment.comparison.records import CellResult, Status, read_result
+from fedtt.experiment.comparison.summary import Results, summarize_cells
+from fedtt.experiment.events import Event
+from fedtt.experiment.run import ShouldStop
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellStarted:
+    """A run begins, or goes on: the ``index``-th (from 1) of ``total``, grid runs included."""
+
+    run: PlannedRun
+    index: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellEnded:
+    """A run ended, however it did.
+
+    ``rounds_run`` are those it had left; ``rounds_left`` those of the runs after it.
+    """
+
+    run: PlannedRun
+    result: CellResult
+    index: int
+    total: int
+    rounds_run: int
+    rounds_left: int
+
+
+CompareEvent = CellStarted | CellEnded | Event
+NotifyCompare = Callable[[CompareEvent], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Results, choices by method, files written, and what a reader should know of them."""
+
+    results: Results
+    choices: dict[str, Choice]
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What every part of a comparison needs."""
+
+    comparison: Comparison
+    out: Path
+    notify: NotifyCompare
+    should_stop: ShouldStop
+    grid: tuple[PlannedRun, ...]
+
+
+def run_comparison(
+    comparison: Comparison,
+    out: Path,
+    *,
+    notify: NotifyCompare,
+    should_stop: ShouldStop = lambda: False,
+    overwrite: bool = False,
+) -> Outcome:
+    """Run what is left of the comparison in ``out`` and write its tables and curves.
+
+    Finished runs are only read. A run that diverges is an outcome. Any other error ends the
+    comparison if nothing ran before it; later it is recorded with its cell, and tried again in the
+    next call. With ``overwrite``, runs whose configuration changed start afresh.
+
+    Raises :class:`ConfigError` for a bad cell before anything runs, or for a directory that holds
+    another run; :class:`RunError` for a directory that is not a comparison's;
+    :class:`InterruptedRunError` when asked to stop, everything so far saved.
+    """
+    check_cells(comparison)
+    grid = tuple(_grid_runs(comparison, out))
+    task = _Task(comparison=comparison, out=out, notify=notify, should_stop=should_stop, grid=grid)
+    if not overwrite:
+        check_same((*grid, *_cell_runs(task, _choices(task))))
+    claim(out, comparison)
+    # Cells whose hyper-parameters are still to be chosen count with the rounds of any point.
+    later = _rounds_of_cells(task)
+    tuned = sum(1 for _ in _run_each(task, grid, before=0, later=later, something_ran=False))
+    choices = _choices(task)
+    write_atomically(out / CHOICES, dump_json(_choices_record(choices)))
+    runs = _cell_runs(task, choices)
+    if not overwrite:
+        check_same(runs)
+    outcomes = _outcomes(task, runs, choices)
+    ended = _run_each(task, runs, before=len(grid), later=0, something_ran=tuned > 0)
+    for run, result in ended:
+        outcomes[run.cell] = result
+        _write_tables(task, _results(task, outcomes), choices)
+    results = _results(task, outcomes)
+    files = _write_tables(task, results, choices)
+    curves = draw_curves(results)
+    for kind, content in (curves or {}).items():
+        files = (*files, out / f"curves.{kind}")
+        write_atomically(files[-1], content)
+    notes = (MISSING_MATPLOTLIB,) if curves is None else ()
+    return Outcome(results=results, choices=choices, files=files, notes=notes)
+
+
+def _grid_runs(comparison: Comparison, out: Path) -> Iterator[PlannedRun]:
+    for method in comparison.compare.methods:
+        for point in method.points if len(method.points) > 1 else ():
+            yield PlannedRun(
+                cell=tuning_cell(comparison, method),
+                point=point,
+                config=tuning_config(comparison, method, point),
+                path=tuning_path(out, method=method.name, point=point),
+                tuning=True,
+            )
+
+
+def _choices(task: _Task) -> dict[str, Choice]:
+    """Every method's choice as far as the grid has come; without a grid there is no choosing."""
+    return {method.name: _choice(task, method) for method in task.comparison.compare.methods}
+
+
+def _choice(task: _Task, method: MethodVariantConfig) -> Choice:
+    runs = [run for run in task.grid if run.cell.method == method.name]
+    candidates = tuple(_result_of(run) for run in runs)
+    return Choice(
+        point=choose(candidates) if candidates else method.points[0],
+        cell=tuning_cell(task.comparison, method),
+        candidates=candidates,
+    )
+
+
+def _cell_runs(task: _Task, choices: dict[str, Choice]) -> tuple[PlannedRun, ...]:
+    """The runs of all cells whose hyper-parameters are known."""
+    return tuple(
+        PlannedRun(
+            cell=cell,
+            point=point,
+            config=cell_config(task.comparison, cell, point),
+            path=cell_path(task.out, cell),
+            tuning=False,
+        )
+        for cell in all_cells(task.comparison)
+        if (point := choices[cell.method].point) is not None
+    )
+
+
+def _result_of(run: PlannedRun) -> CellResult:
+    """What lies in the run's directory, if it is that run."""
+    if run.differences():
+        return CellResult(cell=run.cell, point=run.point, status=Status.MISSING)
+    return read_result(run.path, run.cell, run.point)
+
+
+def _run_each(
+    task: _Task, runs: Sequence[PlannedRun], *, before: int, later: int, something_ran: bool
+) -> Iterator[tuple[PlannedRun, CellResult]]:
+    """Run what is not finished, one after another; each with its outcome, as it ends.
+
+    ``before``: how many runs of the comparison come before the first of these; ``later``: how many
+    rounds come after the last.
+    """
+    left = [run.rounds_left for run in runs]
+    total = len(task.grid) + len(all_cells(task.comparison))
+    for position, run in enumerate(runs):
+        if run.finished:
+            continue
+        index = before + position + 1
+        task.notify(CellStarted(run=run, index=index, total=total))
+        try:
+            execute(
+                run,
+                notify=task.notify,
+                should_stop=task.should_stop,
+                tolerate_errors=something_ran,
+            )
+        except InterruptedRunError as error:
+            raise InterruptedRunError(
+                "stopped on request",
+                where=f"{run} ({index} of {total})",
+                fix=f"fedtt compare {task.comparison.where} --out {task.out} goes on from there",
+            ) from error
+        something_ran = True
+        result = _result_of(run)
+        task.notify(
+            CellEnded(
+                run=run,
+                result=result,
+                index=index,
+                total=total,
+                rounds_run=left[position],
+                rounds_left=sum(left[position + 1 :]) + later,
+            )
+        )
+        yield run, result
+
+
+def _rounds_of_cells(task: _Task) -> int:
+    first = {method.name: method.points[0] for method in task.comparison.compare.methods}
+    return sum(
+        cell_config(task.comparison, cell, first[cell.method]).rounds
+        for cell in all_cells(task.comparison)
+    )
+
+
+def _outcomes(
+    task: _Task, runs: Sequence[PlannedRun], choices: dict[str, Choice]
+) -> dict[Cell, CellResult]:
+    known = {run.cell: _result_of(run) for run in runs}
+    return {
+        cell: known[cell] if cell in known else choices[cell.method].without_run(cell)
+        for cell in all_cells(task.comparison)
+    }
+
+
+def _results(task: _Task, outcomes: dict[Cell, CellResult]) -> Results:
+    compare = task.comparison.compare
+    return summarize_cells(
+        list(outcomes.values()),
+        reference=task.comparison.reference,
+        targets=compare.target,
+        budget=compare.budget,
+        options_shown=bool(compare.options),
+    )
+
+
+def _write_tables(task: _Task, results: Results, choices: dict[str, Choice]) -> tuple[Path, ...]:
+    chosen = [
+        f"{method}: {', '.join(f'{key} = {value}' for key, value in (choice.point or {}).items())}"
+        for method, choice in choices.items()
+        if choice.candidates
+    ]
+    contents = {
+        "results.csv": to_csv(results),
+        "results.md": to_markdown(results, choices=chosen),
+        "results.tex": to_latex(results),
+    }
+    for name, content in contents.items():
+        write_atomically(task.out / name, content.encode())
+    return tuple(task.out / name for name in contents)
+
+
+def _choices_record(choices: dict[str, Choice]) -> dict[str, object]:
+    methods = {method: choice.record() for method, choice in choices.items()}
+    return {"rule": RULE, "methods": methods}

@@ -1,0 +1,138 @@
+"""Results as a table of words, which the terminal, Markdown and LaTeX then only set."""
+
+from dataclasses import dataclass
+
+from fedtt.experiment.comparison.records import Status
+from fedtt.experiment.comparison.summary import Group, Reached, Results, Row, Spread
+
+NOTHING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTable:
+    """One setting and option; every row as long as ``header``."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def text_tables(results: Results) -> tuple[TextTable, ...]:
+    """One table a setting and option, one row a method."""
+    return tuple(
+        TextTable(
+            title=_title(results, group),
+            header=header(results),
+            rows=tuple(_cells(row, reference=results.reference) for row in group.rows),
+        )
+        for group in results.groups
+    )
+
+
+def header(results: Results) -> tuple[str, ...]:
+    """Names and units of the columns."""
+    return (
+        "method",
+        "test accuracy",
+        f"Δ to {results.reference}",
+        "n",
+        "best round",
+        "up kB per client and round",
+        "total MB",
+        *(f"MB to {target:g}" for target in results.targets),
+        "accuracy at equal bytes",
+    )
+
+
+def caption(results: Results) -> str:
+    """What the columns mean, in sentences."""
+    sentences = [
+        "Test accuracy of the global model after the last round (mean over clients), mean ± sample "
+        "standard deviation over n seeds.",
+        f"Δ: difference to {results.reference} with the same seed, mean ± standard deviation of "
+        "the differences.",
+        "Best round: by validation accuracy, counted from 1, mean over seeds.",
+        "Bytes are lengths of payloads as sent; kB and MB are powers of 1000.",
+    ]
+    if results.targets:
+        sentences.append(
+            "MB to a target: sent in both directions until the validation accuracy first reached "
+            "it, mean over the seeds that did (how many, where not all)."
+        )
+    sentences.append(
+        "At equal bytes: validation accuracy after the last round within the uplink bytes given "
+        "in the heading."
+    )
+    return " ".join(sentences)
+
+
+def significant(value: float) -> str:
+    """Three significant digits, without an exponent: ``0.0123``, ``1.20``, ``12.3``, ``1234``."""
+    exponent = int(f"{value:.2e}".split("e")[1])
+    return f"{value:.{max(0, 2 - exponent)}f}"
+
+
+def _title(results: Results, group: Group) -> str:
+    title = results.title(group)
+    if group.budget is None:
+        return title
+    return f"{title} (equal bytes: {significant(group.budget / 1e3)} kB up)"
+
+
+def _cells(row: Row, *, reference: str) -> tuple[str, ...]:
+    return (
+        row.method,
+        _accuracy(row),
+        NOTHING if row.method == reference else _difference(row.difference),
+        f"{row.done}" if row.done == row.seeds else f"{row.done}/{row.seeds}",
+        NOTHING if row.best_round is None else f"{row.best_round:.1f}",
+        _scaled(row.uplink_per_client_round, 1e3),
+        _scaled(row.total_bytes, 1e6),
+        *(_reached(reached) for reached in row.reached),
+        _equal_bytes(row),
+    )
+
+
+def _accuracy(row: Row) -> str:
+    notes = [
+        f"{count} {status}"
+        for status, count in row.statuses.items()
+        if status in (Status.DIVERGED, Status.FAILED)
+    ]
+    if row.test_accuracy is not None:
+        return " ".join([_spread(row.test_accuracy), *(f"({note})" for note in notes)])
+    (only, *others) = row.statuses
+    return NOTHING if others or only is Status.MISSING else str(only)
+
+
+def _spread(value: Spread) -> str:
+    return f"{value.mean:.3f}" if value.sd is None else f"{value.mean:.3f} ± {value.sd:.3f}"
+
+
+def _difference(value: Spread | None) -> str:
+    if value is None:
+        return NOTHING
+    sign = MINUS if round(value.mean, 3) < 0 else "+"
+    sd = "" if value.sd is None else f" ± {value.sd:.3f}"
+    return f"{sign}{abs(value.mean):.3f}{sd}"
+
+
+def _scaled(value: float | None, unit: float) -> str:
+    return NOTHING if value is None else significant(value / unit)
+
+
+def _reached(reached: Reached) -> str:
+    if reached.seeds == 0:
+        return NOTHING
+    if reached.total_bytes is None:
+        return f"never (0/{reached.seeds})"
+    share = "" if reached.reached == reached.seeds else f" ({reached.reached}/{reached.seeds})"
+    return f"{significant(reached.total_bytes / 1e6)}{share}"
+
+
+def _equal_bytes(row: Row) -> str:
+    value = row.equal_bytes_accuracy
+    if value is None:
+        return NOTHING
+    return _spread(value) + ("" if value.n == row.done else f" ({value.n}/{row.done})")

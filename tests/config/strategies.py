@@ -1,0 +1,159 @@
+"""Tables of random configurations, made from the schema itself, so that no key is forgotten."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from hypothesis import strategies as st
+from pydantic.fields import FieldInfo
+
+from fedtt.config import METHOD_SECTIONS, FedTTConfig, LoRAConfig, PeftConfig, RunConfig
+from fedtt.config.schema import (
+    PARTITION_KEYS,
+    ClientConfig,
+    CohortConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    PartitionConfig,
+    Section,
+    ServerConfig,
+)
+
+Table = dict[str, Any]
+METHODS: tuple[type[Section], ...] = (*METHOD_SECTIONS, PeftConfig)
+SECTIONS: tuple[type[Section], ...] = (
+    RunConfig,
+    ModelConfig,
+    DataConfig,
+    PartitionConfig,
+    CohortConfig,
+    ClientConfig,
+    ServerConfig,
+    EvaluationConfig,
+    *METHODS,
+)
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+SPELLED: dict[tuple[type[Section], str], st.SearchStrategy[Any]] = {
+    (ModelConfig, "name"): st.sampled_from(["minilm", "org/model"]),
+    (PeftConfig, "name"): st.sampled_from(["peft:loha", "peft:LOKR"]),
+    (PeftConfig, "options"): st.dictionaries(TEXTS, TEXTS | st.integers() | st.booleans()),
+    (RunConfig, "method"): st.deferred(lambda: st.one_of(*(section_table(m) for m in METHODS))),
+    (PartitionConfig, "proportions"): st.none(),
+}
+
+
+def _data(table: Table) -> Table:
+    if table.get("validation", 0.1) + table.get("test", 0.15) >= 1:
+        table = _without(table, "validation", "test")
+    if "source" in table:
+        return _without(table, "path", "test_path", "pair_column")
+    return {"path": "/data/my.csv"} | table
+
+
+def _client(table: Table) -> Table:
+    return _without(table, "epochs") if "steps" in table else table
+
+
+def _partition(table: Table) -> Table:
+    complete = {"clients": 3, "alpha": 0.5, "column": "shop", "proportions": [[0.25, 0.75]]} | table
+    strange = frozenset().union(*PARTITION_KEYS.values()) - PARTITION_KEYS[table["kind"]]
+    return _without(complete, *strange)
+
+
+def _fedtt(table: Table) -> Table:
+    return table if table["name"] == "fedtt+" else _without(table, "schedule")
+
+
+def _lora(table: Table) -> Table:
+    if table["name"] != "flexlora" or "ranks" not in table:
+        return _without(table, "ranks")
+    return table | {"rank": max(table["ranks"])}
+
+
+def _evaluation(table: Table) -> Table:
+    return _without(table, "test") if table.get("alone") else table
+
+
+def _without(table: Table, *keys: str) -> Table:
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+# What a section's keys, drawn one by one, are made of so that they go together.
+TOGETHER: dict[type[Section], Callable[[Table], Table]] = {
+    DataConfig: _data,
+    ClientConfig: _client,
+    PartitionConfig: _partition,
+    FedTTConfig: _fedtt,
+    LoRAConfig: _lora,
+    EvaluationConfig: _evaluation,
+}
+
+
+def tables() -> st.SearchStrategy[Table]:
+    """Tables that :func:`fedtt.config.parse_config` reads."""
+    return section_table(RunConfig)
+
+
+def section_table(section: type[Section]) -> st.SearchStrategy[Table]:
+    """A table of that section; keys that have a default may be missing."""
+    required, optional = {}, {}
+    for name, field in section.model_fields.items():
+        values = SPELLED.get((section, name))
+        if values is None:
+            values = _values(field.annotation, _bounds(field))
+        (required if field.is_required() else optional)[name] = values
+    together = TOGETHER.get(section, lambda table: table)
+    found = st.fixed_dictionaries(required, optional=optional)
+    return found.map(lambda table: together(_without_none(table)))
+
+
+def _without_none(table: Table) -> Table:
+    return {key: value for key, value in table.items() if value is not None}
+
+
+def _bounds(holder: Any) -> dict[str, Any]:
+    bounds: dict[str, Any] = {}
+    for item in getattr(holder, "metadata", None) or getattr(holder, "__metadata__", ()):
+        for part in getattr(item, "metadata", None) or [item]:
+            match part:
+                case Gt(gt=low):
+                    bounds |= {"min_value": low, "exclude_min": True}
+                case Ge(ge=low):
+                    bounds["min_value"] = low
+                case Lt(lt=high):
+                    bounds |= {"max_value": high, "exclude_max": True}
+                case Le(le=high):
+                    bounds["max_value"] = high
+                case FieldInfo():
+                    bounds |= _bounds(part)
+    return bounds
+
+
+def _values(annotation: Any, bounds: dict[str, Any]) -> st.SearchStrategy[Any]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _values(arguments[0], bounds | _bounds(annotation))
+    if origin in {Union, UnionType}:
+        return st.one_of(*(_values(part, bounds) for part in arguments))
+    if origin is Literal:
+        return st.sampled_from(arguments)
+    if origin is tuple:
+        return st.lists(_values(arguments[0], bounds), min_size=1, max_size=3)
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return section_table(annotation)
+    if annotation is int:
+        low = bounds.get("min_value")
+        if low is not None and bounds.get("exclude_min"):
+            low += 1
+        return st.integers(low, 2**40)
+    simple: dict[Any, st.SearchStrategy[Any]] = {
+        float: st.floats(**bounds, allow_nan=False, allow_infinity=False),
+        bool: st.booleans(),
+        str: TEXTS,
+        Path: st.sampled_from(["/data/my.csv", "/data/\u00fc ber.jsonl"]),
+        NoneType: st.none(),
+    }
+    return simple[annotation]

@@ -1,0 +1,159 @@
+"""Every known architecture, and every data type, from its files to a whole round."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tests.peft.tiny_architectures import CONFIGS, tiny_classifier
+from tests.tiny import save_tiny_tokenizer
+
+from fedtt import params as p
+from fedtt.config import RunConfig
+from fedtt.engine.build import Federation, build_federation
+from fedtt.engine.cost import count_message
+from fedtt.engine.local import local_clients
+from fedtt.engine.methods import LORA_REFERENCE, build_method
+from fedtt.federated.round import run_round
+from fedtt.federated.types import RoundReport, ServerState
+from fedtt.models import load_model_config
+
+MakeConfig = Callable[..., RunConfig]
+METHODS: dict[str, dict] = {
+    "fedtt": {"name": "fedtt", "rank": 2, "bottleneck": 8},
+    "lora": {"name": "lora", "rank": 2},
+}
+# DeBERTa's module decorates its functions with torch.jit.script when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script.*:DeprecationWarning")
+
+
+def one_round(config: RunConfig, federation: Federation) -> tuple[ServerState, RoundReport]:
+    return run_round(
+        federation.initial,
+        method=federation.method,
+        population=federation.population,
+        cohort_size=None,
+        seed=config.seed,
+        learning_rate=config.client.learning_rate,
+        call_client=local_clients(
+            federation.model,
+            federation.splits["train"],
+            state=federation.initial,
+            training=federation.training,
+            logit_adjustment=0.0,
+            pad_token_id=0,
+            seed=config.seed,
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def directory_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Directory of a tiny random model of an architecture, with a tokenizer."""
+    root, saved = tmp_path_factory.mktemp("architectures"), {}
+
+    def save(model_type: str) -> Path:
+        if model_type not in saved:
+            tiny_classifier(model_type).save_pretrained(root / model_type)
+            save_tiny_tokenizer(root / model_type)
+            saved[model_type] = root / model_type
+        return saved[model_type]
+
+    return save
+
+
+@pytest.mark.parametrize("model_type", sorted(CONFIGS))
+@pytest.mark.parametrize("method", METHODS)
+def test_a_round_with_every_known_architecture(
+    method: str,
+    model_type: str,
+    directory_of: Callable[[str], Path],
+    make_config: MakeConfig,
+) -> None:
+    config = make_config(
+        model={"name": str(directory_of(model_type)), "max_length": 16, "device": "cpu"},
+        method=METHODS[method],
+        client={"steps": 2, "batch_size": 4, "learning_rate": 1e-2},
+    )
+    federation = build_federation(config)
+    state, _ = one_round(config, federation)
+    assert p.non_finite_names(state.params) == []
+    moved = {n for n, v in federation.initial.params.items() if not v.equal(state.params[n])}
+    assert moved == set(federation.kinds)
+    assert federation.lora_reference is not None
+    assert federation.lora_reference.exchanged_parameters["lora"] > 0
+    assert federation.notes == ()
+
+
+# Every kind of exchanged parameter: inside PEFT's layers, in the base model, in the head.
+IN_EVERY_TYPE: dict[str, dict] = {
+    **METHODS,
+    "fedtt, dense head": {**METHODS["fedtt"], "tensorize_classifier": True, "bias": True},
+    "fedex-lora": {"name": "fedex-lora", "rank": 2},
+    "lora-xs": {"name": "lora-xs", "rank": 4},
+    "adapter": {"name": "adapter", "bottleneck": 4},
+    "bitfit": {"name": "bitfit"},
+    "prompt": {"name": "prompt", "num_tokens": 4},
+    "prefix": {"name": "prefix", "num_tokens": 4},
+    "p-tuning": {"name": "p-tuning", "num_tokens": 4},
+    "ia3": {"name": "ia3"},
+    "vera": {"name": "vera", "rank": 8},
+    "head": {"name": "head"},
+    "full": {"name": "full"},
+    "norms": {"name": "peft:ln-tuning", "options": {"target_modules": ["LayerNorm"]}},
+}
+
+
+@pytest.mark.filterwarnings("ignore:Unsupported layer type:UserWarning")  # PEFT of a LayerNorm
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("method", IN_EVERY_TYPE)
+def test_what_is_exchanged_is_float32_in_a_base_model_of_any_type(
+    method: str, dtype: str, make_config: MakeConfig, tiny_bert: Path
+) -> None:
+    config = make_config(
+        model={"name": str(tiny_bert), "max_length": 16, "device": "cpu", "dtype": dtype},
+        method=IN_EVERY_TYPE[method],
+    )
+    federation = build_federation(config)
+    weights = dict(federation.model.named_parameters())
+    others = {tensor.dtype for name, tensor in weights.items() if name not in federation.kinds}
+    assert {weights[name].dtype for name in federation.kinds} == {torch.float32}
+    # BitFit's and the norms' frozen neighbours are cast with them; of full only what is not read.
+    assert getattr(torch, dtype) in others
+    ids = torch.tensor([[2, 5, 7, 3]])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    assert federation.model(**inputs).logits.dtype == torch.float32
+    state, report = one_round(config, federation)
+    moved = {n for n, v in federation.initial.params.items() if not v.equal(state.params[n])}
+    assert moved == set(federation.kinds)
+    assert {tensor.dtype for tensor in state.params.values()} == {torch.float32}
+    # What `fedtt cost` says, from the shapes alone, is what was sent: no matter which type the
+    # checkpoint says it has.
+    saved = load_model_config(str(tiny_bert), num_labels=2)
+    saved.dtype = torch.bfloat16
+    cost = count_message(saved, federation.method, task="classification", clients=3)
+    assert report.downlink_bytes == 3 * cost.first_downlink_bytes
+    assert report.uplink_bytes == 3 * cost.uplink_bytes
+    lora = build_method(LORA_REFERENCE, task="classification")
+    assert federation.lora_reference == count_message(saved, lora, task="classification")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_narrow_base_model_learns_as_the_wide_one_does(
+    dtype: str, make_config: MakeConfig, tiny_bert: Path
+) -> None:
+    """Ten steps of each: half the digits of the base are enough for the adapter to go along."""
+    losses = {}
+    for name in ("float32", dtype):
+        config = make_config(
+            model={
+                "name": str(tiny_bert),
+                "max_length": 16,
+                "device": "cpu",
+                "dtype": name,
+                "dropout": 0.0,
+            },
+            client={"steps": 10, "batch_size": 16, "learning_rate": 1e-2},
+        )
+        losses[name] = one_round(config, build_federation(config))[1].loss
+    assert losses[dtype] == pytest.approx(losses["float32"], rel=5e-3)

@@ -1,0 +1,136 @@
+"""Tables and files of hand-made results, letter by letter."""
+
+import csv
+import io
+import sys
+
+import pytest
+from tests.experiment.comparisons import CELLS, done, not_done
+
+from fedtt.experiment.comparison import Status, summarize_cells
+from fedtt.experiment.comparison.curves import draw_curves
+from fedtt.experiment.comparison.formats import escape_latex, to_csv, to_latex, to_markdown
+from fedtt.experiment.comparison.tables import caption, significant, text_tables
+
+RESULTS = summarize_cells(CELLS, reference="fedtt", targets=(0.75,))
+
+# fedtt to .75: 3 rounds x 5 kB = 15 kB, one seed of two; lora_8: 1 round x 16 kB, both.
+MARKDOWN = """\
+## iid (equal bytes: 8.00 kB up)
+
+| method | test accuracy | Δ to fedtt | n | best round | up kB per client and round | total MB | MB to 0.75 | accuracy at equal bytes |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| fedtt | 0.810 ± 0.014 | – | 2 | 2.5 | 1.00 | 0.0200 | 0.0150 (1/2) | 0.740 ± 0.057 |
+| lora_8 | 0.800 ± 0.014 | −0.010 ± 0.028 | 2 | 3.0 | 4.00 | 0.0640 | 0.0160 | 0.770 ± 0.014 |
+| bad | 0.500 (1 diverged) | −0.300 | 1/2 | 1.0 | 4.50 | 0.0720 | never (0/1) | – |
+| ugly | diverged | – | 0/2 | – | – | – | – | – |
+"""  # noqa: E501, RUF001
+
+LATEX = r"""\begin{table*}
+\centering\small
+\begin{tabular}{lrrrrrrrr}
+\toprule
+method & test accuracy & $\Delta$ to fedtt & n & best round & up kB per client and round & total MB & MB to 0.75 & accuracy at equal bytes \\
+\midrule
+\multicolumn{9}{l}{\emph{iid (equal bytes: 8.00 kB up)}} \\
+fedtt & 0.810 $\pm$ 0.014 & -- & 2 & 2.5 & 1.00 & 0.0200 & 0.0150 (1/2) & 0.740 $\pm$ 0.057 \\
+lora\_8 & 0.800 $\pm$ 0.014 & $-$0.010 $\pm$ 0.028 & 2 & 3.0 & 4.00 & 0.0640 & 0.0160 & 0.770 $\pm$ 0.014 \\
+bad & 0.500 (1 diverged) & $-$0.300 & 1/2 & 1.0 & 4.50 & 0.0720 & never (0/1) & -- \\
+ugly & diverged & -- & 0/2 & -- & -- & -- & -- & -- \\
+\bottomrule
+\end{tabular}
+"""  # noqa: E501
+
+CSV = """\
+setting,option,method,seed,status,error,hyper_parameters,test_accuracy,test_macro_f1,test_loss,final_validation_accuracy,best_validation_round,best_validation_accuracy,exchanged_parameters,exchanged_parameters_by_kind,uplink_bytes_per_client_round,uplink_bytes,downlink_bytes,bytes_to_0.75,uplink_bytes_to_0.75,equal_bytes_uplink,validation_accuracy_at_equal_bytes,seconds
+iid,plain,fedtt,0,done,,a.b=1;c=x,0.5,0.4,0.5,0.75,2,0.75,42,cores=30;head=12,1000.0,4000,6000,10000,4000,4000,0.75,1.5
+iid,plain,ugly,0,diverged,the loss is nan where: round 3,client.learning_rate=0.5,,,,,,,,,,,,,,4000,,
+iid,plain,ugly,1,missing,,client.learning_rate=0.5,,,,,,,,,,,,,,4000,,
+"""  # noqa: E501
+
+
+def test_markdown() -> None:
+    text = to_markdown(RESULTS, choices=["fedtt: rate = 1"])
+    assert text == f"{MARKDOWN}\n{caption(RESULTS)}\n\nChosen on validation data:\n\n" + (
+        "- fedtt: rate = 1\n"
+    )
+    assert to_markdown(RESULTS) == f"{MARKDOWN}\n{caption(RESULTS)}\n"
+
+
+def test_latex() -> None:
+    text = to_latex(RESULTS)
+    assert text.startswith(LATEX)
+    assert text.endswith("given in the heading.}\n\\end{table*}\n")
+    assert text.isascii()
+
+
+def test_csv() -> None:
+    point = {"a.b": 1, "c": "x"}
+    cells = [
+        done("fedtt", 0, test=0.5, accuracies=[0.5, 0.75], up=2000, down=3000, point=point),
+        not_done("ugly", 0, Status.DIVERGED),
+        not_done("ugly", 1, Status.MISSING),
+    ]
+    assert to_csv(summarize_cells(cells, reference="fedtt", targets=(0.75,))) == CSV
+
+
+def test_csv_has_one_row_a_cell_and_quotes_what_it_must() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(RESULTS))))
+    assert [(row["method"], row["seed"]) for row in rows] == [
+        (cell.cell.method, str(cell.cell.seed)) for cell in CELLS
+    ]
+    named = done("a,b", 0, test=0.5, accuracies=[0.5], up=1, down=1)
+    (row,) = csv.DictReader(io.StringIO(to_csv(summarize_cells([named], reference="a,b"))))
+    assert row["method"] == "a,b"
+
+
+def test_a_title_names_the_option_where_there_are_options() -> None:
+    shown = summarize_cells(CELLS, reference="fedtt", options_shown=True)
+    assert text_tables(shown)[0].title.startswith("iid, plain (")
+
+
+def test_cells_yet_to_run_show_as_such() -> None:
+    cells = [CELLS[0], not_done("fedtt", 1, Status.MISSING), not_done("lora_8", 0, Status.MISSING)]
+    first, second = text_tables(summarize_cells(cells, reference="fedtt"))[0].rows
+    assert (first[1], first[3]) == ("0.800", "1/2")
+    assert (second[1], second[3]) == ("–", "0/1")  # noqa: RUF001
+    mixed = [not_done("a", 0, Status.FAILED), not_done("a", 1, Status.FAILED)]
+    assert text_tables(summarize_cells(mixed, reference="a"))[0].rows[0][1] == "failed"
+
+
+def test_nothing_run_at_all_is_still_a_table() -> None:
+    results = summarize_cells([not_done("a", 0, Status.MISSING)], reference="a", targets=(0.5,))
+    assert text_tables(results)[0].title == "iid"
+    assert "missing" in to_csv(results)
+    assert r"\bottomrule" in to_latex(results)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1234.4, "1234"), (999.6, "1000"), (12.34, "12.3"), (1.0, "1.00"), (0.01234, "0.0123")],
+)
+def test_three_significant_digits(value: float, text: str) -> None:
+    assert significant(value) == text
+
+
+def test_latex_escapes_every_command_character() -> None:
+    assert escape_latex(r"a_b&c%d$e#f{g}~^\h") == (
+        r"a\_b\&c\%d\$e\#f\{g\}\textasciitilde{}\textasciicircum{}\textbackslash{}h"
+    )
+
+
+def test_curves_are_a_png_and_an_svg_the_same_every_time() -> None:
+    first, again = draw_curves(RESULTS), draw_curves(RESULTS)
+    assert first is not None
+    assert first == again
+    assert first["png"].startswith(b"\x89PNG")
+    assert b"</svg>" in first["svg"]
+
+
+def test_curves_of_nothing_are_empty_panels() -> None:
+    assert draw_curves(summarize_cells([not_done("a", 0, Status.MISSING)], reference="a"))
+
+
+def test_without_matplotlib_there_are_no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert draw_curves(RESULTS) is None

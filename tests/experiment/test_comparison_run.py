@@ -1,0 +1,340 @@
+"""Whole comparisons on a tiny model: nothing is computed twice, nothing is lost, all is on record.
+
+Runs are real; where only the bookkeeping is looked at, one round of one step is enough.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tomli_w
+import torch
+from safetensors.torch import load_file
+
+from fedtt.config import Comparison, RunConfig, load_comparison
+from fedtt.errors import ConfigError, InterruptedRunError, ModelError, RunError
+from fedtt.experiment import Evaluated, StepDone, open_run
+from fedtt.experiment.comparison import (
+    CellEnded,
+    CellStarted,
+    CompareEvent,
+    Outcome,
+    Status,
+    run_comparison,
+)
+
+MakeComparison = Callable[..., Comparison]
+
+FEDTT = {"name": "fedtt", "set": {"method": {"name": "fedtt", "rank": 2, "bottleneck": 8}}}
+LORA = {"name": "lora", "set": {"method.name": "lora", "method.rank": 4}}
+WILD = {
+    "name": "wild",
+    "set": {
+        "method.name": "lora",
+        "client.optimizer": "sgd",
+        "client.learning_rate": 1e30,
+        "client.max_grad_norm": "",
+    },
+}
+BROKEN = {"name": "broken", "set": {"method.name": "lora", "method.target_modules": ["nope"]}}
+
+
+@pytest.fixture(autouse=True)
+def quick_curves(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Pictures are looked at in test_comparison_formats; drawing them takes longer than a cell."""
+    if "matplotlib" not in request.node.name:
+        drawn = {"png": b"png", "svg": b"svg"}
+        monkeypatch.setattr("fedtt.experiment.comparison.run.draw_curves", lambda _results: drawn)
+
+
+@pytest.fixture
+def make_comparison(make_config: Callable[..., RunConfig], tmp_path: Path) -> MakeComparison:
+    """Two methods, one setting, one seed, one round of one step; ``changes`` are of [compare]."""
+
+    def make(*, base: dict | None = None, **changes: object) -> Comparison:
+        small = {"rounds": 1, "client": {"steps": 1, "batch_size": 4}}
+        config = make_config(**{**small, **(base or {})})
+        table = config.model_dump(mode="json", exclude_none=True, exclude={"method", "seed"})
+        compare = {
+            "seeds": [0],
+            "settings": [{"name": "all"}],
+            "methods": [FEDTT, LORA],
+            **changes,
+        }
+        path = tmp_path / "compare.toml"
+        path.write_text(tomli_w.dumps({**table, "compare": compare}))
+        return load_comparison(path)
+
+    return make
+
+
+def run(comparison: Comparison, out: Path, **options) -> tuple[Outcome, list[CompareEvent]]:
+    events: list[CompareEvent] = []
+    outcome = run_comparison(comparison, out, notify=events.append, **options)
+    return outcome, events
+
+
+def ran(events: list[CompareEvent]) -> list[str]:
+    """What was trained, in order."""
+    return [str(event.run) for event in events if isinstance(event, CellEnded)]
+
+
+def files(out: Path) -> dict[Path, tuple[bytes, int]]:
+    """Content and time of change of every file of every run."""
+    paths = [p for part in ("cells", "tuning") for p in (out / part).rglob("*") if p.is_file()]
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
+def grid(method: dict, *rates: float) -> dict:
+    return {**method, "grid": {"client.learning_rate": list(rates)}}
+
+
+def test_a_comparison_writes_what_it_should(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    outcome, events = run(make_comparison(seeds=[0, 1]), out)
+    assert ran(events) == [
+        "all / plain / fedtt / seed 0",
+        "all / plain / lora / seed 0",
+        "all / plain / fedtt / seed 1",
+        "all / plain / lora / seed 1",
+    ]
+    assert {path.name for path in out.iterdir()} == {
+        "cells",
+        "choices.json",
+        "compare.toml",
+        "curves.png",
+        "curves.svg",
+        "results.csv",
+        "results.md",
+        "results.tex",
+    }
+    assert set(outcome.files) == {p for p in out.iterdir() if p.name.startswith(("cur", "res"))}
+    cell = out / "cells/all/plain/lora/seed1"
+    summary = json.loads((cell / "summary.json").read_text())
+    assert (summary["alone"], summary["seed"]) == (None, 1)
+    result = next(c for c in outcome.results.cells if c.cell.method == "lora" and c.cell.seed == 1)
+    assert result.test["accuracy"] == summary["test"]["accuracy"]["mean"]
+    (record,) = open_run(cell).rounds()
+    assert result.curve[0].accuracy == record["validation"]["accuracy"]["mean"]
+    assert (result.uplink_bytes, result.downlink_bytes) == (
+        summary["uplink_bytes"],
+        summary["downlink_bytes"],
+    )
+    assert result.uplink_per_client_round == summary["uplink_bytes"] / 3
+    left = [event.rounds_left for event in events if isinstance(event, CellEnded)]
+    assert left == [3, 2, 1, 0]
+
+
+def test_stopped_anywhere_it_goes_on_and_touches_nothing_finished(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    comparison = make_comparison(base={"rounds": 2})
+    reference, stopped = tmp_path / "reference", tmp_path / "stopped"
+    run(comparison, reference)
+    steps: list[StepDone] = []
+
+    with pytest.raises(InterruptedRunError) as caught:
+        run_comparison(
+            comparison,
+            stopped,
+            notify=lambda event: steps.append(event) if isinstance(event, StepDone) else None,
+            # two rounds of three clients, one round, one client
+            should_stop=lambda: len(steps) == 2 * 3 + 4,
+        )
+    assert "all / plain / lora / seed 0 (2 of 2)" in str(caught.value)
+    assert f"fedtt compare {comparison.where} --out {stopped} goes on" in str(caught.value)
+    before = files(stopped)
+    finished = {path for path in before if "fedtt" in path.parts}
+    assert {"summary.json", "rounds.jsonl"} <= {path.name for path in finished}
+
+    outcome, events = run(comparison, stopped)
+    assert ran(events) == ["all / plain / lora / seed 0"]
+    assert sum(isinstance(event, StepDone) for event in events) == 3  # the second round alone
+    after = files(stopped)
+    assert {path: after[path] for path in finished} == {path: before[path] for path in finished}
+    state = "cells/all/plain/lora/seed0/state.safetensors"
+    # Tensor by tensor: the order of a safetensors file's metadata is arbitrary.
+    resumed, whole = load_file(stopped / state), load_file(reference / state)
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+    again, events = run(comparison, stopped)
+    assert events == []
+    assert files(stopped) == after
+    assert again.results == outcome.results
+
+
+def test_a_crash_before_the_first_file_was_whole_is_no_obstacle(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    cell = tmp_path / "out/cells/all/plain/fedtt/seed0"
+    comparison = make_comparison()
+    run(comparison, tmp_path / "out")
+    for path in (p for p in cell.rglob("*") if p.is_file()):
+        path.unlink()
+    (cell / "adapter").rmdir()
+    (cell / ".config.toml.123.tmp").write_text("rounds = ")
+    _, events = run(comparison, tmp_path / "out")
+    assert ran(events) == ["all / plain / fedtt / seed 0"]
+
+
+def test_hyper_parameters_are_chosen_without_the_test_split(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    base = {"rounds": 2, "client": {"steps": 4, "batch_size": 8}}
+    comparison = make_comparison(methods=[grid(FEDTT, 1e-9, 0.05)], base=base)
+    outcome, events = run(comparison, out)
+    in_tuning = True
+    for event in events:
+        if isinstance(event, CellStarted):
+            in_tuning = event.run.tuning
+        if isinstance(event, Evaluated):
+            assert not in_tuning
+    for path in (out / "tuning").glob("*/*"):
+        summary = json.loads((path / "summary.json").read_text())
+        assert (summary["test"], summary["before"], summary["alone"]) == (None, None, None)
+        assert not (path / "baselines.json").exists()
+        assert summary["seed"] == 1000
+    recorded = json.loads((out / "choices.json").read_text())["methods"]["fedtt"]
+    scores = {
+        candidate["set"]["client.learning_rate"]: candidate["validation_accuracy"]
+        for candidate in recorded["candidates"]
+    }
+    last = open_run(out / "tuning/fedtt/learning_rate=0.05").rounds()[-1]
+    assert scores[0.05] == last["validation"]["accuracy"]["mean"]
+    expected = max(scores, key=lambda rate: (scores[rate], -rate))
+    assert recorded["chosen"] == {"client.learning_rate": expected}
+    cell = next(c for c in outcome.results.cells if c.cell.method == "fedtt")
+    assert cell.point == recorded["chosen"]
+    config = open_run(out / "cells/all/plain/fedtt/seed0").config()
+    assert config.client.learning_rate == expected
+    assert f"- fedtt: client.learning_rate = {expected}" in (out / "results.md").read_text()
+
+    _, events = run(comparison, out)
+    assert events == []
+
+
+def test_a_grid_of_one_point_is_set_without_a_run(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    outcome, events = run(make_comparison(methods=[grid(LORA, 0.03)]), tmp_path / "out")
+    assert ran(events) == ["all / plain / lora / seed 0"]
+    assert outcome.results.cells[0].point == {"client.learning_rate": 0.03}
+
+
+def test_changed_cells_are_refused_and_with_overwrite_they_alone_run_again(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(make_comparison(), out)
+    before = files(out)
+    changed = make_comparison(methods=[FEDTT, {**LORA, "set": {**LORA["set"], "method.alpha": 2}}])
+    with pytest.raises(ConfigError) as caught:
+        run(changed, out)
+    assert "all / plain / lora / seed 0: the directory holds another run" in str(caught.value)
+    assert "method.alpha: 16.0 -> 2.0" in str(caught.value)
+    assert files(out) == before
+
+    _, events = run(changed, out, overwrite=True)
+    assert ran(events) == ["all / plain / lora / seed 0"]
+    after = files(out)
+    assert all(after[path] == before[path] for path in before if "fedtt" in path.parts)
+    _, events = run(changed, out)
+    assert events == []
+
+
+def test_a_new_seed_or_method_runs_alone(make_comparison: MakeComparison, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(make_comparison(methods=[LORA]), out)
+    outcome, events = run(make_comparison(seeds=[0, 5]), out)
+    assert ran(events) == [
+        "all / plain / fedtt / seed 0",
+        "all / plain / fedtt / seed 5",
+        "all / plain / lora / seed 5",
+    ]
+    assert all(cell.done for cell in outcome.results.cells)
+
+
+def test_a_diverged_cell_is_an_outcome(make_comparison: MakeComparison, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    comparison = make_comparison(
+        methods=[WILD, LORA], base={"client": {"steps": 3}}, reference="lora"
+    )
+    outcome, events = run(comparison, out)
+    assert len(ran(events)) == 2
+    wild, lora = outcome.results.cells
+    assert (wild.status, lora.status) == (Status.DIVERGED, Status.DONE)
+    assert "client north" in wild.error
+    assert "| wild | diverged |" in (out / "results.md").read_text()
+    _, events = run(comparison, out)
+    assert events == []
+
+
+def test_where_the_whole_grid_diverges_the_cells_count_as_diverged(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    settings = {k: v for k, v in WILD["set"].items() if k != "client.learning_rate"}
+    wild = grid({"name": "wild", "set": settings}, 1e30, 1e31)
+    comparison = make_comparison(methods=[wild], base={"client": {"steps": 3}})
+    outcome, events = run(comparison, tmp_path / "out")
+    assert [event.run.tuning for event in events if isinstance(event, CellEnded)] == [True, True]
+    (cell,) = outcome.results.cells
+    assert cell.status is Status.DIVERGED
+    assert cell.error == "no choice of hyper-parameters: a run of the grid is diverged"
+    assert outcome.choices["wild"].record()["chosen"] is None
+
+
+def test_a_run_that_cannot_start_is_noted_and_tried_again(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    outcome, _ = run(make_comparison(methods=[LORA, BROKEN]), out)
+    lora, broken = outcome.results.cells
+    assert (lora.status, broken.status) == (Status.DONE, Status.FAILED)
+    assert "nope" in broken.error
+    mended = {**BROKEN, "set": {"method.name": "lora"}}
+    outcome, events = run(make_comparison(methods=[LORA, mended]), out)
+    assert ran(events) == ["all / plain / broken / seed 0"]
+    assert all(cell.done for cell in outcome.results.cells)
+    assert not (out / "cells/all/plain/broken/seed0/failure.json").exists()
+
+
+def test_if_it_is_the_first_thing_to_happen_the_error_is_raised(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    with pytest.raises((ConfigError, ModelError), match="nope"):
+        run(make_comparison(methods=[BROKEN, LORA]), tmp_path / "out")
+    assert not (tmp_path / "out/cells").exists()
+
+
+def test_a_directory_of_something_else_is_refused(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("x")
+    with pytest.raises(RunError, match="holds no comparison"):
+        run(make_comparison(), tmp_path / "thesis")
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+
+
+def test_a_damaged_summary_says_which(make_comparison: MakeComparison, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(make_comparison(methods=[LORA]), out)
+    summary = out / "cells/all/plain/lora/seed0/summary.json"
+    summary.write_text("{")
+    with pytest.raises(RunError, match=f"delete {summary.parent}; it is run again"):
+        run(make_comparison(methods=[LORA]), out)
+
+
+def test_without_matplotlib_all_but_the_picture_is_there(
+    make_comparison: MakeComparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    outcome, _ = run(make_comparison(methods=[LORA]), tmp_path / "out")
+    assert [path.name for path in outcome.files] == ["results.csv", "results.md", "results.tex"]
+    assert "pip install 'fedtt[report]'" in outcome.notes[0]

@@ -1,0 +1,188 @@
+"""What a comparison reads off its cells: oracles, properties, and arithmetic by hand."""
+
+import math
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.experiment.comparisons import CELLS, curve, done, not_done
+
+from fedtt.experiment.comparison import Status, choose, summarize_cells
+from fedtt.experiment.comparison.curves import mean_line
+from fedtt.experiment.comparison.records import best, curve_of, first_reaching, last_within
+from fedtt.experiment.comparison.summary import spread
+
+accuracies = st.lists(st.sampled_from([0.5, 0.6, 0.7, 0.8]), min_size=1, max_size=8)
+
+
+def record(index: int, accuracy: float | None, up: int, down: int) -> dict:
+    validation = None if accuracy is None else {"accuracy": {"mean": accuracy, "north": 0.1}}
+    return {"round": index, "validation": validation, "uplink_bytes": up, "downlink_bytes": down}
+
+
+def test_a_curve_sums_the_bytes_of_rounds_that_were_not_validated() -> None:
+    rounds = [record(0, None, 10, 1), record(1, 0.5, 20, 2), record(2, None, 40, 4)]
+    (only,) = curve_of(rounds)
+    assert (only.round, only.accuracy) == (2, 0.5)
+    assert (only.uplink_bytes, only.downlink_bytes, only.total_bytes) == (30, 3, 33)
+
+
+@given(accuracies, st.floats(0, 1))
+def test_first_reaching_is_the_cheapest_round_at_the_target(values, target) -> None:
+    points = curve(values, up=3, down=5)
+    hits = [at for at in points if at.accuracy >= target]
+    found = first_reaching(points, target)
+    assert found == (min(hits, key=lambda at: at.total_bytes) if hits else None)
+
+
+@given(accuracies, st.integers(0, 40))
+def test_last_within_never_exceeds_the_budget_and_the_next_would(values, budget) -> None:
+    points = curve(values, up=3, down=5)
+    found = last_within(points, budget)
+    count = 0 if found is None else found.round
+    assert 3 * count <= budget
+    assert count == len(values) or 3 * (count + 1) > budget
+
+
+@given(accuracies)
+def test_best_is_the_first_of_the_highest(values) -> None:
+    peak = best(curve(values, up=1, down=1))
+    assert peak is not None
+    assert peak.round == values.index(max(values)) + 1
+
+
+def test_nothing_validated_has_no_best() -> None:
+    assert best(()) is None
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=6))
+def test_the_spread_is_the_sample_standard_deviation(values) -> None:
+    found = spread(values)
+    assert found is not None
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    assert math.isclose(found.mean, mean, abs_tol=1e-12)
+    assert math.isclose(found.sd or 0.0, math.sqrt(variance), abs_tol=1e-9)
+
+
+def test_one_value_has_no_spread_and_none_has_no_mean() -> None:
+    assert spread([]) is None
+    one = spread([0.5])
+    assert one is not None
+    assert (one.mean, one.sd, one.n) == (0.5, None, 1)
+
+
+@pytest.fixture
+def rows() -> dict:
+    results = summarize_cells(CELLS, reference="fedtt", targets=(0.75, 0.9))
+    (group,) = results.groups
+    assert group.budget == 4 * 2000  # fedtt's four rounds are the cheapest
+    return {row.method: row for row in group.rows}
+
+
+def test_a_row_by_hand(rows: dict) -> None:
+    lora = rows["lora_8"]
+    assert (lora.test_accuracy.mean, lora.test_accuracy.n) == (pytest.approx(0.80), 2)
+    assert lora.test_accuracy.sd == pytest.approx(math.sqrt(2 * 0.01**2 / 1))
+    assert lora.best_round == (4 + 2) / 2
+    assert lora.uplink_per_client_round == 8000 / 2
+    assert lora.total_bytes == 4 * 16000
+
+
+def test_the_difference_is_taken_seed_by_seed(rows: dict) -> None:
+    # .81 - .80 = .01 and .79 - .82 = -.03: mean -.01, sd .02 * sqrt(2). Not the spread of either.
+    difference = rows["lora_8"].difference
+    assert difference.mean == pytest.approx(-0.01)
+    assert difference.sd == pytest.approx(0.02 * math.sqrt(2))
+    assert rows["fedtt"].difference is None
+    assert (rows["bad"].difference.n, rows["bad"].difference.sd) == (1, None)  # seed 1 diverged
+    assert rows["bad"].difference.mean == pytest.approx(0.5 - 0.80)
+
+
+def test_bytes_to_a_target_count_the_seeds_that_reach_it(rows: dict) -> None:
+    at_75, at_90 = rows["fedtt"].reached
+    # seed 0 reaches .75 after 3 rounds of 2 + 3 kB; seed 1 never does.
+    assert (at_75.reached, at_75.seeds) == (1, 2)
+    assert (at_75.total_bytes, at_75.uplink_bytes) == (3 * 5000, 3 * 2000)
+    assert (at_90.reached, at_90.total_bytes) == (0, None)
+    assert rows["lora_8"].reached[0].total_bytes == 16000  # both in round 1
+    assert rows["lora_8"].reached[1].total_bytes == 4 * 16000
+
+
+def test_accuracy_at_equal_bytes_is_that_of_the_last_round_within(rows: dict) -> None:
+    assert rows["fedtt"].equal_bytes_accuracy.mean == pytest.approx((0.78 + 0.7) / 2)
+    assert rows["lora_8"].equal_bytes_accuracy.mean == pytest.approx((0.76 + 0.78) / 2)
+    assert rows["bad"].equal_bytes_accuracy is None  # its first round is 9 kB
+
+
+def test_the_budget_is_the_settings_and_may_be_given() -> None:
+    cheap = {"test": 0.5, "accuracies": [0.5], "down": 1}
+    cells = [
+        done("a", 0, up=7, **cheap),
+        done("a", 0, up=5, option="other", **cheap),
+        done("a", 0, up=9, setting="skewed", **cheap),
+        not_done("b", 0, Status.DIVERGED),
+    ]
+    budgets = {
+        (g.setting, g.option): g.budget for g in summarize_cells(cells, reference="a").groups
+    }
+    assert budgets == {("iid", "plain"): 5, ("iid", "other"): 5, ("skewed", "plain"): 9}
+    given_one = summarize_cells(cells, reference="a", budget=6).groups
+    assert [group.rows[0].equal_bytes_accuracy is None for group in given_one] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_statuses_are_counted(rows: dict) -> None:
+    assert (rows["bad"].done, rows["bad"].seeds) == (1, 2)
+    assert rows["ugly"].statuses == {Status.DIVERGED: 2}
+    assert rows["ugly"].test_accuracy is None
+
+
+def test_a_line_averages_rounds_that_all_seeds_have() -> None:
+    cells = [
+        done("a", 0, test=0.5, accuracies=[0.5, 0.7, 0.9], up=10, down=1),
+        done("a", 1, test=0.5, accuracies=[0.6, 0.6], up=14, down=1),
+        not_done("a", 2, Status.DIVERGED),
+    ]
+    uplink, mean, low, high = mean_line(cells)
+    assert uplink == [12, 24]
+    assert mean == pytest.approx([0.55, 0.65])
+    assert (low, high) == ([0.5, 0.6], [0.6, 0.7])
+    assert mean_line([]) == ([], [], [], [])
+
+
+def candidate(rate: float, accuracy: float, *, up: int = 10, test: float = 0.5):
+    accuracies = [0.99, accuracy]  # the best round must not decide, nor the test split
+    point = {"rate": rate}
+    return done("m", 1000, test=test, accuracies=accuracies, up=up, down=up, point=point)
+
+
+def test_the_choice_is_the_best_at_the_end_then_the_cheapest_then_the_first() -> None:
+    low, high = candidate(1, 0.7, test=0.9), candidate(2, 0.8, test=0.1)
+    assert choose([low, high]) == choose([high, low]) == {"rate": 2}
+    cheaper = candidate(3, 0.8, up=9)
+    assert choose([low, high, cheaper]) == {"rate": 3}
+    assert choose([candidate(4, 0.8), high]) == {"rate": 4}
+
+
+def test_a_diverged_candidate_is_no_choice_and_a_missing_one_no_complete_grid() -> None:
+    good = candidate(1, 0.7)
+    assert choose([not_done("m", 1000, Status.DIVERGED), good]) == {"rate": 1}
+    assert choose([not_done("m", 1000, Status.DIVERGED)]) is None
+    assert choose([good, not_done("m", 1000, Status.MISSING)]) is None
+    assert choose([good, not_done("m", 1000, Status.FAILED)]) is None
+
+
+def test_the_median_is_not_the_mean() -> None:
+    """The arithmetic above would not tell them apart with two seeds."""
+    cells = [
+        done("a", seed, test=test, accuracies=[test], up=1, down=1)
+        for seed, test in enumerate([0.1, 0.2, 0.9])
+    ]
+    (group,) = summarize_cells(cells, reference="a").groups
+    assert group.rows[0].test_accuracy is not None
+    assert group.rows[0].test_accuracy.mean == pytest.approx(statistics.fmean([0.1, 0.2, 0.9]))
