@@ -70,6 +70,10 @@ BAD_KEYS = {
     "no value": (["rounds"], "expected: section.key=value"),
     "cohort too large": (["cohort.size=4"], "expected: 1 to 3 (the number of clients)"),
     "texts too long": (["model.max_length=65"], "at most 64"),
+    "texts too long beside a prompt": (
+        ["model.max_length=64", "method={name='prompt', num_tokens=20}"],
+        "at most 40",
+    ),
     "rank too high": (["method.rank=9"], "rank"),
     "modes of another size": (["method.in_modes=[8, 5]"], "40"),
     "unknown activation": (["method.activation=gelo"], "gelo"),

@@ -18,9 +18,9 @@ from fedtt.config.schema import (
     EvaluationConfig,
     ModelConfig,
     PartitionConfig,
-    Section,
     ServerConfig,
 )
+from fedtt.config.section import Section
 
 Table = dict[str, Any]
 METHODS: tuple[type[Section], ...] = (*METHOD_SECTIONS, PeftConfig)

@@ -17,9 +17,9 @@ from fedtt.config.schema import (
     EvaluationConfig,
     ModelConfig,
     PartitionConfig,
-    Section,
     ServerConfig,
 )
+from fedtt.config.section import Section
 from fedtt.engine import build
 from fedtt.engine.build import build_federation
 from fedtt.experiment import create_run, run_experiment

@@ -14,21 +14,29 @@ from fedtt.cli.report import print_result
 from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
 from fedtt.errors import InterruptedRunError, RunError
-from fedtt.experiment import create_run, evaluate_run, open_run, predict_texts, run_experiment
+from fedtt.experiment import (
+    Event,
+    StepDone,
+    create_run,
+    evaluate_run,
+    open_run,
+    predict_texts,
+    run_experiment,
+)
 
 MakeConfig = Callable[..., RunConfig]
 ONE_CLASS = {"kind": "labels", "proportions": [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]}
 
 
 def run(config: RunConfig, path: Path, *, stop_after: int | None = None) -> dict:
-    asked = iter(range(1, 10**6))
+    steps: list[Event] = []
     directory = open_run(path) if path.exists() else create_run(path, config, overwrite=False)
     return run_experiment(
         config,
         build_federation(config),
         directory,
-        notify=lambda _event: None,
-        should_stop=lambda: next(asked) == stop_after,
+        notify=lambda event: steps.append(event) if isinstance(event, StepDone) else None,
+        should_stop=lambda: len(steps) == stop_after,
     )
 
 

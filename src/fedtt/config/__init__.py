@@ -25,27 +25,29 @@ from fedtt.config.load import (
     parse_method,
     parse_methods,
 )
-from fedtt.config.schema import (
+from fedtt.config.methods import (
     METHOD_NAMES,
     METHOD_SECTIONS,
     AdapterConfig,
-    ClientConfig,
-    CohortConfig,
-    DataConfig,
-    EvaluationConfig,
     FedTTConfig,
     IA3Config,
     LoRAConfig,
     LoRAXSConfig,
     MethodConfig,
-    ModelConfig,
-    PartitionConfig,
     PartOfModelConfig,
     PeftConfig,
     PromptConfig,
+    VeRAConfig,
+)
+from fedtt.config.schema import (
+    ClientConfig,
+    CohortConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    PartitionConfig,
     RunConfig,
     ServerConfig,
-    VeRAConfig,
 )
 
 __all__ = [

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from fedtt.config.load import Table, describe_problem, read_table
-from fedtt.config.schema import NonNegativeInt, Section
+from fedtt.config.section import NonNegativeInt, Section
 from fedtt.errors import ConfigError
 
 Point = dict[str, Any]  # dotted key -> value, one choice of hyper-parameters

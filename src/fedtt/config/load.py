@@ -13,7 +13,8 @@ from typing import Any, get_args
 import tomli_w
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from fedtt.config.schema import METHOD_NAMES, METHOD_SECTIONS, MethodConfig, PeftConfig, RunConfig
+from fedtt.config.methods import METHOD_NAMES, METHOD_SECTIONS, MethodConfig, PeftConfig
+from fedtt.config.schema import RunConfig
 from fedtt.errors import ConfigError
 
 Table = dict[str, Any]

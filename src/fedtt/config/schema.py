@@ -5,30 +5,19 @@ Unknown keys are refused. Paths are absolute by the time they are here (see ``co
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    Tag,
-    model_validator,
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from fedtt.config.methods import MethodConfig
+from fedtt.config.section import (
+    Fraction,
+    NonNegative,
+    NonNegativeInt,
+    Probability,
+    Section,
+    Share,
 )
-
-NonNegativeInt = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Probability = Annotated[float, Field(ge=0, lt=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, strict about unknown keys and non-finite numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
 
 
 class ModelConfig(Section):
@@ -121,155 +110,6 @@ class PartitionConfig(Section):
                     "proportion for each class, and they sum to 1"
                 )
         return self
-
-
-ScheduleName = Literal["all", "cycle", "ends+cycle", "adaptive"]
-
-
-class FedTTConfig(Section):
-    """``[method]`` of the tensor-train family: fedtt, fedtt+ and fedtt-round."""
-
-    name: Literal["fedtt", "fedtt+", "fedtt-round"]
-    rank: PositiveInt = 5
-    bottleneck: PositiveInt = 64
-    activation: str = "gelu"
-    bias: bool = Field(
-        default=False, description="dense biases: most of the message at LLaMA sizes"
-    )
-    dropout: Probability = 0.0
-    scaling: PositiveFloat = 1.0
-    in_modes: tuple[PositiveInt, ...] | None = None
-    out_modes: tuple[PositiveInt, ...] | None = None
-    tensorize_classifier: bool = False
-    target_modules: tuple[str, ...] | None = None
-    schedule: ScheduleName | None = Field(
-        None, description="which cores train in a round; fedtt+ only (default: ends+cycle)"
-    )
-
-    @model_validator(mode="after")
-    def _schedule_is_what_the_name_says(self) -> Self:
-        if self.name != "fedtt+" and self.schedule not in {None, "all"}:
-            raise ValueError(f'schedule = "{self.schedule}" belongs to name = "fedtt+"')
-        return self
-
-
-class LoRAConfig(Section):
-    """``[method]`` of the LoRA family; LoRA itself is PEFT's."""
-
-    name: Literal["lora", "ffa-lora", "rolora", "fedex-lora", "flexlora"]
-    rank: PositiveInt = 8
-    alpha: PositiveFloat = 16.0
-    dropout: Probability = 0.0
-    target_modules: tuple[str, ...] | None = None
-    ranks: tuple[PositiveInt, ...] = Field(
-        (), description="flexlora: ranks of the clients, in turn; none above rank"
-    )
-
-    @model_validator(mode="after")
-    def _ranks_fit(self) -> Self:
-        if self.ranks and self.name != "flexlora":
-            raise ValueError('clients of different ranks need name = "flexlora"')
-        if self.ranks and max(self.ranks) > self.rank:
-            raise ValueError(f"ranks has a rank above rank = {self.rank}")
-        return self
-
-
-class LoRAXSConfig(Section):
-    """``[method]`` with ``name = "lora-xs"``: r x r matrices between frozen singular factors."""
-
-    name: Literal["lora-xs"]
-    rank: PositiveInt = 16
-    alpha: PositiveFloat = 16.0
-    dropout: Probability = 0.0
-    target_modules: tuple[str, ...] | None = None
-
-
-class AdapterConfig(Section):
-    """``[method]`` with ``name = "adapter"``: Houlsby's dense bottleneck adapter."""
-
-    name: Literal["adapter"]
-    bottleneck: PositiveInt = 64
-    activation: str = "gelu"
-    bias: bool = True
-    dropout: Probability = 0.0
-    scaling: PositiveFloat = 1.0
-    target_modules: tuple[str, ...] | None = None
-
-
-class PromptConfig(Section):
-    """``[method]`` of the methods that train virtual tokens."""
-
-    name: Literal["prompt", "prefix", "p-tuning"]
-    num_tokens: PositiveInt = 20
-
-
-class VeRAConfig(Section):
-    """``[method]`` with ``name = "vera"``: two vectors a layer around a shared random pair."""
-
-    name: Literal["vera"]
-    rank: PositiveInt = 256
-    target_modules: tuple[str, ...] | None = None
-
-
-class IA3Config(Section):
-    """``[method]`` with ``name = "ia3"``: one factor a feature."""
-
-    name: Literal["ia3"]
-    target_modules: tuple[str, ...] | None = None
-    feedforward_modules: tuple[str, ...] | None = None
-
-
-class PartOfModelConfig(Section):
-    """``[method]`` of the methods that train a part of the base model itself."""
-
-    name: Literal["bitfit", "head", "full"]
-
-
-class PeftConfig(Section):
-    """``[method]`` with ``name = "peft:TYPE"``: any of PEFT's methods, with its own options."""
-
-    name: Annotated[str, Field(pattern=r"^peft:[A-Za-z0-9_-]+$")]
-    options: dict[str, Any] = Field({}, description="of the method's PEFT config")
-
-
-METHOD_SECTIONS: tuple[type[Section], ...] = (
-    FedTTConfig,
-    LoRAConfig,
-    LoRAXSConfig,
-    AdapterConfig,
-    PromptConfig,
-    VeRAConfig,
-    IA3Config,
-    PartOfModelConfig,
-)
-SECTION_OF_METHOD: dict[str, type[Section]] = {
-    name: section
-    for section in METHOD_SECTIONS
-    for name in get_args(section.model_fields["name"].annotation)
-}
-METHOD_NAMES = (*SECTION_OF_METHOD, "peft:TYPE")
-
-
-def _section_name(value: Any) -> str | None:
-    """Which section a ``[method]`` table is; None for a name that no section has."""
-    name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
-    if isinstance(name, str) and name.startswith("peft:"):
-        return "PeftConfig"
-    return SECTION_OF_METHOD[name].__name__ if name in SECTION_OF_METHOD else None
-
-
-MethodConfig = Annotated[
-    Annotated[FedTTConfig, Tag("FedTTConfig")]
-    | Annotated[LoRAConfig, Tag("LoRAConfig")]
-    | Annotated[LoRAXSConfig, Tag("LoRAXSConfig")]
-    | Annotated[AdapterConfig, Tag("AdapterConfig")]
-    | Annotated[PromptConfig, Tag("PromptConfig")]
-    | Annotated[VeRAConfig, Tag("VeRAConfig")]
-    | Annotated[IA3Config, Tag("IA3Config")]
-    | Annotated[PartOfModelConfig, Tag("PartOfModelConfig")]
-    | Annotated[PeftConfig, Tag("PeftConfig")],
-    Discriminator(_section_name),
-]
 
 
 class CohortConfig(Section):

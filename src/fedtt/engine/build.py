@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from fedtt import params as p
@@ -104,7 +104,7 @@ def build_federation(config: RunConfig) -> Federation:
     _check_cohort(config, population=len(data.clients))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
-    max_length = _max_length(config, model_config)
+    max_length = _max_length(config, model_config, method.adapter)
     texts = {split: data.holders(split) for split in SPLITS}
     texts["validation"] = _at_most(texts["validation"], config=config)
     splits = {
@@ -200,10 +200,12 @@ def _at_most(
     return chosen
 
 
-def _max_length(config: RunConfig, model_config: PretrainedConfig) -> int:
+def _max_length(config: RunConfig, model_config: PretrainedConfig, adapter: PeftConfig) -> int:
     positions: int | None = getattr(model_config, "max_position_embeddings", None)
     if positions is not None and model_config.model_type in POSITIONS_AFTER_PADDING:
         positions -= (model_config.pad_token_id or 0) + 1
+    if positions is not None:
+        positions -= getattr(adapter, "num_virtual_tokens", None) or 0
     # Batches are padded to a multiple, which must still have positions.
     usable = None if positions is None else positions - positions % PAD_MULTIPLE
     if usable is not None and config.model.max_length > usable:
@@ -211,7 +213,7 @@ def _max_length(config: RunConfig, model_config: PretrainedConfig) -> int:
             "longer texts than the model has positions for",
             where="model.max_length",
             got=config.model.max_length,
-            expected=f"at most {usable} ({config.model.name} has {positions} positions)",
+            expected=f"at most {usable} ({config.model.name} has {positions} positions for text)",
         )
     return config.model.max_length
 

@@ -54,10 +54,9 @@ def run_experiment(
     """Run what is left of the run in ``directory``; the summary, which is also saved there.
 
     ``should_stop`` is asked after every local step and before every batch of a measurement. Raises
-    :class:`InterruptedRunError` once it says yes, :class:`DivergenceError` naming round, client and
-    the last saved state when training diverges, and :class:`RunError` if another process runs the
-    run, a file of it is damaged or cannot be written, or data or base model are not those that it
-    began with. The state after the last finished round is then on disk.
+    :class:`InterruptedRunError` once it says yes; :class:`DivergenceError` naming the place and the
+    last saved state; :class:`RunError` if another process runs the run, a file of it is damaged or
+    cannot be written, or data or base model changed. The last finished round is then on disk.
     """
     run = _Run(
         config=config,

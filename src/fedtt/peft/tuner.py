@@ -1,5 +1,6 @@
 """What the tuners of residual adapters, TT and dense, do alike."""
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -53,9 +54,9 @@ class ResidualAdapterModel(BaseTuner):  # type: ignore[misc]
         for name, module in targets.items():
             self._check_fits(peft_config, module, name)
 
+    @abstractmethod
     def _check_fits(self, peft_config: Any, module: nn.Module, name: str) -> None:
         """Raise for a targeted layer that the adapter does not go with."""
-        raise NotImplementedError
 
     def _replace_module(
         self,
