@@ -18,26 +18,15 @@ def main() -> None:
     try:
         # Not at the top: a Ctrl-C while the parser is loading must not be a traceback either.
         from fedtt.cli.app import app
-<<<<<<< HEAD
         from fedtt.cli.console import accept_any_character
-=======
-        from fedtt.cli.console import accept_any_character, print_error
->>>>>>> fix-runs
 
         accept_any_character()
         app()
     except InterruptedRunError as error:
-<<<<<<< HEAD
         _tell("stopped: ", str(error), style="bold yellow")
         sys.exit(EXIT_INTERRUPTED)
     except FedttError as error:
         _tell("error: ", str(error), style="bold red")
-=======
-        print_error("stopped: ", str(error), style="bold yellow")
-        sys.exit(EXIT_INTERRUPTED)
-    except FedttError as error:
-        print_error("error: ", str(error), style="bold red")
->>>>>>> fix-runs
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
@@ -46,12 +35,9 @@ def main() -> None:
         if end.code == EXIT_INTERRUPTED:  # what typer makes of a Ctrl-C, silently
             sys.stderr.write("stopped\n")
         raise
-<<<<<<< HEAD
 
 
 def _tell(heading: str, message: str, *, style: str) -> None:
     from fedtt.cli.console import print_error
 
     print_error(heading, message, style=style)
-=======
->>>>>>> fix-runs
