@@ -102,11 +102,6 @@ def overlay(params: Params, part: Params) -> dict[str, Tensor]:
     return result
 
 
-def num_elements(params: Params) -> int:
-    """Number of scalars in all tensors together."""
-    return sum(tensor.numel() for tensor in params.values())
-
-
 def non_finite_names(params: Params) -> list[str]:
     """Names of the tensors that hold a NaN or an infinity, sorted."""
     return [name for name in sorted(params) if not bool(torch.isfinite(params[name]).all())]

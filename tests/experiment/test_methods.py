@@ -6,19 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.experiment.runs import run
 
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
 from fedtt.errors import InterruptedRunError
 from fedtt.experiment import (
-    Event,
-    StepDone,
-    create_run,
     evaluate_run,
     open_run,
     predict_texts,
-    run_experiment,
 )
 
 MakeConfig = Callable[..., RunConfig]
@@ -46,19 +43,6 @@ METHODS: dict[str, dict] = {
 }
 
 
-def go(config: RunConfig, path: Path, *, stop_after: int | None = None) -> dict:
-    if not path.exists():
-        create_run(path, config, overwrite=False)
-    steps: list[Event] = []
-    return run_experiment(
-        config,
-        build_federation(config),
-        open_run(path),
-        notify=lambda event: steps.append(event) if isinstance(event, StepDone) else None,
-        should_stop=lambda: len(steps) == stop_after,
-    )
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_a_stopped_run_of_any_method_ends_with_the_same_bits(
     method: str, make_config: MakeConfig, tmp_path: Path
@@ -71,11 +55,11 @@ def test_a_stopped_run_of_any_method_ends_with_the_same_bits(
         client={"steps": 2, "batch_size": 8, "proximal": 0.01, "logit_adjustment": 1.0},
         evaluation={"every": 3, "alone": False},
     )
-    summary = go(config, tmp_path / "whole")
+    summary = run(config, tmp_path / "whole")
     assert summary["test"]["accuracy"]["mean"] >= 0
     with pytest.raises(InterruptedRunError):
-        go(config, tmp_path / "stopped", stop_after=11)
-    assert go(config, tmp_path / "stopped")["test"] == summary["test"]
+        run(config, tmp_path / "stopped", stop_after=11)
+    assert run(config, tmp_path / "stopped")["test"] == summary["test"]
     whole, stopped = (load_file(tmp_path / n / "state.safetensors") for n in ("whole", "stopped"))
     assert whole.keys() == stopped.keys()
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
@@ -99,7 +83,7 @@ def test_everything_that_is_exchanged_moves(
         client={"steps": 2, "batch_size": 8, "learning_rate": 3e-2},
         evaluation={"every": 0, "alone": False},
     )
-    go(config, tmp_path / "run")
+    run(config, tmp_path / "run")
     initial = build_federation(config).initial.params
     state = open_run(tmp_path / "run").load_state(expected=p.structure_of(initial))
     assert [name for name in initial if torch.equal(initial[name], state.params[name])] == []
@@ -115,7 +99,7 @@ def test_predictions_have_what_the_adapter_alone_has_not(
         client={"steps": 4, "batch_size": 16, "learning_rate": 3e-2},
         evaluation={"every": 0, "alone": False},
     )
-    go(config, tmp_path / "run")
+    run(config, tmp_path / "run")
     federation = build_federation(config)
     state = open_run(tmp_path / "run").load_state(
         expected=p.structure_of(federation.initial.params)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.experiment.runs import run
 from tests.tiny import sentence, write_reviews
 
 from fedtt.cli.report import print_result
@@ -15,29 +16,13 @@ from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
 from fedtt.errors import InterruptedRunError, RunError
 from fedtt.experiment import (
-    Event,
-    StepDone,
-    create_run,
     evaluate_run,
     open_run,
     predict_texts,
-    run_experiment,
 )
 
 MakeConfig = Callable[..., RunConfig]
 ONE_CLASS = {"kind": "labels", "proportions": [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]}
-
-
-def run(config: RunConfig, path: Path, *, stop_after: int | None = None) -> dict:
-    steps: list[Event] = []
-    directory = open_run(path) if path.exists() else create_run(path, config, overwrite=False)
-    return run_experiment(
-        config,
-        build_federation(config),
-        directory,
-        notify=lambda event: steps.append(event) if isinstance(event, StepDone) else None,
-        should_stop=lambda: len(steps) == stop_after,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from tests.experiment.runs import run
 
 from fedtt import params as p
 from fedtt.config import RunConfig
@@ -19,7 +20,6 @@ from fedtt.experiment import (
     Event,
     RoundDone,
     RunPrepared,
-    StepDone,
     create_run,
     evaluate_run,
     open_run,
@@ -29,23 +29,6 @@ from fedtt.experiment import (
 from fedtt.models import load_classifier
 
 MakeConfig = Callable[..., RunConfig]
-
-
-def run(config: RunConfig, path: Path, *, stop_after: int | None = None) -> dict:
-    """A new run at ``path``, interrupted after ``stop_after`` local steps if given."""
-    create_run(path, config, overwrite=False)
-    return go_on(config, path, stop_after=stop_after)
-
-
-def go_on(config: RunConfig, path: Path, *, stop_after: int | None = None) -> dict:
-    steps: list[Event] = []
-    return run_experiment(
-        config,
-        build_federation(config),
-        open_run(path),
-        notify=lambda event: steps.append(event) if isinstance(event, StepDone) else None,
-        should_stop=lambda: len(steps) == stop_after,
-    )
 
 
 def state_of(path: Path) -> dict[str, torch.Tensor]:
@@ -154,7 +137,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
     assert (path / "adapter" / "adapter_model.safetensors").exists()
     assert len(open_run(path).rounds()) == min(3, (stop_after - 1) // 9)
 
-    resumed = go_on(make_config(), path)
+    resumed = run(make_config(), path)
     expected = json.loads((finished / "summary.json").read_text())
     uninterrupted = state_of(finished)
     assert set(state_of(path)) == set(uninterrupted)
@@ -172,7 +155,7 @@ def test_a_crash_between_record_and_state_is_mended(
         run(make_config(), path, stop_after=10)
     with (path / "rounds.jsonl").open("a") as file:
         file.write('{"round": 1, "uplink_bytes": 5}\n{"round": 2, "upl')
-    go_on(make_config(), path)
+    run(make_config(), path)
     assert without_times(open_run(path).rounds()) == without_times(open_run(finished).rounds())
 
 
@@ -180,7 +163,7 @@ def test_resuming_a_finished_run_changes_nothing(make_config: MakeConfig, tmp_pa
     path = tmp_path / "run"
     first = run(make_config(rounds=1), path)
     state = state_of(path)
-    assert go_on(make_config(rounds=1), path) == first
+    assert run(make_config(rounds=1), path) == first
     assert all(torch.equal(state_of(path)[name], state[name]) for name in state)
 
 
@@ -257,10 +240,10 @@ def test_a_state_of_another_method_is_refused(
     federation = build_federation(make_config(method={"name": "lora", "rank": 2}))
     save_state(directory.state_path, federation.initial)
     with pytest.raises(RunError, match="cannot be used"):
-        go_on(make_config(), path)
+        run(make_config(), path)
     (path / "state.safetensors").write_bytes(b"\x00" * 30)
     with pytest.raises(RunError, match="cannot be used"):
-        go_on(make_config(), path)
+        run(make_config(), path)
 
 
 def test_lora_runs_in_the_same_loop(make_config: MakeConfig, tmp_path: Path) -> None:

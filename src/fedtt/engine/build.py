@@ -26,7 +26,7 @@ from fedtt.models import (
     load_model_config,
     load_tokenizer,
 )
-from fedtt.peft import ParameterKind
+from fedtt.peft import ParameterKind, sum_by_kind
 from fedtt.seeds import derive_seed, random_stream
 
 SPLITS = ("train", "validation", "test")
@@ -68,10 +68,7 @@ class Federation:
     @property
     def exchanged_parameters(self) -> dict[str, int]:
         """Number of exchanged parameters by kind."""
-        counts: Counter[str] = Counter()
-        for name, kind in self.kinds.items():
-            counts[str(kind)] += self.initial.params[name].numel()
-        return dict(sorted(counts.items()))
+        return {str(k): n for k, n in sum_by_kind(self.kinds, self.initial.params).items()}
 
 
 def build_training(config: ClientConfig) -> LocalTraining:

@@ -1,6 +1,5 @@
 """What a method exchanges with a model, from names and shapes alone: no weights are loaded."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -17,7 +16,7 @@ from fedtt.federated.names import lora_pairs
 from fedtt.federated.types import Factors, ServerState
 from fedtt.federated.wire import update_length
 from fedtt.models import build_empty_model
-from fedtt.peft import ParameterKind, adapt, exchanged_parameters, keep_in_float32
+from fedtt.peft import ParameterKind, adapt, exchanged_parameters, keep_in_float32, sum_by_kind
 
 # Rounds over which a schedule's messages are averaged: whole cycles of 2, 3, 4, 5 and 6 cores.
 ROUNDS = 60
@@ -64,13 +63,10 @@ def count_message(
         ) from error
     kinds = exchanged_kinds(model, method)
     exchanged = {name: tensor for name, tensor in model.named_parameters() if name in kinds}
-    counts: Counter[str] = Counter()
-    for name, kind in kinds.items():
-        counts[str(kind)] += exchanged[name].numel()
     state = ServerState(next_round=0, params=exchanged)
     uplink, downlink = zip(*_rounds(state, method, clients=clients), strict=True)
     return MessageCost(
-        exchanged_parameters=dict(sorted(counts.items())),
+        exchanged_parameters={str(k): n for k, n in sum_by_kind(kinds, exchanged).items()},
         uplink_bytes=sum(uplink[:-1]) / ROUNDS,
         downlink_bytes=sum(downlink[1:]) / ROUNDS,
         first_downlink_bytes=downlink[0],

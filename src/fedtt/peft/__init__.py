@@ -14,7 +14,7 @@ from fedtt.peft.baselines import (
 from fedtt.peft.bottleneck import BottleneckAdapterLayer, BottleneckAdapterModel, DenseLinear
 from fedtt.peft.bottleneck_config import BottleneckAdapterConfig
 from fedtt.peft.config import TTAdapterConfig
-from fedtt.peft.exchange import ParameterKind, count_by_kind, exchanged_parameters
+from fedtt.peft.exchange import ParameterKind, count_by_kind, exchanged_parameters, sum_by_kind
 from fedtt.peft.full import FullConfig, FullModel
 from fedtt.peft.layer import TTAdapterLayer, TTDenseLayer
 from fedtt.peft.linear import TTLinear
@@ -54,6 +54,7 @@ __all__ = [
     "peft_config_from_table",
     "prefix_config",
     "prompt_config",
+    "sum_by_kind",
     "vera_config",
 ]
 

@@ -1,7 +1,7 @@
 """What of a PEFT model is exchanged, declared by the type of the module that owns it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from peft.tuners.ia3 import IA3Layer
@@ -9,7 +9,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BasePromptEncoder, BaseTunerLayer
 from peft.tuners.vera import VeraLayer
 from peft.utils import ModulesToSaveWrapper
-from torch import nn
+from torch import Tensor, nn
 
 from fedtt.peft.bottleneck import DenseLinear
 from fedtt.peft.full import FullModel
@@ -61,10 +61,16 @@ def exchanged_parameters(model: nn.Module) -> dict[str, ParameterKind]:
 
 def count_by_kind(model: nn.Module) -> dict[ParameterKind, int]:
     """Number of scalars of every kind among the exchanged parameters; kinds with none left out."""
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return sum_by_kind(exchanged_parameters(model), dict(model.named_parameters()))
+
+
+def sum_by_kind(
+    kinds: Mapping[str, ParameterKind], params: Mapping[str, Tensor]
+) -> dict[ParameterKind, int]:
+    """Number of scalars of the tensors that ``kinds`` names, by kind, in the order of the kinds."""
     counts: Counter[ParameterKind] = Counter()
-    for name, kind in exchanged_parameters(model).items():
-        counts[kind] += sizes[name]
+    for name, kind in kinds.items():
+        counts[kind] += params[name].numel()
     return {kind: counts[kind] for kind in ParameterKind if counts[kind]}
 
 
