@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test test-all lint clean
 
-# The main job: FedTT over four silos with MiniLM, about 3 minutes of training on two cores.
+# The main job: FedTT over four silos with MiniLM; three to four minutes of training on two cores,
+# and as long again for the silos trained alone.
 demo: $(READY)
 	$(VENV)/bin/fedtt train presets/silos.toml --run runs/demo --overwrite
 
