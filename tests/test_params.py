@@ -73,3 +73,17 @@ def test_read_gives_copies_and_write_sets_exactly_the_named() -> None:
     assert not torch.equal(before["weight"], model.weight)
     with pytest.raises(ShapeError, match="where: weight"):
         p.write_params(model, {"weight": torch.zeros(3, 2)})
+
+
+def test_narrow_widen_and_overlay_act_on_the_leading_part() -> None:
+    whole = {"w": torch.arange(6.0).reshape(2, 3), "same": torch.ones(2)}
+    structure = p.structure_of(whole)
+    small = {"w": p.TensorSpec(shape=(1, 2), dtype=torch.float32), "same": structure["same"]}
+    part = p.narrow(whole, small)
+    assert part["w"].tolist() == [[0.0, 1.0]]
+    assert p.widen(part, structure)["w"].tolist() == [[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    assert p.widen(part, structure)["same"] is part["same"]
+    laid = p.overlay(whole, {"w": torch.full((1, 2), 9.0)})
+    assert laid["w"].tolist() == [[9.0, 9.0, 2.0], [3.0, 4.0, 5.0]]
+    assert laid.keys() == {"w"}
+    assert whole["w"][0, 0] == 0

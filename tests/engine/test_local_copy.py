@@ -1,0 +1,55 @@
+"""The one copy that all clients of a process share, against what a site of its own would know."""
+
+import torch
+
+from fedtt import params as p
+from fedtt.engine.local import LocalCopy
+from fedtt.federated.broadcast import Broadcast
+from fedtt.federated.round import ClientTask
+from fedtt.federated.types import ServerState
+
+STATE = ServerState(next_round=0, params={"w": torch.ones(3, 4), "head": torch.tensor([1.0, 2.0])})
+WHOLE = p.structure_of(STATE.params)
+NARROW = {**WHOLE, "w": p.TensorSpec(shape=(2, 4), dtype=torch.float32)}
+CHANGE = (torch.full((3, 1), 2.0), torch.full((1, 4), 3.0))  # adds 6 everywhere
+
+
+def task(round_index: int, structure: p.Structure = WHOLE) -> ClientTask:
+    return ClientTask(
+        round_index=round_index, client_id="a", payload=b"", structure=structure, learning_rate=0.1
+    )
+
+
+def news(values: p.Params, *, factored: bool = False) -> Broadcast:
+    factors = {"w": CHANGE} if factored else {}
+    return Broadcast(values=values, trained=frozenset({"head"}), factors=factors)
+
+
+def test_a_factored_change_counts_once_however_many_clients_hear_of_it() -> None:
+    copy = LocalCopy(STATE)
+    copy.update(news({}), task=task(0))
+    for _ in range(3):
+        known = copy.update(news({}, factored=True), task=task(1))
+        assert torch.equal(known["w"], torch.full((3, 4), 7.0))
+    again = copy.update(news({}, factored=True), task=task(2))
+    assert torch.equal(again["w"], torch.full((3, 4), 13.0))
+
+
+def test_a_resumed_state_has_the_last_factored_change_already() -> None:
+    copy = LocalCopy(ServerState(next_round=5, params=STATE.params))
+    assert torch.equal(copy.update(news({}, factored=True), task=task(5))["w"], torch.ones(3, 4))
+    assert copy.update(news({}, factored=True), task=task(6))["w"][0, 0] == 7.0
+
+
+def test_values_sent_once_are_known_to_the_next_client() -> None:
+    copy = LocalCopy(STATE)
+    copy.update(news({"head": torch.tensor([5.0, 6.0])}), task=task(1))
+    assert copy.update(news({}), task=task(1))["head"].tolist() == [5.0, 6.0]
+
+
+def test_a_client_of_lower_rank_takes_nothing_from_the_others() -> None:
+    copy = LocalCopy(STATE)
+    known = copy.update(news({"w": torch.full((2, 4), 9.0)}), task=task(1, NARROW))
+    assert known["w"].tolist() == [[9.0] * 4, [9.0] * 4, [0.0] * 4]  # padded, not the global row
+    wide = copy.update(news({}), task=task(1))
+    assert wide["w"].tolist() == [[9.0] * 4, [9.0] * 4, [1.0] * 4]
