@@ -76,10 +76,9 @@ def test_one_client_is_plain_centralized_training() -> None:
     expected = p.read_params(twin, ALL)
     start = p.read_params(make_model(), ALL)
     for name in ALL:
-        assert torch.equal(start[name] + update.delta[name], expected[name]) or torch.allclose(
-            start[name] + update.delta[name], expected[name], atol=1e-7
-        )
-        assert torch.equal(p.read_params(model, ALL)[name], expected[name])
+        # Up to rounding: the local optimizer is the fused one, the twin's is not.
+        torch.testing.assert_close(p.read_params(model, ALL)[name], expected[name])
+        torch.testing.assert_close(start[name] + update.delta[name], expected[name])
     assert update.loss == pytest.approx(sum(losses) / 5)
     assert (update.num_steps, update.num_examples) == (5, 40)
 
