@@ -120,6 +120,8 @@ def measure(method: str, *, rounds: int, seed: int, overrides: Sequence[str]) ->
     call = local_clients(
         federation.model,
         federation.splits["train"],
+        task=federation.task,
+        num_classes=len(federation.label_names),
         state=state,
         training=federation.training,
         logit_adjustment=config.client.logit_adjustment,

@@ -20,6 +20,7 @@ LAYERS = {
     "models": 5,
     "metrics": 5,
     "config": 6,
+    "tasks": 6,
     "engine": 7,
     "experiment": 8,
     "cli": 9,

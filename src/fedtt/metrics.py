@@ -1,6 +1,7 @@
 """Classification metrics of one client, and their mean over clients."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,6 +9,17 @@ from fedtt.errors import DataError, ShapeError
 
 MEAN = "mean"  # over clients, unweighted
 POOLED = "pooled"  # over the examples of all clients together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The one metric by which a task is judged where there has to be one."""
+
+    name: str
+    higher_is_better: bool
+
+
+ACCURACY = Score(name="accuracy", higher_is_better=True)
 
 
 def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:

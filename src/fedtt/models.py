@@ -177,6 +177,37 @@ def load_classifier(
     return LoadedModel(model=model.to(target), drawn=tuple(sorted(loading["missing_keys"])))
 
 
+def load_causal_lm(
+    name: str,
+    *,
+    revision: str | None,
+    pad_token_id: int,
+    dropout: float | None,
+    dtype: str,
+    device: str,
+) -> LoadedModel:
+    """The pretrained causal language model; every weight comes from the checkpoint.
+
+    Raises :class:`ModelError` like :func:`load_classifier`.
+    """
+    target = resolve_device(device)
+    rates = {} if dropout is None else dict.fromkeys(_dropout_keys(name, revision), dropout)
+    with _explained(name), _quiet_transformers():
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            locate_model(name),
+            revision=revision or "main",
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **rates,
+        )
+    _check_loaded(model, loading, num_labels=-1, name=name)
+    model.config.pad_token_id = pad_token_id
+    return LoadedModel(model=model.to(target), drawn=tuple(sorted(loading["missing_keys"])))
+
+
 def resolve_device(device: str) -> torch.device:
     """``auto`` is the first accelerator there is, else the CPU. Raises :class:`ModelError`."""
     if device == "auto":

@@ -85,7 +85,7 @@ def test_ctrl_c_exits_with_130_and_the_same_command_goes_on(
     document = json.loads(capsys.readouterr().out)
     methods = document["groups"][0]["methods"]
     assert [row["method"] for row in methods] == ["fedtt", "lora"]
-    assert methods[1]["test_accuracy"]["mean"] == float(rows[1]["test_accuracy"])
+    assert methods[1]["test_score"]["mean"] == float(rows[1]["test_accuracy"])
     assert methods[0]["bytes_to_target"][0]["reached"] == 1
     fedtt(monkeypatch, "compare", config_file, "--out", out, "--quiet")
     assert capsys.readouterr().out == ""

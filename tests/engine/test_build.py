@@ -38,6 +38,8 @@ def one_round(config: RunConfig, federation: Federation) -> tuple[ServerState, R
         call_client=local_clients(
             federation.model,
             federation.splits["train"],
+            task=federation.task,
+            num_classes=len(federation.label_names),
             state=federation.initial,
             training=federation.training,
             logit_adjustment=0.0,

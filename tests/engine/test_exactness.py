@@ -58,6 +58,8 @@ def rounds(
     call = local_clients(
         federation.model,
         federation.splits["train"],
+        task=federation.task,
+        num_classes=len(federation.label_names),
         state=state,
         training=federation.training,
         logit_adjustment=0.0,

@@ -11,7 +11,7 @@ def curve(accuracies: list[float], *, up: int, down: int, every: int = 1) -> tup
     return tuple(
         Validated(
             round=every * (index + 1),
-            accuracy=accuracy,
+            score=accuracy,
             uplink_bytes=up * every * (index + 1),
             downlink_bytes=down * every * (index + 1),
         )

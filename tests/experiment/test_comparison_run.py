@@ -117,7 +117,7 @@ def test_a_comparison_writes_what_it_should(
     result = next(c for c in outcome.results.cells if c.cell.method == "lora" and c.cell.seed == 1)
     assert result.test["accuracy"] == summary["test"]["accuracy"]["mean"]
     (record,) = open_run(cell).rounds()
-    assert result.curve[0].accuracy == record["validation"]["accuracy"]["mean"]
+    assert result.curve[0].score == record["validation"]["accuracy"]["mean"]
     assert (result.uplink_bytes, result.downlink_bytes) == (
         summary["uplink_bytes"],
         summary["downlink_bytes"],

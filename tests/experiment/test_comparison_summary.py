@@ -12,6 +12,7 @@ from fedtt.experiment.comparison import Status, choose, summarize_cells
 from fedtt.experiment.comparison.curves import mean_line
 from fedtt.experiment.comparison.records import best, curve_of, first_reaching, last_within
 from fedtt.experiment.comparison.summary import spread
+from fedtt.metrics import ACCURACY, Score
 
 accuracies = st.lists(st.sampled_from([0.5, 0.6, 0.7, 0.8]), min_size=1, max_size=8)
 
@@ -23,15 +24,15 @@ def record(index: int, accuracy: float | None, up: int, down: int) -> dict:
 
 def test_a_curve_sums_the_bytes_of_rounds_that_were_not_validated() -> None:
     rounds = [record(0, None, 10, 1), record(1, 0.5, 20, 2), record(2, None, 40, 4)]
-    (only,) = curve_of(rounds)
-    assert (only.round, only.accuracy) == (2, 0.5)
+    (only,) = curve_of(rounds, ACCURACY)
+    assert (only.round, only.score) == (2, 0.5)
     assert (only.uplink_bytes, only.downlink_bytes, only.total_bytes) == (30, 3, 33)
 
 
 @given(accuracies, st.floats(0, 1))
 def test_first_reaching_is_the_cheapest_round_at_the_target(values, target) -> None:
     points = curve(values, up=3, down=5)
-    hits = [at for at in points if at.accuracy >= target]
+    hits = [at for at in points if at.score >= target]
     found = first_reaching(points, target)
     assert found == (min(hits, key=lambda at: at.total_bytes) if hits else None)
 
@@ -83,8 +84,8 @@ def rows() -> dict:
 
 def test_a_row_by_hand(rows: dict) -> None:
     lora = rows["lora_8"]
-    assert (lora.test_accuracy.mean, lora.test_accuracy.n) == (pytest.approx(0.80), 2)
-    assert lora.test_accuracy.sd == pytest.approx(math.sqrt(2 * 0.01**2 / 1))
+    assert (lora.test_score.mean, lora.test_score.n) == (pytest.approx(0.80), 2)
+    assert lora.test_score.sd == pytest.approx(math.sqrt(2 * 0.01**2 / 1))
     assert lora.best_round == (4 + 2) / 2
     assert lora.uplink_per_client_round == 8000 / 2
     assert lora.total_bytes == 4 * 16000
@@ -111,9 +112,9 @@ def test_bytes_to_a_target_count_the_seeds_that_reach_it(rows: dict) -> None:
 
 
 def test_accuracy_at_equal_bytes_is_that_of_the_last_round_within(rows: dict) -> None:
-    assert rows["fedtt"].equal_bytes_accuracy.mean == pytest.approx((0.78 + 0.7) / 2)
-    assert rows["lora_8"].equal_bytes_accuracy.mean == pytest.approx((0.76 + 0.78) / 2)
-    assert rows["bad"].equal_bytes_accuracy is None  # its first round is 9 kB
+    assert rows["fedtt"].equal_bytes_score.mean == pytest.approx((0.78 + 0.7) / 2)
+    assert rows["lora_8"].equal_bytes_score.mean == pytest.approx((0.76 + 0.78) / 2)
+    assert rows["bad"].equal_bytes_score is None  # its first round is 9 kB
 
 
 def test_the_budget_is_the_settings_and_may_be_given() -> None:
@@ -129,7 +130,7 @@ def test_the_budget_is_the_settings_and_may_be_given() -> None:
     }
     assert budgets == {("iid", "plain"): 5, ("iid", "other"): 5, ("skewed", "plain"): 9}
     given_one = summarize_cells(cells, reference="a", budget=6).groups
-    assert [group.rows[0].equal_bytes_accuracy is None for group in given_one] == [
+    assert [group.rows[0].equal_bytes_score is None for group in given_one] == [
         True,
         False,
         True,
@@ -139,7 +140,7 @@ def test_the_budget_is_the_settings_and_may_be_given() -> None:
 def test_statuses_are_counted(rows: dict) -> None:
     assert (rows["bad"].done, rows["bad"].seeds) == (1, 2)
     assert rows["ugly"].statuses == {Status.DIVERGED: 2}
-    assert rows["ugly"].test_accuracy is None
+    assert rows["ugly"].test_score is None
 
 
 def test_a_line_averages_rounds_that_all_seeds_have() -> None:
@@ -184,5 +185,17 @@ def test_the_median_is_not_the_mean() -> None:
         for seed, test in enumerate([0.1, 0.2, 0.9])
     ]
     (group,) = summarize_cells(cells, reference="a").groups
-    assert group.rows[0].test_accuracy is not None
-    assert group.rows[0].test_accuracy.mean == pytest.approx(statistics.fmean([0.1, 0.2, 0.9]))
+    assert group.rows[0].test_score is not None
+    assert group.rows[0].test_score.mean == pytest.approx(statistics.fmean([0.1, 0.2, 0.9]))
+
+
+def test_of_a_score_that_should_be_low_the_least_is_best_and_reaches_a_target_from_above() -> None:
+    perplexity = Score(name="perplexity", higher_is_better=False)
+    rounds = [
+        record(index, None, 10, 1) | {"validation": {"perplexity": {"mean": value}}}
+        for index, value in enumerate([40.0, 21.0, 19.0, 20.0])
+    ]
+    curve = curve_of(rounds, perplexity)
+    assert best(curve).round == 3
+    assert first_reaching(curve, 21.0).round == 2
+    assert first_reaching(curve, 18.0) is None

@@ -1,7 +1,6 @@
 """The client's loop against plain PyTorch, and what it must leave alone."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from fedtt.errors import DivergenceError
 from fedtt.federated.client import (
     Batch,
     LocalTraining,
-    logit_adjusted_loss,
     train_locally,
 )
 from fedtt.federated.types import ClientUpdate
@@ -198,23 +196,3 @@ def test_the_proximal_term_is_the_one_of_fedprox() -> None:
     for name, tensor in twin.named_parameters():
         expected = tensor.detach() - start[name].detach()
         torch.testing.assert_close(update.delta[name], expected, rtol=1e-4, atol=1e-6)
-
-
-def test_logit_adjustment_adds_the_log_prior_to_the_training_logits() -> None:
-    logits = torch.tensor([[2.0, 0.0], [-1.0, 1.0]], requires_grad=True)
-    labels = torch.tensor([0, 1])
-    loss = logit_adjusted_loss([94, 4], strength=2.0)
-    value = loss(lambda x: SimpleNamespace(logits=x), {"x": logits, "labels": labels})
-    prior = torch.tensor([0.95, 0.05])  # counts smoothed by one
-    expected = nn.functional.cross_entropy(logits + 2.0 * prior.log(), labels)
-    torch.testing.assert_close(value, expected)
-
-
-def test_a_client_that_predicts_its_own_prior_has_nothing_to_learn_but_the_rest() -> None:
-    """With the adjustment, equal logits are the best answer to labels drawn at the prior."""
-    labels = torch.tensor([0] * 95 + [1] * 5)
-    logits = torch.zeros(100, 2, requires_grad=True)
-    loss = logit_adjusted_loss([94, 4], strength=1.0)
-    loss(lambda x: SimpleNamespace(logits=x), {"x": logits, "labels": labels}).backward()
-    assert logits.grad is not None
-    torch.testing.assert_close(logits.grad.sum(dim=0), torch.zeros(2), atol=1e-6, rtol=0)

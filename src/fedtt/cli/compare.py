@@ -118,9 +118,9 @@ def _outcome_of(event: "CellEnded") -> str:
     result = event.result
     if not result.done:
         return f"{result.status}: {result.error.splitlines()[0]}"
-    parts = [f"validation {result.curve[-1].accuracy:.4f}"]
+    parts = [f"validation {result.curve[-1].score:.4f}"]
     if result.test:
-        parts.append(f"test {result.test['accuracy']:.4f}")
+        parts.append(f"test {result.test_score:.4f}")
     parts += [f"sent {format_bytes(result.total_bytes)}", format_seconds(result.seconds)]
     return "  ".join(parts)
 

@@ -30,7 +30,7 @@ def preview_command(config_path: Path, *, overrides: list[str], as_json: bool) -
     from fedtt.data import describe, describe_shared, summarize_clients
     from fedtt.engine.data import build_data
 
-    data = build_data(config.data, config.partition)
+    data = build_data(config.data, config.partition, config.task)
     rows, shared, summary = describe(data), describe_shared(data), summarize_clients(data)
     if as_json:
         print_json(

@@ -57,7 +57,7 @@ class PlainLines:
             case RoundDone():
                 return self._round_line(event)
             case Evaluated(what="before"):
-                return f"before training: {describe_accuracy(event.metrics)}"
+                return f"before training: {describe_score(event.metrics)}"
             case _:
                 return None
 
@@ -121,17 +121,18 @@ def describe_start(event: RunPrepared) -> str:
 
 
 def describe_round(event: RoundDone) -> str:
-    """Cohort, training loss and validation accuracy of a finished round."""
+    """Cohort, training loss and validation score of a finished round."""
     record = event.record
     called = len(record["clients"]) + len(record["dropped"])
     answered = f"{len(record['clients'])} of {called}" if record["dropped"] else f"{called}"
     loss = "loss -" if record["loss"] is None else f"loss {record['loss']:.4f}"
     parts = [f"cohort {answered}", loss]
     if record["validation"] is not None:
-        parts.append(f"validation {describe_accuracy(record['validation'])}")
+        parts.append(f"validation {describe_score(record['validation'])}")
     return "  ".join(parts)
 
 
-def describe_accuracy(metrics: dict[str, dict[str, float]]) -> str:
-    """The mean accuracy over clients."""
-    return f"accuracy {metrics['accuracy']['mean']:.4f}"
+def describe_score(metrics: dict[str, dict[str, float]]) -> str:
+    """The task's score, the first of its metrics: its mean over clients."""
+    name, values = next(iter(metrics.items()))
+    return f"{name} {values['mean']:.4f}"

@@ -16,13 +16,13 @@ def print_notes(out: Console, notes: tuple[str, ...]) -> None:
 
 
 def print_result(summary: dict[str, Any], *, path: Path) -> None:
-    """Accuracy of every client before, alone and federated; bytes; where everything lies."""
+    """The score of every client before, alone and federated; bytes; where everything lies."""
     out = console()
     out.print()
     if summary["test"] is None:
         out.print("the test split was not looked at (evaluation.test = false)")
     else:
-        out.print(_accuracy_table(summary))
+        out.print(_score_table(summary))
     sent = summary["uplink_bytes"] + summary["downlink_bytes"]
     reference = summary["lora_reference"]
     out.print(
@@ -41,14 +41,15 @@ def print_result(summary: dict[str, Any], *, path: Path) -> None:
     print_line(out, f"run: {path}  (summary.json, rounds.jsonl, adapter/)")
 
 
-def _accuracy_table(summary: dict[str, Any]) -> Table:
+def _score_table(summary: dict[str, Any]) -> Table:
     columns = {
         "before": summary["before"],
         "alone": summary["alone"],
         "federated": summary["test"],
     }
-    shown = {title: metrics["accuracy"] for title, metrics in columns.items() if metrics}
-    table = Table(title="test accuracy", title_justify="left")
+    score = summary["score"]["name"]
+    shown = {title: metrics[score] for title, metrics in columns.items() if metrics}
+    table = Table(title=f"test {score}", title_justify="left")
     table.add_column("client")
     for title in shown:
         table.add_column(title, justify="right")

@@ -48,6 +48,7 @@ from fedtt.config.schema import (
     PartitionConfig,
     RunConfig,
     ServerConfig,
+    TaskConfig,
 )
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "PromptConfig",
     "RunConfig",
     "ServerConfig",
+    "TaskConfig",
     "VariantConfig",
     "VeRAConfig",
     "all_cells",

@@ -56,7 +56,7 @@ def _several(value: Any) -> Any:
 
 Name = Annotated[str, Field(description="heads its row, and names its directory")]
 Overrides = Annotated[dict[str, Any], BeforeValidator(_flat)]
-Target = Annotated[float, Field(gt=0, le=1)]
+Target = Annotated[float, Field(gt=0)]
 
 
 class VariantConfig(Section):

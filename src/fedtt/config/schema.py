@@ -64,6 +64,65 @@ class DataConfig(Section):
         return self
 
 
+# kind -> the keys of [task] that it needs, and those that it may have
+TASK_KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "classification": (frozenset(), frozenset()),
+    "label-words": (frozenset({"prompt", "words"}), frozenset()),
+    "language-modeling": (frozenset(), frozenset()),
+    "generation": (
+        frozenset(),
+        frozenset({"prompt", "completion", "messages", "answers", "max_new_tokens"}),
+    ),
+}
+
+
+class TaskConfig(Section):
+    """``[task]``: what the model learns; left out: the class of a text, by a head."""
+
+    kind: Literal["classification", "label-words", "language-modeling", "generation"] = (
+        "classification"
+    )
+    prompt: str | None = Field(
+        None,
+        description="label-words: text with {text} and, of pairs, {pair}; generation: a column, or "
+        "text with columns in braces (default: prompt)",
+    )
+    words: tuple[str, ...] | None = Field(
+        None, description="label-words: one word of one token for each class, in order"
+    )
+    completion: str | None = Field(
+        None, description="generation: column, or column.key (default: completion)"
+    )
+    messages: str | None = Field(
+        None, description="generation: column of chats, in place of prompt and completion"
+    )
+    answers: Literal["squad", "drop"] | None = Field(
+        None, description="generation: also generate, and score by this rule"
+    )
+    max_new_tokens: PositiveInt | None = Field(
+        None, description="generation with answers: tokens to generate (default: 32)"
+    )
+
+    @model_validator(mode="after")
+    def _keys_of_the_kind(self) -> Self:
+        needed, optional = TASK_KEYS[self.kind]
+        given = {key for key in type(self).model_fields if getattr(self, key) is not None}
+        given.discard("kind")
+        if needed - given:
+            raise ValueError(f"kind {self.kind!r} needs {' and '.join(sorted(needed - given))}")
+        unfit = given - needed - optional
+        if unfit:
+            raise ValueError(f"kind {self.kind!r} has no {' and no '.join(sorted(unfit))}")
+        if self.messages is not None and given & {"prompt", "completion", "answers"}:
+            raise ValueError("messages take the place of prompt, completion and answers")
+        return self
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether examples are labeled with classes."""
+        return self.kind in {"classification", "label-words"}
+
+
 # kind -> the keys that it needs; min_examples and seed go with every kind
 PARTITION_KEYS: Mapping[str, frozenset[str]] = {
     "iid": frozenset({"clients"}),
@@ -199,9 +258,28 @@ class RunConfig(Section):
     rounds: PositiveInt
     model: ModelConfig
     data: DataConfig
+    task: TaskConfig = TaskConfig()
     partition: PartitionConfig | None = None
     method: MethodConfig
     cohort: CohortConfig = CohortConfig()
     client: ClientConfig = ClientConfig()
     server: ServerConfig = ServerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _classes_where_they_are_needed(self) -> Self:
+        if self.task.has_classes:
+            return self
+        needing = {
+            "client.logit_adjustment": bool(self.client.logit_adjustment),
+            f"partition.kind {self.partition and self.partition.kind!r}": self.partition is not None
+            and self.partition.kind in {"dirichlet", "labels"},
+            "data.label_names": self.data.label_names is not None,
+            f"data.source {self.data.source!r}": self.data.source is not None,
+        }
+        unfit = [key for key, used in needing.items() if used]
+        if unfit:
+            raise ValueError(
+                f"{' and '.join(unfit)} need classes, and task.kind = {self.task.kind!r} has none"
+            )
+        return self

@@ -2,6 +2,7 @@
 
 from fedtt.data.archive import default_cache_dir, fetch_sdist, find_cached
 from fedtt.data.batches import epoch_steps, evaluation_batches, step_batches
+from fedtt.data.completions import prompt_ids, tokenize_completions, tokenize_texts
 from fedtt.data.files import load_text_file
 from fedtt.data.partition import (
     by_owner,
@@ -20,6 +21,7 @@ from fedtt.data.preview import (
     describe_shared,
     summarize_clients,
 )
+from fedtt.data.prompts import PromptColumns, load_prompts, load_texts
 from fedtt.data.silos import load_sentiment_silos
 from fedtt.data.split import split_clients
 from fedtt.data.tokens import TokenizedTexts, collate, tokenize
@@ -41,6 +43,7 @@ __all__ = [
     "LabeledTexts",
     "Pool",
     "PopulationPreview",
+    "PromptColumns",
     "RawData",
     "TokenizedTexts",
     "by_owner",
@@ -57,9 +60,12 @@ __all__ = [
     "hand_out",
     "iid",
     "is_unicode",
+    "load_prompts",
     "load_sentiment_silos",
     "load_text_file",
+    "load_texts",
     "name_clients",
+    "prompt_ids",
     "quantity",
     "sample_examples",
     "split_clients",
@@ -67,4 +73,6 @@ __all__ = [
     "step_batches",
     "summarize_clients",
     "tokenize",
+    "tokenize_completions",
+    "tokenize_texts",
 ]

@@ -54,9 +54,9 @@ def load_text_file(
     wanted = columns.required
     if client_column in table.names or client_column != CLIENT_COLUMN:
         wanted.append(client_column)
-    _check_table(table, wanted, path)
+    check_table(table, wanted, path)
     clients = (
-        _strings(table, client_column, what="client id", is_id=True)
+        strings_of(table, client_column, what="client id", is_id=True)
         if client_column in wanted
         else [path.stem] * len(table.places)
     )
@@ -69,7 +69,7 @@ def load_text_file(
     return RawData(
         name=path.stem,
         label_names=ids.label_names,
-        texts_by_client=_by_client(_examples(table, columns, ids.labels), clients),
+        texts_by_client=by_client(_examples(table, columns, ids.labels), clients),
         notes=_notes(table, wanted, ids, label_column=label_column),
         shared_test=None if test_path is None else _load_test(Path(test_path), columns, ids),
     )
@@ -92,7 +92,7 @@ def _notes(
 
 def _load_test(path: Path, columns: _Columns, like: ClassIds) -> LabeledTexts:
     table = read_table(path, columns.required)
-    _check_table(table, columns.required, path)
+    check_table(table, columns.required, path)
     labels = number_alike(
         table.columns[columns.label],
         places=table.places,
@@ -104,7 +104,7 @@ def _load_test(path: Path, columns: _Columns, like: ClassIds) -> LabeledTexts:
 
 def _examples(table: Table, columns: _Columns, labels: tuple[int, ...]) -> LabeledTexts:
     def texts(column: str, what: str) -> tuple[str, ...]:
-        return tuple(_strings(table, column, what=what, is_id=False))
+        return tuple(strings_of(table, column, what=what, is_id=False))
 
     return LabeledTexts(
         texts=texts(columns.text, "text"),
@@ -117,14 +117,16 @@ def _is_textual(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
 
 
-def _by_client(examples: LabeledTexts, clients: Sequence[str]) -> dict[str, LabeledTexts]:
+def by_client(examples: LabeledTexts, clients: Sequence[str]) -> dict[str, LabeledTexts]:
+    """Every client's examples; ``clients`` names the holder of each."""
     rows_of: dict[str, list[int]] = {}
     for row, client_id in enumerate(clients):
         rows_of.setdefault(client_id, []).append(row)
     return {client_id: examples.select(rows) for client_id, rows in rows_of.items()}
 
 
-def _check_table(table: Table, wanted: Sequence[str], path: Path) -> None:
+def check_table(table: Table, wanted: Sequence[str], path: Path) -> None:
+    """Raise :class:`DataError` unless the file has rows and these columns."""
     if not table.places:
         raise DataError(
             "the data file holds no examples",
@@ -154,8 +156,11 @@ def _check_column(table: Table, column: str, path: Path) -> None:
     )
 
 
-def _strings(table: Table, column: str, *, what: str, is_id: bool) -> list[str]:
-    """The column as non-empty strings; of ids, integers are written out."""
+def strings_of(table: Table, column: str, *, what: str, is_id: bool) -> list[str]:
+    """The column as non-empty strings; of ids, integers are written out.
+
+    Raises :class:`DataError` naming the first bad row.
+    """
     written = [
         str(value) if is_id and isinstance(value, int) and not isinstance(value, bool) else value
         for value in table.columns[column]

@@ -121,9 +121,13 @@ def _concatenate(
     """All clients' examples end to end, clients in the order of their ids; the owner of each."""
     clients = sorted(texts_by_client.items())
     paired = any(texts.pairs is not None for _, texts in clients)
+    scored = any(texts.references is not None for _, texts in clients)
     examples = LabeledTexts(
         texts=tuple(text for _, texts in clients for text in texts.texts),
         labels=tuple(label for _, texts in clients for label in texts.labels),
         pairs=tuple(p for _, texts in clients for p in texts.pairs or ()) if paired else None,
+        references=tuple(r for _, texts in clients for r in texts.references or ())
+        if scored
+        else None,
     )
     return examples, [client_id for client_id, texts in clients for _ in texts.texts]

@@ -227,7 +227,7 @@ def _check_client(
             "of the split to 0",
         )
     classes = set(client.train.labels)
-    if len(classes) < 2:
+    if len(classes) < 2 <= len(label_names):  # of plain texts there is one class and no choice
         only = label_names[next(iter(classes))]
         raise DataError(
             "a client has one class only in train",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BATCH = 1024
 _Row = tuple[list[int], list[int] | None]  # token ids, and token types of a pair
+IGNORED = -100  # a target that is none, as torch and transformers have it
 PAD_MULTIPLE = 8  # lengths that kernels like, and few different shapes to compile for
 
 
@@ -32,6 +33,7 @@ class Tokenizer(Protocol):
         return_token_type_ids: bool | None,
         verbose: bool,
         text_pair: list[str] | None = None,
+        add_special_tokens: bool = True,
     ) -> "dict[str, list[list[int]]]":
         """``{"input_ids": ...}`` with special tokens, and ``token_type_ids`` on request or,
         where ``return_token_type_ids`` is None, if the model reads them.
@@ -50,7 +52,9 @@ class TokenizedTexts:
     ``flat`` is int32 of shape ``(total,)``, ``offsets`` int64 ``(n + 1,)``, ``labels`` int64
     ``(n,)``; ``num_truncated`` texts were longer than allowed. ``token_types``, int8 and laid out
     like ``flat``, tells the two texts of a pair apart; it is None for single texts, which are of
-    type 0, and where the tokenizer has no types.
+    type 0, and where the tokenizer has no types. ``targets``, int8 and laid out like ``flat``, is
+    1 where a causal language model is to learn the token; None where labels are learned.
+    ``references`` are the right answers to every prompt, where answers are scored.
     """
 
     flat: np.ndarray
@@ -58,6 +62,8 @@ class TokenizedTexts:
     labels: np.ndarray
     num_truncated: int
     token_types: np.ndarray | None = None
+    targets: np.ndarray | None = None
+    references: tuple[tuple[str, ...], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -113,12 +119,32 @@ def tokenize(texts: LabeledTexts, tokenizer: Tokenizer, *, max_length: int) -> T
                 expected="at least one token",
                 fix="take the text out, or use a tokenizer that adds special tokens",
             )
-    return TokenizedTexts(
-        flat=np.fromiter(chain.from_iterable(ids for ids, _ in rows), dtype=np.int32),
-        offsets=np.cumsum([0, *(len(ids) for ids, _ in rows)], dtype=np.int64),
+    return join_rows(
+        [ids for ids, _ in rows],
         labels=np.array(texts.labels, dtype=np.int64),
         num_truncated=num_truncated,
-        token_types=_join_types([types for _, types in rows]),
+        token_types=[types for _, types in rows if types is not None],
+    )
+
+
+def join_rows(
+    rows: Sequence[Sequence[int]],
+    *,
+    labels: np.ndarray,
+    num_truncated: int,
+    token_types: Sequence[Sequence[int]] = (),
+    targets: Sequence[Sequence[int]] = (),
+    references: tuple[tuple[str, ...], ...] | None = None,
+) -> TokenizedTexts:
+    """The token ids of every text end to end; types and targets likewise, where there are any."""
+    return TokenizedTexts(
+        flat=np.fromiter(chain.from_iterable(rows), dtype=np.int32),
+        offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
+        labels=labels,
+        num_truncated=num_truncated,
+        token_types=_join_small(token_types),
+        targets=_join_small(targets),
+        references=references,
     )
 
 
@@ -131,7 +157,8 @@ def collate(
 ) -> "dict[str, torch.Tensor]":
     """``input_ids``, ``attention_mask`` (b, length) and ``labels`` (b,), all int64.
 
-    ``token_type_ids`` (b, length) as well, where the texts are pairs that have them.
+    ``token_type_ids`` (b, length) as well, where the texts are pairs that have them. Where tokens
+    are learned, ``labels`` is (b, length): the token ids there, -100 elsewhere.
     ``length`` is the longest text of the batch rounded up to a multiple of 8. The attention mask
     is 1 on tokens and 0 on padding.
 
@@ -163,6 +190,7 @@ def collate(
     ids = np.full((len(rows), length), pad_token_id, dtype=np.int64)
     mask = np.zeros((len(rows), length), dtype=np.int64)
     types = np.zeros((len(rows), length), dtype=np.int64)
+    learned = np.full((len(rows), length), IGNORED, dtype=np.int64)
     for i, row in enumerate(rows):
         count = row.stop - row.start
         tokens = slice(length - count, length) if padding_side == "left" else slice(count)
@@ -170,10 +198,14 @@ def collate(
         mask[i, tokens] = 1
         if tokenized.token_types is not None:
             types[i, tokens] = tokenized.token_types[row]
+        if tokenized.targets is not None:
+            wanted = tokenized.targets[row] == 1
+            learned[i, tokens] = np.where(wanted, tokenized.flat[row], IGNORED)
+    labels = tokenized.labels[np.asarray(indices)] if tokenized.targets is None else learned
     batch = {
         "input_ids": torch.from_numpy(ids),
         "attention_mask": torch.from_numpy(mask),
-        "labels": torch.from_numpy(tokenized.labels[np.asarray(indices)]),
+        "labels": torch.from_numpy(labels),
     }
     if tokenized.token_types is not None:
         batch["token_type_ids"] = torch.from_numpy(types)
@@ -198,9 +230,8 @@ def _encode(tokenizer: Tokenizer, texts: LabeledTexts, limit: int | None) -> lis
     return list(zip(ids, encoded.get("token_type_ids", [None] * len(ids)), strict=True))
 
 
-def _join_types(types: Sequence[list[int] | None]) -> np.ndarray | None:
-    known = [row for row in types if row is not None]
-    return np.fromiter(chain.from_iterable(known), dtype=np.int8) if known else None
+def _join_small(rows: Sequence[Sequence[int]]) -> np.ndarray | None:
+    return np.fromiter(chain.from_iterable(rows), dtype=np.int8) if rows else None
 
 
 def _as_ints(indices: Sequence[int] | np.ndarray) -> Iterator[int]:

@@ -22,15 +22,18 @@ def is_unicode(text: str) -> bool:
 class LabeledTexts:
     """Texts and, at the same positions, their class ids.
 
-    ``pairs`` are the second texts where an example is two texts (a premise and a hypothesis).
+    ``pairs`` are the second texts where an example is two texts (a premise and a hypothesis), or
+    the completions of prompts; ``references`` then are the answers that count as right, one or
+    more to an example, where answers are scored.
 
     Raises:
-        DataError: there are not as many labels, or second texts, as texts.
+        DataError: there are not as many labels, second texts or references as texts.
     """
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
     pairs: tuple[str, ...] | None = None
+    references: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.labels):
@@ -47,6 +50,13 @@ class LabeledTexts:
                 expected="as many second texts as texts",
                 fix="pass one second text for each text, or pairs=None",
             )
+        if self.references is not None and len(self.references) != len(self.texts):
+            raise DataError(
+                "every prompt needs its right answers",
+                got=f"{len(self.texts)} texts and references for {len(self.references)}",
+                expected="as many",
+                fix="pass the references of every text, or references=None",
+            )
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -58,6 +68,9 @@ class LabeledTexts:
             texts=tuple(self.texts[i] for i in chosen),
             labels=tuple(self.labels[i] for i in chosen),
             pairs=None if self.pairs is None else tuple(self.pairs[i] for i in chosen),
+            references=None
+            if self.references is None
+            else tuple(self.references[i] for i in chosen),
         )
 
 

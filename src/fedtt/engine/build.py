@@ -10,11 +10,12 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from fedtt import params as p
 from fedtt.config import ClientConfig, RunConfig
-from fedtt.data import LabeledTexts, TokenizedTexts, tokenize
+from fedtt.data import LabeledTexts, TokenizedTexts
 from fedtt.data.tokens import PAD_MULTIPLE
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data
 from fedtt.engine.methods import LORA_REFERENCE, build_method
+from fedtt.engine.task import MODEL_CLASSES, build_task
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.client import LocalTraining
 from fedtt.federated.cohort import sample_cohort
@@ -22,12 +23,15 @@ from fedtt.federated.methods import Method
 from fedtt.federated.types import ServerState
 from fedtt.metrics import check_client_ids
 from fedtt.models import (
+    LoadedModel,
+    load_causal_lm,
     load_classifier,
     load_model_config,
     load_tokenizer,
 )
 from fedtt.peft import ParameterKind, sum_by_kind
 from fedtt.seeds import derive_seed, random_stream
+from fedtt.tasks import Task
 
 SPLITS = ("train", "validation", "test")
 # These number their positions from pad_token_id + 1, so they have that many fewer for tokens.
@@ -46,6 +50,7 @@ class Federation:
 
     model: PeftModel
     tokenizer: PreTrainedTokenizerBase
+    task: Task
     method: Method
     label_names: tuple[str, ...]
     splits: Mapping[str, Mapping[str, TokenizedTexts]]
@@ -91,22 +96,26 @@ def build_federation(config: RunConfig) -> Federation:
     adapter on the meta device, then the tokens, and the weights last. The same config gives the
     same initial parameters, bit for bit.
     """
-    method = build_method(config.method, task="classification", server=config.server)
-    data = build_data(config.data, config.partition)
+    model_class = MODEL_CLASSES[config.task.kind]
+    method = build_method(config.method, task=model_class, server=config.server)
+    data = build_data(config.data, config.partition, config.task)
     check_client_ids(client.client_id for client in data.clients)
     model_config = load_model_config(
-        config.model.name, revision=config.model.revision, num_labels=len(data.label_names)
+        config.model.name,
+        revision=config.model.revision,
+        num_labels=len(data.label_names) if model_class == "classification" else None,
     )
-    count_message(model_config, method, task="classification")
+    count_message(model_config, method, task=model_class)
     _check_cohort(config, population=len(data.clients))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
+    task = build_task(config.task, tokenizer=tokenizer, label_names=data.label_names)
     max_length = _max_length(config, model_config, method.adapter)
     texts = {split: data.holders(split) for split in SPLITS}
     texts["validation"] = _at_most(texts["validation"], config=config)
     splits = {
         split: {
-            client_id: tokenize(examples, tokenizer, max_length=max_length)
+            client_id: task.tokenize(examples, max_length=max_length)
             for client_id, examples in by_client.items()
         }
         for split, by_client in texts.items()
@@ -118,13 +127,14 @@ def build_federation(config: RunConfig) -> Federation:
     return Federation(
         model=model,
         tokenizer=tokenizer,
+        task=task,
         method=method,
         label_names=data.label_names,
         splits=splits,
         training=build_training(config.client),
         initial=ServerState(next_round=0, params=p.read_params(model, kinds)),
         kinds=kinds,
-        lora_reference=_lora_reference(model_config),
+        lora_reference=_lora_reference(model_config, model_class),
         notes=(*data.notes, *_truncation_notes(splits, max_length=max_length), *model_notes),
     )
 
@@ -140,7 +150,23 @@ def build_model(
 def _model_and_notes(
     config: RunConfig, method: Method, *, label_names: Sequence[str], pad_token_id: int
 ) -> tuple[PeftModel, list[str]]:
-    base = load_classifier(
+    base = _load_base(config, label_names=label_names, pad_token_id=pad_token_id)
+    with random_stream(derive_seed(config.seed, "adapter")):
+        model = put_into(base.model, method)
+    return model, _random_layer_notes(model, base.drawn)
+
+
+def _load_base(config: RunConfig, *, label_names: Sequence[str], pad_token_id: int) -> LoadedModel:
+    if MODEL_CLASSES[config.task.kind] == "causal":
+        return load_causal_lm(
+            config.model.name,
+            revision=config.model.revision,
+            pad_token_id=pad_token_id,
+            dropout=config.model.dropout,
+            dtype=config.model.dtype,
+            device=config.model.device,
+        )
+    return load_classifier(
         config.model.name,
         revision=config.model.revision,
         label_names=label_names,
@@ -150,9 +176,6 @@ def _model_and_notes(
         device=config.model.device,
         seed=derive_seed(config.seed, "head"),
     )
-    with random_stream(derive_seed(config.seed, "adapter")):
-        model = put_into(base.model, method)
-    return model, _random_layer_notes(model, base.drawn)
 
 
 def _random_layer_notes(model: PeftModel, drawn: Sequence[str]) -> list[str]:
@@ -170,10 +193,10 @@ def _random_layer_notes(model: PeftModel, drawn: Sequence[str]) -> list[str]:
     ]
 
 
-def _lora_reference(model_config: PretrainedConfig) -> MessageCost | None:
-    reference = build_method(LORA_REFERENCE, task="classification")
+def _lora_reference(model_config: PretrainedConfig, model_class: str) -> MessageCost | None:
+    reference = build_method(LORA_REFERENCE, task=model_class)
     try:
-        return count_message(model_config, reference, task="classification")
+        return count_message(model_config, reference, task=model_class)
     except ModelError:
         # An architecture whose layers nobody named: the run's own method has its target_modules.
         return None

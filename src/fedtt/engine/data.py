@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from fedtt.config import DataConfig, PartitionConfig
+from fedtt.config import DataConfig, PartitionConfig, TaskConfig
 from fedtt.data import (
     FederatedData,
     Pool,
+    PromptColumns,
     RawData,
     by_owner,
     by_proportions,
     dirichlet,
     hand_out,
     iid,
+    load_prompts,
     load_sentiment_silos,
     load_text_file,
+    load_texts,
     name_clients,
     quantity,
     sample_examples,
@@ -26,6 +30,7 @@ from fedtt.data import (
 from fedtt.errors import ConfigError
 
 Parts = Mapping[str, np.ndarray]
+CLASSES = TaskConfig()
 
 # Each takes the keys that belong to its kind, by their names.
 PARTITIONS: Mapping[str, Callable[..., Parts]] = {
@@ -40,13 +45,17 @@ PARTITIONS: Mapping[str, Callable[..., Parts]] = {
 }
 
 
-def build_data(config: DataConfig, partition: PartitionConfig | None = None) -> FederatedData:
+def build_data(
+    config: DataConfig,
+    partition: PartitionConfig | None = None,
+    task: TaskConfig = CLASSES,
+) -> FederatedData:
     """The clients' examples, split: the data's own clients, or those of the partition.
 
     With a partition, validation and test are taken from all examples together and shared; only
     train is dealt out. Raises :class:`DataError` and :class:`ConfigError`.
     """
-    raw = _load_raw(config, client_column=_client_column(config, partition))
+    raw = _load_raw(config, task, client_column=_client_column(config, partition))
     if config.examples is not None:
         raw = sample_examples(raw, config.examples, seed=config.split_seed)
     if partition is None:
@@ -81,9 +90,11 @@ def _client_column(config: DataConfig, partition: PartitionConfig | None) -> str
     return partition.column
 
 
-def _load_raw(config: DataConfig, *, client_column: str) -> RawData:
+def _load_raw(config: DataConfig, task: TaskConfig, *, client_column: str) -> RawData:
     if config.path is None:
         return load_sentiment_silos()
+    if not task.has_classes:
+        return LOADERS[task.kind](config, task, client_column)
     return load_text_file(
         config.path,
         text_column=config.text_column,
@@ -93,3 +104,37 @@ def _load_raw(config: DataConfig, *, client_column: str) -> RawData:
         label_names=config.label_names,
         test_path=config.test_path,
     )
+
+
+def _load_texts(config: DataConfig, task: TaskConfig, client_column: str) -> RawData:  # noqa: ARG001 (as the other loader)
+    return load_texts(
+        _file(config),
+        text_column=config.text_column,
+        client_column=client_column,
+        test_path=config.test_path,
+    )
+
+
+def _load_prompts(config: DataConfig, task: TaskConfig, client_column: str) -> RawData:
+    return load_prompts(
+        _file(config),
+        columns=PromptColumns(
+            prompt=task.prompt or PromptColumns.prompt,
+            completion=task.completion or PromptColumns.completion,
+            messages=task.messages,
+        ),
+        client_column=client_column,
+        test_path=config.test_path,
+    )
+
+
+def _file(config: DataConfig) -> Path:
+    if config.path is None:
+        raise AssertionError("a named source has classes: the configuration says so")
+    return config.path
+
+
+LOADERS: Mapping[str, Callable[[DataConfig, TaskConfig, str], RawData]] = {
+    "language-modeling": _load_texts,
+    "generation": _load_prompts,
+}

@@ -6,22 +6,18 @@ from dataclasses import replace
 import numpy as np
 import torch
 from peft import PeftModel
+from torch import nn
 
 from fedtt import params as p
 from fedtt.data import TokenizedTexts, collate, epoch_steps, step_batches
 from fedtt.federated.broadcast import Broadcast, decode_broadcast
-from fedtt.federated.client import (
-    Batch,
-    LocalTraining,
-    LossFunction,
-    logit_adjusted_loss,
-    model_loss,
-    train_locally,
-)
+from fedtt.federated.client import Batch, LocalTraining, LossFunction, train_locally
 from fedtt.federated.round import CallClient, ClientTask
 from fedtt.federated.types import ServerState
 from fedtt.federated.wire import encode_update
 from fedtt.seeds import derive_seed
+from fedtt.tasks import Task, log_prior
+from fedtt.tasks.task import logits_of
 
 StepHook = Callable[[ClientTask, int, int, float], None]
 
@@ -56,6 +52,8 @@ def local_clients(
     model: PeftModel,
     train: Mapping[str, TokenizedTexts],
     *,
+    task: Task,
+    num_classes: int,
     state: ServerState,
     training: LocalTraining,
     logit_adjustment: float,
@@ -72,14 +70,20 @@ def local_clients(
     """
     copy = LocalCopy(state)
 
-    def call(task: ClientTask) -> bytes:
-        data = train[task.client_id]
-        broadcast = decode_broadcast(task.payload, structure=task.structure)
+    def prior(data: TokenizedTexts) -> torch.Tensor | None:
+        if not logit_adjustment:
+            return None
+        counts = np.bincount(data.labels, minlength=num_classes).tolist()
+        return log_prior(counts, strength=logit_adjustment)
+
+    def call(asked: ClientTask) -> bytes:
+        data = train[asked.client_id]
+        broadcast = decode_broadcast(asked.payload, structure=asked.structure)
         steps = training.steps or epoch_steps(len(data), training.batch_size, training.epochs)
-        stream = (task.round_index, task.client_id)
+        stream = (asked.round_index, asked.client_id)
         update = train_locally(
             model,
-            copy.update(broadcast, task=task),
+            copy.update(broadcast, task=asked),
             _batches(
                 data,
                 steps=steps,
@@ -90,24 +94,24 @@ def local_clients(
             ),
             trained=broadcast.trained,
             num_examples=len(data),
-            learning_rate=task.learning_rate,
+            learning_rate=asked.learning_rate,
             training=training,
             dropout_seed=derive_seed(seed, "dropout", *stream),
-            where=f"round {task.round_index}, client {task.client_id}",
-            loss_function=_loss(data, model, logit_adjustment),
-            after_step=after_step and (lambda step, loss: after_step(task, step, steps, loss)),
+            where=f"round {asked.round_index}, client {asked.client_id}",
+            loss_function=_loss(task, shift=prior(data)),
+            after_step=after_step and (lambda step, loss: after_step(asked, step, steps, loss)),
         )
-        trained = {name: task.structure[name] for name in update.delta}
+        trained = {name: asked.structure[name] for name in update.delta}
         return encode_update(replace(update, delta=p.narrow(update.delta, trained)))
 
     return call
 
 
-def _loss(data: TokenizedTexts, model: PeftModel, strength: float) -> LossFunction:
-    if not strength:
-        return model_loss
-    counts = np.bincount(data.labels, minlength=model.config.num_labels)
-    return logit_adjusted_loss(counts.tolist(), strength=strength)
+def _loss(task: Task, *, shift: torch.Tensor | None) -> LossFunction:
+    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+        return task.loss(logits_of(model, batch), batch, shift=shift)
+
+    return loss
 
 
 def _batches(

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import numpy as np
-
 from fedtt import params as p
 from fedtt.data import TokenizedTexts
 from fedtt.engine.build import Federation
-from fedtt.engine.evaluation import Predictions, predict
-from fedtt.metrics import POOLED, classification_metrics, mean_over_clients
+from fedtt.engine.evaluation import judge
+from fedtt.metrics import POOLED, mean_over_clients
 from fedtt.params import Params
+from fedtt.tasks import join_outcomes
 
 Metrics = dict[str, dict[str, float]]
 
@@ -31,35 +30,20 @@ def measure(
     :class:`DivergenceError` naming the client where the model's outputs are not finite.
     """
     p.write_params(federation.model, params)
-    pad_token_id = int(federation.tokenizer.pad_token_id)
-    outputs = {
-        client_id: predict(
+    task = federation.task
+    outcomes = {
+        client_id: judge(
             federation.model,
+            task,
             examples,
             batch_size=batch_size,
-            pad_token_id=pad_token_id,
             where=f"measuring client {client_id}",
             before_batch=before_batch and partial(before_batch, client_id),
         )
         for client_id, examples in data.items()
     }
-    values = {c: _metrics(outputs[c], data[c]) for c in outputs}
-    metrics = mean_over_clients(values)
+    metrics = mean_over_clients({c: task.metrics(found) for c, found in outcomes.items()})
     if pooled:
-        for name, value in _pooled(outputs, data).items():
+        for name, value in task.metrics(join_outcomes(list(outcomes.values()))).items():
             metrics[name][POOLED] = value
     return metrics
-
-
-def _metrics(output: Predictions, data: TokenizedTexts) -> dict[str, float]:
-    return {**classification_metrics(output.classes, data.labels), "loss": output.loss}
-
-
-def _pooled(
-    outputs: Mapping[str, Predictions], data: Mapping[str, TokenizedTexts]
-) -> dict[str, float]:
-    classes = np.concatenate([outputs[c].classes for c in outputs])
-    labels = np.concatenate([data[c].labels for c in outputs])
-    weights = [len(data[c]) for c in outputs]
-    loss = float(np.average([outputs[c].loss for c in outputs], weights=weights))
-    return {**classification_metrics(classes, labels), "loss": loss}

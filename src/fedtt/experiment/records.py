@@ -58,11 +58,11 @@ def is_metrics(value: object) -> bool:
 
 
 def is_scores_by_client(value: object) -> bool:
-    """Two levels of names, and finite numbers; ``accuracy`` on one of the levels."""
+    """Two levels of names, and finite numbers; ``loss``, which every task has, on one of them."""
     return (
         isinstance(value, Mapping)
         and all(_is_numbers(scores) for scores in value.values())
-        and ("accuracy" in value or all("accuracy" in scores for scores in value.values()))
+        and ("loss" in value or all("loss" in scores for scores in value.values()))
     )
 
 

@@ -199,6 +199,8 @@ def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClient:
     return local_clients(
         run.federation.model,
         run.federation.splits["train"],
+        task=run.federation.task,
+        num_classes=len(run.federation.label_names),
         state=state,
         training=run.federation.training,
         logit_adjustment=run.config.client.logit_adjustment,

@@ -4,18 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
+
 from fedtt import params as p
-from fedtt.data import LabeledTexts, is_unicode, tokenize
+from fedtt.config import RunConfig
+from fedtt.data import LabeledTexts, is_unicode
 from fedtt.engine.build import build_federation, build_model
 from fedtt.engine.cost import exchanged_kinds
-from fedtt.engine.evaluation import predict
+from fedtt.engine.evaluation import class_probabilities
 from fedtt.engine.fingerprint import digest_base
 from fedtt.engine.methods import build_method
+from fedtt.engine.task import MODEL_CLASSES, build_task
 from fedtt.errors import DataError, RunError
 from fedtt.experiment.description import check_unchanged, describe
-from fedtt.experiment.directory import open_run
+from fedtt.experiment.directory import RunDirectory, open_run
 from fedtt.experiment.measure import Metrics, measure
 from fedtt.models import load_tokenizer
+from fedtt.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +55,7 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
     Raises :class:`RunError` if the base weights are not those of the run any more.
     """
     directory = open_run(path)
-    saved, label_names = directory.data() or {}, directory.label_names()
+    label_names = directory.label_names()
     config = directory.config()
     if config.data.pair_column is not None:
         raise RunError(
@@ -58,26 +64,63 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
             fix="predict with a run that was trained on single texts",
         )
     _check_unicode(texts)
-    tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
-    pad_token_id = int(tokenizer.pad_token_id)
-    method = build_method(config.method, task="classification", server=config.server)
-    model = build_model(config, method, label_names=label_names, pad_token_id=pad_token_id)
-    initial = p.read_params(model, exchanged_kinds(model, method))
-    base = {"digests": {"base_model": digest_base(model, initial)}}
-    check_unchanged(saved, base, where=str(path))
-    p.write_params(model, directory.load_state(expected=p.structure_of(initial)).params)
+    opened = _open_model(directory, config, label_names)
+    if opened.task.class_logits is None:
+        raise RunError(
+            "the run's model writes texts, it does not classify them",
+            where=f"{path}, task.kind = {config.task.kind!r}",
+            fix="fedtt generate RUN --prompt TEXT",
+        )
     examples = LabeledTexts(texts=tuple(texts), labels=(0,) * len(texts))
-    outputs = predict(
-        model,
-        tokenize(examples, tokenizer, max_length=config.model.max_length),
+    probabilities = class_probabilities(
+        opened.model,
+        opened.task,
+        opened.task.tokenize(examples, max_length=config.model.max_length),
+        num_classes=len(label_names),
+        pad_token_id=int(opened.tokenizer.pad_token_id),
         batch_size=config.evaluation.batch_size,
-        pad_token_id=pad_token_id,
         where=str(path),
     )
     return [
         _prediction(text, [float(value) for value in row], label_names)
-        for text, row in zip(texts, outputs.probabilities, strict=True)
+        for text, row in zip(texts, probabilities, strict=True)
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedRun:
+    """The run's global model with what is needed to ask it something."""
+
+    model: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    task: Task
+    config: RunConfig
+
+
+def open_model(path: Path) -> OpenedRun:
+    """The run's saved state in its base model, without the data.
+
+    Raises :class:`RunError` if the base weights are not those of the run any more.
+    """
+    directory = open_run(path)
+    return _open_model(directory, directory.config(), directory.label_names())
+
+
+def _open_model(
+    directory: RunDirectory, config: RunConfig, label_names: Sequence[str]
+) -> OpenedRun:
+    tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
+    model_class = MODEL_CLASSES[config.task.kind]
+    method = build_method(config.method, task=model_class, server=config.server)
+    model = build_model(
+        config, method, label_names=label_names, pad_token_id=int(tokenizer.pad_token_id)
+    )
+    initial = p.read_params(model, exchanged_kinds(model, method))
+    base = {"digests": {"base_model": digest_base(model, initial)}}
+    check_unchanged(directory.data() or {}, base, where=str(directory.path))
+    p.write_params(model, directory.load_state(expected=p.structure_of(initial)).params)
+    task = build_task(config.task, tokenizer=tokenizer, label_names=label_names)
+    return OpenedRun(model=model, tokenizer=tokenizer, task=task, config=config)
 
 
 def _check_unicode(texts: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -37,6 +38,7 @@ def summarize(
         "seed": config.seed,
         "rounds": len(records),
         "seconds": round(sum(record["seconds"] for record in records), 3),
+        "score": asdict(federation.task.score),
         "test": test,
         "before": before,
         "alone": alone,

@@ -5,14 +5,13 @@ optimizer, over the exchanged parameters only.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from fedtt import params as p
 from fedtt.errors import DivergenceError
@@ -54,31 +53,6 @@ class LocalTraining:
     epochs: int = 1
 
 
-def model_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Mean loss over the batch as the Hugging Face model computes it from ``labels``."""
-    loss: Tensor = model(**batch).loss
-    return loss
-
-
-def logit_adjusted_loss(label_counts: Sequence[int], *, strength: float) -> LossFunction:
-    """Cross-entropy of ``logits + strength * log prior``, the prior being the client's own labels.
-
-    A client that sees one label nearly always learns nothing by preferring it: logit adjustment
-    (Menon et al. 2021, arXiv 2007.07314; per client as in FedLC, Zhang et al. 2022, arXiv
-    2209.00189). Nothing extra is sent, and predictions use the logits as they are. Counts are
-    smoothed by one, so a label that the client never sees keeps a finite prior.
-    """
-    counts = torch.tensor(label_counts, dtype=torch.float32) + 1.0
-    shift = strength * torch.log(counts / counts.sum())
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        inputs = {key: tensor for key, tensor in batch.items() if key != "labels"}
-        logits = model(**inputs).logits.float()
-        return cross_entropy(logits + shift.to(logits.device), batch["labels"])
-
-    return loss
-
-
 def train_locally(
     model: nn.Module,
     start: Params,
@@ -90,7 +64,7 @@ def train_locally(
     training: LocalTraining,
     dropout_seed: int,
     where: str,
-    loss_function: LossFunction = model_loss,
+    loss_function: LossFunction,
     after_step: StepHook | None = None,
 ) -> ClientUpdate:
     """Train the parameters ``trained`` (all of ``start`` if None) from ``start``, a step a batch.

@@ -9,7 +9,7 @@ from fedtt.config.compare import Point
 from fedtt.experiment.comparison.records import CellResult, Status
 
 RULE = (
-    "highest validation accuracy after the last round; among equals fewer bytes, then the first "
+    "best validation score after the last round; among equals fewer bytes, then the first "
     "in the grid; the test split was not looked at"
 )
 
@@ -45,7 +45,7 @@ class Choice:
                 {
                     "set": candidate.point,
                     "status": str(candidate.status),
-                    "validation_accuracy": score(candidate),
+                    f"validation_{candidate.score.name}": score(candidate),
                     "bytes": candidate.total_bytes if candidate.done else None,
                 }
                 for candidate in self.candidates
@@ -54,9 +54,9 @@ class Choice:
 
 
 def score(candidate: CellResult) -> float | None:
-    """Validation accuracy after the last round; ``None`` for a run that did not finish."""
+    """Validation score after the last round; ``None`` for a run that did not finish."""
     finished = candidate.status is Status.DONE and candidate.curve
-    return candidate.curve[-1].accuracy if finished else None
+    return candidate.curve[-1].score if finished else None
 
 
 def choose(candidates: Sequence[CellResult]) -> Point | None:
@@ -68,7 +68,7 @@ def choose(candidates: Sequence[CellResult]) -> Point | None:
     if any(candidate.status in (Status.MISSING, Status.FAILED) for candidate in candidates):
         return None
     scored = [
-        (-value, candidate.total_bytes, index)
+        (-candidate.curve[-1].sign * value, candidate.total_bytes, index)
         for index, candidate in enumerate(candidates)
         if (value := score(candidate)) is not None
     ]

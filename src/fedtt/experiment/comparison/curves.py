@@ -62,7 +62,7 @@ def draw_curves(results: Results) -> dict[str, bytes] | None:
             panel.xaxis.set_major_formatter(EngFormatter(unit="B"))
             panel.xaxis.set_minor_locator(NullLocator())
         for row in axes:
-            row[0].set_ylabel("validation accuracy")
+            row[0].set_ylabel(f"validation {results.score.name}")
         for panel in axes[-1]:
             panel.set_xlabel("sent by all clients (uplink)")
         handles: dict[str, Any] = {}
@@ -81,17 +81,17 @@ def draw_curves(results: Results) -> dict[str, bytes] | None:
 
 
 def mean_line(cells: Sequence[CellResult]) -> Line:
-    """Mean uplink bytes; mean, least and greatest accuracy over cells, at rounds that all have."""
+    """Mean uplink bytes; mean, least and greatest score over cells, at rounds that all have."""
     by_round = [{at.round: at for at in cell.curve} for cell in cells if cell.done]
     shared = sorted(set.intersection(*map(set, by_round))) if by_round else []
     line: Line = ([], [], [], [])
     for index in shared:
         points = [curve[index] for curve in by_round]
-        accuracies = [at.accuracy for at in points]
+        scores = [at.score for at in points]
         line[0].append(statistics.fmean(at.uplink_bytes for at in points))
-        line[1].append(statistics.fmean(accuracies))
-        line[2].append(min(accuracies))
-        line[3].append(max(accuracies))
+        line[1].append(statistics.fmean(scores))
+        line[2].append(min(scores))
+        line[3].append(max(scores))
     return line
 
 

@@ -24,8 +24,10 @@ LATEX = {
 def to_csv(results: Results) -> str:
     """One row a cell, finished or not; what was not measured is empty. docs/compare.md explains."""
     buffer = io.StringIO()
+    measured = next((cell.test for cell in results.cells if cell.done), {})
+    metrics = dict.fromkeys([results.score.name, *measured, "loss"])
     rows = [
-        _csv_row(cell, budget=group.budget, targets=results.targets)
+        _csv_row(cell, metrics=metrics, budget=group.budget, targets=results.targets)
         for group in results.groups
         for cell in group.cells
     ]
@@ -85,10 +87,14 @@ def _markdown_table(table: TextTable) -> str:
 
 
 def _csv_row(
-    result: CellResult, *, budget: int | None, targets: tuple[float, ...]
+    result: CellResult,
+    *,
+    metrics: Iterable[str],
+    budget: int | None,
+    targets: tuple[float, ...],
 ) -> dict[str, Any]:
     """Numbers in full precision; ``None`` becomes an empty field."""
-    cell, done = result.cell, result.done
+    cell, done, score = result.cell, result.done, next(iter(metrics))
     curve = result.curve if done else ()
     peak = best(curve)
     within = None if budget is None else last_within(curve, budget)
@@ -101,10 +107,10 @@ def _csv_row(
         "status": str(result.status),
         "error": " ".join(result.error.split()),
         "hyper_parameters": _pairs(result.point),
-        **{f"test_{name}": result.test.get(name) for name in ("accuracy", "macro_f1", "loss")},
-        "final_validation_accuracy": curve[-1].accuracy if curve else None,
+        **{f"test_{name}": result.test.get(name) for name in metrics},
+        f"final_validation_{score}": curve[-1].score if curve else None,
         "best_validation_round": peak.round if peak else None,
-        "best_validation_accuracy": peak.accuracy if peak else None,
+        f"best_validation_{score}": peak.score if peak else None,
         "exchanged_parameters": result.exchanged_parameters.get("total"),
         "exchanged_parameters_by_kind": _pairs(counts),
         "uplink_bytes_per_client_round": result.uplink_per_client_round if done else None,
@@ -118,7 +124,7 @@ def _csv_row(
     return {
         **row,
         "equal_bytes_uplink": budget,
-        "validation_accuracy_at_equal_bytes": within.accuracy if within else None,
+        f"validation_{score}_at_equal_bytes": within.score if within else None,
         "seconds": result.seconds if done else None,
     }
 

@@ -12,7 +12,7 @@ from fedtt.config.compare import Point
 from fedtt.errors import RunError
 from fedtt.experiment.comparison.layout import FAILURE
 from fedtt.experiment.directory import open_run
-from fedtt.metrics import MEAN
+from fedtt.metrics import ACCURACY, MEAN, Score
 
 
 class Status(StrEnum):
@@ -26,12 +26,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Validated:
-    """The global model after a validated round: ``round`` counts from 1, bytes from the start."""
+    """The global model after a validated round: ``round`` counts from 1, bytes from the start.
+
+    ``score`` is the task's, the mean over clients; ``sign`` is -1 where less of it is better.
+    """
 
     round: int
-    accuracy: float
+    score: float
     uplink_bytes: int
     downlink_bytes: int
+    sign: int = 1
 
     @property
     def total_bytes(self) -> int:
@@ -43,13 +47,15 @@ class Validated:
 class CellResult:
     """A cell's outcome. Of a cell that is not ``DONE`` only status and error mean anything.
 
-    ``test`` maps metric to its unweighted mean over clients; ``curve`` has every validated round.
+    ``score`` is what the cell is judged by; ``test`` maps metric to its unweighted mean over
+    clients; ``curve`` has every validated round.
     """
 
     cell: Cell
     point: Point
     status: Status
     error: str = ""
+    score: Score = ACCURACY
     test: Mapping[str, float] = field(default_factory=dict)
     curve: tuple[Validated, ...] = ()
     exchanged_parameters: Mapping[str, int] = field(default_factory=dict)
@@ -69,19 +75,24 @@ class CellResult:
         return self.uplink_bytes + self.downlink_bytes
 
     @property
+    def test_score(self) -> float:
+        """The score on the test split, mean over clients."""
+        return self.test[self.score.name]
+
+    @property
     def uplink_per_client_round(self) -> float:
         """Mean bytes that one client sends in one round."""
         return self.uplink_bytes / max(1, self.client_rounds)
 
 
 def best(curve: Iterable[Validated]) -> Validated | None:
-    """The validated round of highest accuracy, the earliest among equals."""
-    return max(curve, key=lambda at: (at.accuracy, -at.round), default=None)
+    """The validated round of the best score, the earliest among equals."""
+    return max(curve, key=lambda at: (at.sign * at.score, -at.round), default=None)
 
 
 def first_reaching(curve: Iterable[Validated], target: float) -> Validated | None:
-    """The first validated round whose accuracy is ``target`` or more."""
-    return next((at for at in curve if at.accuracy >= target), None)
+    """The first validated round whose score is ``target`` or better."""
+    return next((at for at in curve if at.sign * (at.score - target) >= 0), None)
 
 
 def last_within(curve: Iterable[Validated], uplink_bytes: int) -> Validated | None:
@@ -111,12 +122,14 @@ def read_result(path: Path, cell: Cell, point: Point) -> CellResult:
     summary = _read(path / "summary.json")
     rounds = open_run(path).rounds()
     test = summary["test"] or {}
+    score = Score(**summary["score"]) if "score" in summary else ACCURACY
     return CellResult(
         cell=cell,
         point=point,
         status=status,
+        score=score,
         test={metric: values[MEAN] for metric, values in test.items()},
-        curve=curve_of(rounds),
+        curve=curve_of(rounds, score),
         exchanged_parameters=summary["exchanged_parameters"],
         uplink_bytes=sum(record["uplink_bytes"] for record in rounds),
         downlink_bytes=sum(record["downlink_bytes"] for record in rounds),
@@ -125,19 +138,19 @@ def read_result(path: Path, cell: Cell, point: Point) -> CellResult:
     )
 
 
-def curve_of(rounds: Iterable[dict[str, Any]]) -> tuple[Validated, ...]:
+def curve_of(rounds: Iterable[dict[str, Any]], score: Score) -> tuple[Validated, ...]:
     """The validated rounds among the lines of ``rounds.jsonl``, bytes summed up to each."""
     curve, up, down = [], 0, 0
     for record in rounds:
         up, down = up + record["uplink_bytes"], down + record["downlink_bytes"]
         if record["validation"] is not None:
-            accuracy = record["validation"]["accuracy"][MEAN]
             curve.append(
                 Validated(
                     round=record["round"] + 1,
-                    accuracy=accuracy,
+                    score=record["validation"][score.name][MEAN],
                     uplink_bytes=up,
                     downlink_bytes=down,
+                    sign=1 if score.higher_is_better else -1,
                 )
             )
     return tuple(curve)

@@ -15,8 +15,7 @@ from fedtt.experiment.comparison.records import (
     first_reaching,
     last_within,
 )
-
-ACCURACY = "accuracy"
+from fedtt.metrics import ACCURACY, Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +48,13 @@ class Row:
     method: str
     seeds: int
     statuses: Mapping[Status, int]
-    test_accuracy: Spread | None
+    test_score: Spread | None
     difference: Spread | None
     best_round: float | None
     uplink_per_client_round: float | None
     total_bytes: float | None
     reached: tuple[Reached, ...]
-    equal_bytes_accuracy: Spread | None
+    equal_bytes_score: Spread | None
 
     @property
     def done(self) -> int:
@@ -82,6 +81,11 @@ class Results:
     reference: str
     targets: tuple[float, ...]
     options_shown: bool
+
+    @property
+    def score(self) -> Score:
+        """What the cells are judged by: one task is compared, so one score."""
+        return next((cell.score for cell in self.cells if cell.done), ACCURACY)
 
     @property
     def cells(self) -> tuple[CellResult, ...]:
@@ -135,7 +139,7 @@ def row_of(
     targets: Iterable[float],
     budget: int | None,
 ) -> Row:
-    """A method's row from its cells; ``reference``: seed -> test accuracy, empty for its own row.
+    """A method's row from its cells; ``reference``: seed -> test score, empty for its own row.
 
     The difference pairs a seed with the same seed of the reference and leaves out what has no pair.
     """
@@ -143,21 +147,19 @@ def row_of(
     within = [last_within(cell.curve, budget) for cell in done] if budget is not None else []
     peaks = [at.round for cell in done if (at := best(cell.curve)) is not None]
     paired = [
-        cell.test[ACCURACY] - reference[cell.cell.seed]
-        for cell in done
-        if cell.cell.seed in reference
+        cell.test_score - reference[cell.cell.seed] for cell in done if cell.cell.seed in reference
     ]
     return Row(
         method=cells[0].cell.method,
         seeds=len(cells),
         statuses={s: n for s in Status if (n := sum(cell.status is s for cell in cells))},
-        test_accuracy=spread([cell.test[ACCURACY] for cell in done]),
+        test_score=spread([cell.test_score for cell in done]),
         difference=spread(paired),
         best_round=_mean(peaks),
         uplink_per_client_round=_mean([cell.uplink_per_client_round for cell in done]),
         total_bytes=_mean([cell.total_bytes for cell in done]),
         reached=tuple(_reached(done, target) for target in targets),
-        equal_bytes_accuracy=spread([at.accuracy for at in within if at is not None]),
+        equal_bytes_score=spread([at.score for at in within if at is not None]),
     )
 
 
@@ -167,13 +169,13 @@ def row_values(row: Row) -> dict[str, Any]:
         "method": row.method,
         "seeds": row.seeds,
         "statuses": {str(status): count for status, count in row.statuses.items()},
-        "test_accuracy": _plain(row.test_accuracy),
+        "test_score": _plain(row.test_score),
         "difference": _plain(row.difference),
         "best_validation_round": row.best_round,
         "uplink_bytes_per_client_round": row.uplink_per_client_round,
         "total_bytes": row.total_bytes,
         "bytes_to_target": [vars(reached) for reached in row.reached],
-        "validation_accuracy_at_equal_bytes": _plain(row.equal_bytes_accuracy),
+        "validation_score_at_equal_bytes": _plain(row.equal_bytes_score),
     }
 
 
@@ -189,7 +191,7 @@ def _group(
     methods = _distinct(cell.cell.method for cell in cells)
     ordered = [cell for method in methods for cell in cells if cell.cell.method == method]
     compared_to = {
-        cell.cell.seed: cell.test[ACCURACY]
+        cell.cell.seed: cell.test_score
         for cell in cells
         if cell.done and cell.cell.method == reference
     }

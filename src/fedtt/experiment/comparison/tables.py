@@ -34,34 +34,35 @@ def header(results: Results) -> tuple[str, ...]:
     """Names and units of the columns."""
     return (
         "method",
-        "test accuracy",
+        f"test {results.score.name}",
         f"Δ to {results.reference}",
         "n",
         "best round",
         "up kB per client and round",
         "total MB",
         *(f"MB to {target:g}" for target in results.targets),
-        "accuracy at equal bytes",
+        f"{results.score.name} at equal bytes",
     )
 
 
 def caption(results: Results) -> str:
     """What the columns mean, in sentences."""
+    name = results.score.name
     sentences = [
-        "Test accuracy of the global model after the last round (mean over clients), mean ± sample "
+        f"Test {name} of the global model after the last round (mean over clients), mean ± sample "
         "standard deviation over n seeds.",
         f"Δ: difference to {results.reference} with the same seed, mean ± standard deviation of "
         "the differences.",
-        "Best round: by validation accuracy, counted from 1, mean over seeds.",
+        f"Best round: by validation {name}, counted from 1, mean over seeds.",
         "Bytes are lengths of payloads as sent; kB and MB are powers of 1000.",
     ]
     if results.targets:
         sentences.append(
-            "MB to a target: sent in both directions until the validation accuracy first reached "
-            "it, mean over the seeds that did (how many, where not all)."
+            "MB to a target: sent in both directions until the validation "
+            f"{name} first reached it, mean over the seeds that did (how many, where not all)."
         )
     sentences.append(
-        "At equal bytes: validation accuracy after the last round within the uplink bytes given "
+        f"At equal bytes: validation {name} after the last round within the uplink bytes given "
         "in the heading."
     )
     return " ".join(sentences)
@@ -83,7 +84,7 @@ def _title(results: Results, group: Group) -> str:
 def _cells(row: Row, *, reference: str) -> tuple[str, ...]:
     return (
         row.method,
-        _accuracy(row),
+        _score(row),
         NOTHING if row.method == reference else _difference(row.difference),
         f"{row.done}" if row.done == row.seeds else f"{row.done}/{row.seeds}",
         NOTHING if row.best_round is None else f"{row.best_round:.1f}",
@@ -94,14 +95,14 @@ def _cells(row: Row, *, reference: str) -> tuple[str, ...]:
     )
 
 
-def _accuracy(row: Row) -> str:
+def _score(row: Row) -> str:
     notes = [
         f"{count} {status}"
         for status, count in row.statuses.items()
         if status in (Status.DIVERGED, Status.FAILED)
     ]
-    if row.test_accuracy is not None:
-        return " ".join([_spread(row.test_accuracy), *(f"({note})" for note in notes)])
+    if row.test_score is not None:
+        return " ".join([_spread(row.test_score), *(f"({note})" for note in notes)])
     (only, *others) = row.statuses
     return NOTHING if others or only is Status.MISSING else str(only)
 
@@ -132,7 +133,7 @@ def _reached(reached: Reached) -> str:
 
 
 def _equal_bytes(row: Row) -> str:
-    value = row.equal_bytes_accuracy
+    value = row.equal_bytes_score
     if value is None:
         return NOTHING
     return _spread(value) + ("" if value.n == row.done else f" ({value.n}/{row.done})")

@@ -1,0 +1,18 @@
+"""What a model learns, and how that is measured."""
+
+from fedtt.tasks.classification import classification
+from fedtt.tasks.generation import generation
+from fedtt.tasks.label_words import label_words
+from fedtt.tasks.language_modeling import language_modeling
+from fedtt.tasks.task import Outcomes, Task, join_outcomes, log_prior
+
+__all__ = [
+    "Outcomes",
+    "Task",
+    "classification",
+    "generation",
+    "join_outcomes",
+    "label_words",
+    "language_modeling",
+    "log_prior",
+]

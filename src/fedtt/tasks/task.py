@@ -1,0 +1,81 @@
+"""A task as a value: everything in which learning tasks differ from each other."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedtt.data import LabeledTexts, TokenizedTexts
+from fedtt.metrics import Score
+
+Batch = Mapping[str, Tensor]
+# What is known of every judged example: name -> one value an example, (n,).
+Outcomes = Mapping[str, np.ndarray]
+TARGETS = "labels"  # the key of a batch that no model sees: the loss is computed from the logits
+
+
+class Loss(Protocol):
+    """The mean loss of a batch, from the model's logits."""
+
+    def __call__(self, logits: Tensor, batch: Batch, *, shift: Tensor | None = None) -> Tensor:
+        """``shift (classes,)`` is added to the logits of the classes: see :func:`log_prior`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a model learns.
+
+    ``model_class`` is a key of ``models.TASK_CLASSES``. ``tokenize(texts, max_length=...)`` counts
+    what it cuts. ``judge(model, data, indices)`` looks at these examples without training;
+    ``metrics`` sums up any number of them, ``score`` first. ``class_logits(logits, batch)`` gives
+    ``(b, classes)``; None where the task has no classes.
+    """
+
+    model_class: str
+    score: Score
+    tokenize: "Tokenize"
+    loss: Loss
+    judge: Callable[[nn.Module, TokenizedTexts, np.ndarray], Outcomes]
+    metrics: Callable[[Outcomes], dict[str, float]]
+    class_logits: Callable[[Tensor, Batch], Tensor] | None = None
+
+
+class Tokenize(Protocol):
+    """Texts as token ids, with what is to be learned of them."""
+
+    def __call__(self, texts: LabeledTexts, *, max_length: int) -> TokenizedTexts:
+        """At most ``max_length`` tokens each."""
+        ...
+
+
+def logits_of(model: nn.Module, batch: Batch) -> Tensor:
+    """The model's logits for the inputs of a batch, on the model's device.
+
+    ``(b, classes)``, or ``(b, length, vocabulary)`` of a language model, at the batch's own
+    positions: those of virtual tokens, which prompt methods put before them, are left out.
+    """
+    device = next(model.parameters()).device
+    inputs = {key: tensor.to(device) for key, tensor in batch.items() if key != TARGETS}
+    logits: Tensor = model(**inputs).logits
+    return logits if logits.ndim == 2 else logits[:, -batch["input_ids"].shape[1] :]
+
+
+def log_prior(label_counts: Sequence[int], *, strength: float) -> Tensor:
+    """``strength * log prior`` of a client's own labels, ``(classes,)``: logit adjustment.
+
+    A client that sees one label nearly always learns nothing by preferring it once this is added
+    to its logits in the loss (Menon et al. 2021, arXiv 2007.07314; per client as in FedLC, Zhang et
+    al. 2022, arXiv 2209.00189). Nothing extra is sent, and predictions use the logits as they are.
+    Counts are smoothed by one, so a label that the client never sees keeps a finite prior.
+    """
+    counts = torch.tensor(label_counts, dtype=torch.float32) + 1.0
+    return strength * torch.log(counts / counts.sum())
+
+
+def join_outcomes(parts: Sequence[Outcomes]) -> Outcomes:
+    """The outcomes of several sets of examples as those of one. There is at least one part."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
