@@ -24,7 +24,7 @@ CHECKED = [
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 from fedtt.config import RunConfig, parse_config  # noqa: E402
-from tests.tiny import save_tiny_bert, write_reviews  # noqa: E402
+from tests.tiny import save_tiny_bert, save_tiny_llama, write_reviews  # noqa: E402
 
 settings.register_profile("fedtt", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("fedtt")
@@ -40,6 +40,12 @@ def unchecked_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of a two-layer BERT with a word-level tokenizer, random weights."""
     return save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a two-layer LLaMA with a word-level tokenizer, random weights."""
+    return save_tiny_llama(tmp_path_factory.mktemp("tiny-llama"))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 GOOD = ["good", "great", "fine", "lovely", "superb"]
 BAD = ["bad", "awful", "poor", "dull", "horrid"]
@@ -71,3 +77,35 @@ def write_reviews(path: Path, *, clients: dict[str, int], seed: int = 0) -> Path
             rows.append({"text": sentence(label, stream), "label": label, "client": client})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def save_tiny_llama(directory: Path, *, seed: int = 7) -> Path:
+    """A LLaMA of 2 layers x 32 with a word-level tokenizer that ends texts and writes chats."""
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "</s>", *VOCABULARY])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        chat_template="{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}plot",
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(directory)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    model.save_pretrained(directory)
+    return directory

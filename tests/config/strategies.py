@@ -42,6 +42,7 @@ SPELLED: dict[tuple[type[Section], str], st.SearchStrategy[Any]] = {
     (PeftConfig, "options"): st.dictionaries(TEXTS, TEXTS | st.integers() | st.booleans()),
     (RunConfig, "method"): st.deferred(lambda: st.one_of(*(section_table(m) for m in METHODS))),
     (PartitionConfig, "proportions"): st.none(),
+    (RunConfig, "task"): st.none(),  # most of it has no other section's keys beside it
 }
 
 

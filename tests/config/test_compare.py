@@ -172,7 +172,7 @@ BAD = {
     "names but for case": (GOOD.replace('"fedtt+"', '"LORA"'), "methods share a name: LORA, lora"),
     "a path as a name": (GOOD.replace('"iid"', '"../iid"'), "a name is also a directory"),
     "a dot as a name": (GOOD.replace('"iid"', '"."'), "a name is also a directory"),
-    "target out of range": (GOOD.replace("0.75", "75"), "compare.target.0: got 75"),
+    "target out of range": (GOOD.replace("0.75", "-1"), "compare.target.0: got -1"),
     "unknown reference": (GOOD.replace("target", 'reference = "x"\ntarget'), "none of: fedtt+, lo"),
     "unknown setting": (GOOD.replace("target", 'tune_setting = "x"\ntarget'), "none of: iid, alp"),
     "unknown option": (GOOD.replace("target", 'tune_option = "x"\ntarget'), "tune_option = 'x'"),

@@ -11,6 +11,7 @@ from fedtt.data import (
     RawData,
     by_owner,
     hand_out,
+    leave_out_small,
     sample_examples,
     split_clients,
     split_pool,
@@ -142,3 +143,20 @@ def test_pairs_keep_their_second_texts_through_a_pool() -> None:
         assert texts.pairs is not None
         for text, pair in zip(texts.texts, texts.pairs, strict=True):
             assert pair == f"and {int(text.split()[-1]) // 2}"
+
+
+def test_small_clients_are_left_out_and_counted() -> None:
+    texts = {
+        name: LabeledTexts(texts=tuple(f"{name} {i}" for i in range(size)), labels=(0,) * size)
+        for name, size in {"a": 3, "b": 5, "c": 4}.items()
+    }
+    raw = RawData(name="data", label_names=("x", "y"), texts_by_client=texts)
+    kept = leave_out_small(raw, 4)
+    assert list(kept.texts_by_client) == ["b", "c"]
+    assert kept.notes == (
+        "1 of 3 clients left out, who hold fewer than 4 examples "
+        "(3 examples in all; data.min_client_examples).",
+    )
+    assert leave_out_small(raw, 3).notes == ()
+    with pytest.raises(DataError, match="3 clients, the largest with 5"):
+        leave_out_small(raw, 6)

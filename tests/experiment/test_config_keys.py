@@ -18,6 +18,7 @@ from fedtt.config.schema import (
     ModelConfig,
     PartitionConfig,
     ServerConfig,
+    TaskConfig,
 )
 from fedtt.config.section import Section
 from fedtt.engine import build
@@ -42,6 +43,7 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "data.path": ({}, "{data}", "{more}"),
     "data.test_path": ({}, None, "{more}"),
     "data.examples": ({}, None, 60),
+    "data.min_client_examples": ({}, 1, 30),
     "data.text_column": ({}, "text", "reply"),
     "data.pair_column": ({}, None, "reply"),
     "data.label_column": ({}, "label", "tone"),
@@ -85,10 +87,13 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "evaluation.test": ({}, True, False),
 }
 # What the tests have no second one of; how far these two of the model get is checked below.
-ELSEWHERE = {"data.source", "model.revision", "model.device"}
+# The tasks' keys are those of a causal model: tests/experiment/test_causal_run.py.
+TASK_KEYS = {f"task.{key}" for key in TaskConfig.model_fields}
+ELSEWHERE = {"data.source", "model.revision", "model.device"} | TASK_KEYS
 SECTIONS: dict[str, type[Section]] = {
     "model": ModelConfig,
     "data": DataConfig,
+    "task": TaskConfig,
     "partition": PartitionConfig,
     "cohort": CohortConfig,
     "client": ClientConfig,

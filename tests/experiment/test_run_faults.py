@@ -135,8 +135,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "baselines that are numbers": lambda path: (path / "baselines.json").write_text(
         '{"before": 3}'
     ),
-    "baselines without accuracy": lambda path: (path / "baselines.json").write_text(
-        '{"before": {"loss": {"mean": 1.0}}}'
+    "baselines without a loss": lambda path: (path / "baselines.json").write_text(
+        '{"before": {"accuracy": {"mean": 1.0}}}'
     ),
     "alone that is a number": lambda path: edit_json(
         path / "baselines.json", lambda b: {**b, "alone": 3}

@@ -124,6 +124,34 @@ def predict(
 
 
 @app.command()
+def generate(
+    run: RunPath,
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="What the model goes on from.")],
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Write at most so many tokens.")] = 64,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="0: always the most probable token; 1: as the model is.")
+    ] = 0.0,
+    top_p: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Draw from the likeliest tokens up to this.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Let a run's model write; needs a run of a causal language model."""
+    from fedtt.cli.generate import generate_command
+
+    generate_command(
+        run,
+        prompt,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def cost(
     model: Annotated[
         str, typer.Option(metavar="ID|DIR|FILE", help="Alias, hub id, directory or config.json.")

@@ -42,6 +42,9 @@ class DataConfig(Section):
     examples: PositiveInt | None = Field(
         None, description="use a random part of so many training examples"
     )
+    min_client_examples: PositiveInt = Field(
+        1, description="the data's own clients with fewer are left out, and counted"
+    )
     text_column: str = "text"
     pair_column: str | None = Field(None, description="the second text, where examples are pairs")
     label_column: str = "label"

@@ -12,7 +12,7 @@ from fedtt.data.partition import (
     name_clients,
     quantity,
 )
-from fedtt.data.pool import Pool, hand_out, sample_examples, split_pool
+from fedtt.data.pool import Pool, hand_out, leave_out_small, sample_examples, split_pool
 from fedtt.data.preview import (
     ClientPreview,
     Distribution,
@@ -60,6 +60,7 @@ __all__ = [
     "hand_out",
     "iid",
     "is_unicode",
+    "leave_out_small",
     "load_prompts",
     "load_sentiment_silos",
     "load_text_file",

@@ -111,8 +111,8 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], *, bos: bool) -> list[lis
         verbose=False,
         add_special_tokens=False,
     )
-    starts = special is not None and _adds_bos(tokenizer, special)
-    return [[special, *ids] if starts else list(ids) for ids in encoded["input_ids"]]
+    start = [special] if special is not None and _adds_bos(tokenizer, special) else []
+    return [[*start, *ids] for ids in encoded["input_ids"]]
 
 
 def _adds_bos(tokenizer: Tokenizer, bos: int) -> bool:

@@ -64,6 +64,28 @@ def sample_examples(raw: RawData, count: int, *, seed: int) -> RawData:
     return replace(raw, texts_by_client=part, notes=(*raw.notes, note))
 
 
+def leave_out_small(raw: RawData, least: int) -> RawData:
+    """Without the clients that hold fewer than ``least`` examples, and a note of how many.
+
+    Raises:
+        DataError: nobody holds so many.
+    """
+    held = raw.texts_by_client
+    kept = {client_id: texts for client_id, texts in held.items() if len(texts) >= least}
+    if not kept:
+        raise DataError(
+            "no client has enough examples",
+            where=f"{raw.name}, data.min_client_examples = {least}",
+            got=f"{len(held):,} clients, the largest with {max(map(len, held.values()), default=0)}",
+            fix="lower data.min_client_examples",
+        )
+    absent = len(held) - len(kept)
+    lost = sum(map(len, held.values())) - sum(map(len, kept.values()))
+    note = f"{absent:,} of {len(held):,} clients left out, who hold fewer than {least} examples "
+    note += f"({lost:,} examples in all; data.min_client_examples)."
+    return replace(raw, texts_by_client=kept, notes=(*raw.notes, note) if absent else raw.notes)
+
+
 def split_pool(raw: RawData, *, seed: int, validation: float = 0.1, test: float = 0.15) -> Pool:
     """All clients' examples together, split as ``split_clients`` splits a single client.
 

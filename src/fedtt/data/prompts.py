@@ -159,34 +159,32 @@ def _answers(value: object, keys: Sequence[str], *, where: str) -> tuple[str, ..
 def _chats(table: Table, column: str) -> LabeledTexts:
     prompts, completions = [], []
     for value, place in zip(table.columns[column], table.places, strict=True):
-        messages = json.loads(value) if _is_json_list(value) else value
-        _check_chat(messages, where=f"{place}, column {column!r}")
+        messages = _check_chat(_as_list(value), where=f"{place}, column {column!r}")
         prompts.append(json.dumps(messages[:-1], ensure_ascii=False))
         completions.append(messages[-1]["content"])
     return LabeledTexts(texts=tuple(prompts), labels=(0,) * len(prompts), pairs=tuple(completions))
 
 
-def _is_json_list(value: object) -> bool:
-    """A CSV file has no lists, only their text."""
+def _as_list(value: object) -> object:
+    """What a text says as JSON: a CSV file has no lists, only their text."""
     if not isinstance(value, str):
-        return False
+        return value
     try:
-        return isinstance(json.loads(value), list)
+        return json.loads(value)
     except (ValueError, RecursionError):
-        return False
+        return value
 
 
-def _check_chat(messages: object, *, where: str) -> None:
-    whole = isinstance(messages, list) and len(messages) >= 2
+def _check_chat(messages: object, *, where: str) -> list[dict[str, str]]:
     parts = messages if isinstance(messages, list) else []
-    texts = all(
+    texts = len(parts) >= 2 and all(
         isinstance(m, dict)
         and isinstance(m.get("role"), str)
         and isinstance(m.get("content"), str)
         and m["content"].strip()
         for m in parts
     )
-    if not (whole and texts and parts[-1]["role"] == "assistant"):
+    if not (texts and parts[-1]["role"] == "assistant"):
         shown = repr(messages)
         raise DataError(
             "a conversation cannot be learned from",
@@ -196,3 +194,4 @@ def _check_chat(messages: object, *, where: str) -> None:
             "assistant, none of them empty",
             fix="correct the row, or take it out",
         )
+    return parts

@@ -17,6 +17,7 @@ from fedtt.data import (
     dirichlet,
     hand_out,
     iid,
+    leave_out_small,
     load_prompts,
     load_sentiment_silos,
     load_text_file,
@@ -56,6 +57,7 @@ def build_data(
     train is dealt out. Raises :class:`DataError` and :class:`ConfigError`.
     """
     raw = _load_raw(config, task, client_column=_client_column(config, partition))
+    raw = leave_out_small(raw, config.min_client_examples)
     if config.examples is not None:
         raw = sample_examples(raw, config.examples, seed=config.split_seed)
     if partition is None:

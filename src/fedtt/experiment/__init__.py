@@ -8,6 +8,7 @@ from fedtt.experiment.directory import (
     open_run,
 )
 from fedtt.experiment.events import Evaluated, Event, Notify, RoundDone, RunPrepared, StepDone
+from fedtt.experiment.generate import Sampling, generate_text
 from fedtt.experiment.run import run_experiment
 from fedtt.experiment.saved import Prediction, evaluate_run, predict_texts
 
@@ -19,11 +20,13 @@ __all__ = [
     "RoundDone",
     "RunDirectory",
     "RunPrepared",
+    "Sampling",
     "StepDone",
     "check_new_run",
     "check_same_config",
     "create_run",
     "evaluate_run",
+    "generate_text",
     "open_run",
     "predict_texts",
     "run_experiment",

@@ -63,7 +63,7 @@ def _judge(
     indices: np.ndarray,
 ) -> Outcomes:
     batch = collate(data, indices, pad_token_id=pad_token_id)
-    scores = class_logits(logits_of(model, batch), batch).float().cpu()
+    scores = class_logits(logits_of(model, batch).detach(), batch).float().cpu()
     losses = cross_entropy(scores, batch[TARGETS], reduction="none")
     # A NaN has no place among classes; the loss keeps it, and whoever judges looks there.
     losses = torch.where(torch.isfinite(scores).all(dim=1), losses, torch.nan)

@@ -98,7 +98,8 @@ def _prompt_of(data: TokenizedTexts, index: int) -> np.ndarray:
     if data.targets is None:
         raise AssertionError("prompts are tokenized with targets")
     row = slice(data.offsets[index], data.offsets[index + 1])
-    return data.flat[row][data.targets[row] == 0]
+    prompt: np.ndarray = data.flat[row][data.targets[row] == 0]
+    return prompt
 
 
 def complete(

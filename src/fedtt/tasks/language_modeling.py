@@ -38,7 +38,7 @@ def judge_tokens(
 ) -> Outcomes:
     """For every example the nats of its target tokens, and how many these are."""
     batch = collate(data, indices, pad_token_id=pad_token_id)
-    kept, targets = _at_targets(logits_of(model, batch), batch)
+    kept, targets = _at_targets(logits_of(model, batch).detach(), batch)
     rows = _is_target(batch).nonzero()[:, 0]
     nats = cross_entropy(kept, targets, reduction="none").double().cpu()
     total = torch.zeros(len(indices), dtype=torch.float64).index_add_(0, rows, nats)

@@ -1,0 +1,38 @@
+"""``fedtt generate``: a run's model, writing."""
+
+import sys
+from pathlib import Path
+
+from fedtt.cli.console import print_json
+
+
+def generate_command(
+    run: Path,
+    prompt: str,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Print what the model writes after the prompt, as it writes it."""
+    from fedtt.experiment import Sampling, generate_text
+
+    sampling = Sampling(
+        max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed
+    )
+    text = generate_text(run, prompt, sampling=sampling, say=_ignore if as_json else _say)
+    if as_json:
+        print_json({"prompt": prompt, "text": text})
+    else:
+        _say("\n")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _ignore(text: str) -> None:
+    """Nothing: the whole text is printed at the end."""

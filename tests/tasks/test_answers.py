@@ -1,0 +1,57 @@
+"""Exact match and F1 of answers, after the official evaluation scripts of SQuAD and DROP."""
+
+import pytest
+
+from fedtt.tasks.answers import (
+    drop_exact_match,
+    drop_f1,
+    exact_match,
+    normalize_answer,
+    normalize_drop,
+    token_f1,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "normalized"),
+    [
+        ("The  Eiffel Tower.", "eiffel tower"),
+        ("an apple, a day", "apple day"),
+        ("U.S.", "us"),
+        ("theater", "theater"),  # no article inside a word
+        ("...", ""),
+    ],
+)
+def test_squad_ignores_case_articles_punctuation_and_space(text: str, normalized: str) -> None:
+    assert normalize_answer(text) == normalized
+
+
+def test_one_reference_that_matches_is_enough() -> None:
+    assert exact_match("The cat!", ["dog", "a cat"]) == 1.0
+    assert exact_match("cats", ["dog", "a cat"]) == 0.0
+
+
+def test_f1_is_of_bags_of_words_and_the_best_over_references() -> None:
+    # "big red dog" and "red dog barks": 2 in common, precision 2/3, recall 2/3, F1 2/3.
+    assert token_f1("big red dog", ["red dog barks"]) == pytest.approx(2 / 3)
+    # Once "dog" in the answer meets one of two: precision 1, recall 1/2, F1 2/3.
+    assert token_f1("dog", ["dog dog"]) == pytest.approx(2 / 3)
+    assert token_f1("big red dog", ["cat", "big red dog"]) == 1.0
+    assert token_f1("cat", ["dog"]) == 0.0
+
+
+def test_an_empty_answer_matches_an_empty_reference_only() -> None:
+    assert token_f1("the", ["a"]) == 1.0  # both empty once normalized
+    assert token_f1("", ["dog"]) == 0.0
+
+
+def test_drop_reads_numbers_as_numbers_and_hyphens_as_spaces() -> None:
+    assert normalize_drop("The 12-yard  pass") == "12.0 yard pass"
+    assert drop_exact_match("5", ["5.0"]) == 1.0
+    assert drop_exact_match("5", ["five"]) == 0.0
+
+
+def test_a_drop_reference_with_a_number_counts_only_with_that_number() -> None:
+    assert drop_f1("4 yards", ["5 yards"]) == 0.0
+    # {4.0, yards} and {4.0, long, yards}: precision 1, recall 2/3, F1 4/5.
+    assert drop_f1("4 yards", ["4 long yards"]) == pytest.approx(0.8)
