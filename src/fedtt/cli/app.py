@@ -141,7 +141,7 @@ def cost(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A key of [method], such as rank=8, for the methods that have it.",
+            help="A key of the method, such as rank=8; changes the methods that have it.",
         ),
     ] = None,
     task: Annotated[

@@ -31,8 +31,8 @@ class ServerTraffic:
 
     ``round_*`` are means over the schedule of what all clients together send and get in a round.
     ``first_broadcast_bytes`` is what all of them get before the first local step: everything that
-    is exchanged but what comes with the base model. ``downlink_bytes`` is the rest of the run's
-    downlink.
+    is exchanged, but no base weights that only the server changes. ``downlink_bytes`` is the rest
+    of the run's downlink.
     """
 
     clients: int
