@@ -169,7 +169,7 @@ def cost(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A key of [method], such as rank=8, for the methods that have it.",
+            help="A key of the method, such as rank=8; changes the methods that have it.",
         ),
     ] = None,
     task: Annotated[
@@ -177,9 +177,25 @@ def cost(
         typer.Option(metavar="NAME", help="classification or causal (default: the model's own)."),
     ] = None,
     num_labels: Annotated[int, typer.Option(min=1, help="Classes, for classification.")] = 2,
+    clients: Annotated[int, typer.Option(min=1, help="Clients that take part in a round.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the whole run.")] = 10,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Texts in a local step.")
+    ] = 16,
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000_000,
+            help="Tokens of each text (default: 128, or the model's positions).",
+        ),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(metavar="TYPE", help="Of the base model: float32, bfloat16 or float16.")
+    ] = "float32",
     as_json: Json = False,
 ) -> None:
-    """Count what a method sends each round with a model; loads no weights."""
+    """Compare what methods send, and what a client holds, with a model; loads no weights."""
     from fedtt.cli.cost import cost_command
 
     cost_command(
@@ -188,6 +204,11 @@ def cost(
         overrides=overrides or [],
         task=task,
         num_labels=num_labels,
+        clients=clients,
+        rounds=rounds,
+        batch_size=batch_size,
+        max_length=max_length,
+        dtype=dtype,
         as_json=as_json,
     )
 

@@ -1,12 +1,14 @@
-"""``fedtt cost``: what a method would send, from shapes alone."""
+"""``fedtt cost``: what methods would send and hold, side by side, from shapes alone."""
 
 from typing import Any
 
 from rich.table import Table
 
-from fedtt.cli.console import console, format_bytes, print_json
+from fedtt.cli.console import console, format_bytes, print_json, print_line
 from fedtt.config import parse_methods
 from fedtt.errors import ConfigError
+
+Row = dict[str, Any]
 
 
 def cost_command(
@@ -16,53 +18,142 @@ def cost_command(
     overrides: list[str],
     task: str | None,
     num_labels: int,
+    clients: int,
+    rounds: int,
+    batch_size: int,
+    max_length: int | None,
+    dtype: str,
     as_json: bool,
 ) -> None:
-    """Print parameters by kind and bytes a round and client, for every method."""
+    """Print parameters, bytes of a round and of a run, and a client's memory, for every method."""
     sections = parse_methods(methods, overrides=overrides)
-    from fedtt.engine.cost import count_message
     from fedtt.engine.methods import build_method
+    from fedtt.engine.run_cost import DTYPES, LocalStep, count_base, count_cost, default_length
     from fedtt.models import PEFT_TASK_TYPES, guess_task, load_model_config
 
-    if task is not None and task not in PEFT_TASK_TYPES:
-        raise ConfigError(
-            "unknown task", where="--task", got=task, expected=", ".join(PEFT_TASK_TYPES)
-        )
+    for option, value, known in (("--task", task, PEFT_TASK_TYPES), ("--dtype", dtype, DTYPES)):
+        if value is not None and value not in known:
+            raise ConfigError(
+                f"unknown {option[2:]}", where=option, got=value, expected=", ".join(known)
+            )
     config = load_model_config(model)
     task = task or guess_task(config)
     if task == "classification":
         config = load_model_config(model, num_labels=num_labels)
+    built = {name: build_method(section, task=task) for name, section in sections.items()}
+    length = max_length or default_length(config, built.values())
+    step = LocalStep(batch_size=batch_size, length=length, dtype=DTYPES[dtype])
+    base = count_base(config, task=task, dtype=step.dtype)
     rows = {
-        name: _row(count_message(config, build_method(section, task=task), task=task))
-        for name, section in sections.items()
+        name: _row(count_cost(config, method, task=task, clients=clients, rounds=rounds, step=step))
+        for name, method in built.items()
+    }
+    document = {
+        "model": model,
+        "task": task,
+        "base_model": {"parameters": base.parameters, "bytes": base.bytes, "dtype": dtype},
+        "clients": clients,
+        "rounds": rounds,
+        "batch_size": batch_size,
+        "max_length": length,
+        "methods": rows,
     }
     if as_json:
-        print_json({"model": model, "task": task, "methods": rows})
+        print_json(document)
     else:
-        _print_table(rows, title=f"{model}, {task}: one client, one round")
+        _print(document)
 
 
-def _row(cost: Any) -> dict[str, Any]:
+def _row(cost: Any) -> Row:
+    message, traffic, memory = cost.message, cost.traffic, cost.memory
     return {
-        "exchanged_parameters": {**cost.exchanged_parameters, "total": cost.total_parameters},
-        "uplink_bytes": cost.uplink_bytes,
-        "downlink_bytes": cost.downlink_bytes,
+        "exchanged_parameters": {**message.exchanged_parameters, "total": message.total_parameters},
+        "uplink_bytes": message.uplink_bytes,
+        "downlink_bytes": message.downlink_bytes,
+        "first_downlink_bytes": message.first_downlink_bytes,
+        "server": {
+            "round_uplink_bytes": traffic.round_uplink_bytes,
+            "round_downlink_bytes": traffic.round_downlink_bytes,
+            "first_broadcast_bytes": traffic.first_broadcast_bytes,
+            "uplink_bytes": traffic.uplink_bytes,
+            "downlink_bytes": traffic.downlink_bytes,
+            "total_bytes": traffic.total_bytes,
+        },
+        "memory": {
+            "frozen_bytes": memory.frozen_bytes,
+            "trained_parameters": memory.trained_parameters,
+            "trained_bytes": memory.trained_bytes,
+            "activation_bytes": memory.activation_bytes,
+            "activation_problem": memory.activation_problem,
+            "total_bytes": memory.total_bytes,
+        },
     }
 
 
-def _print_table(rows: dict[str, dict[str, Any]], *, title: str) -> None:
+def _print(document: Row) -> None:
+    rows, base, clients = document["methods"], document["base_model"], document["clients"]
+    out = console()
+    print_line(
+        out,
+        f"{document['model']}, {document['task']}: {base['parameters']:,} parameters, "
+        f"{format_bytes(base['bytes'])} in {base['dtype']}",
+    )
+    out.print(_message_table(rows))
+    rounds = "1 round" if document["rounds"] == 1 else f"{document['rounds']:,} rounds"
+    everyone = "1 client" if clients == 1 else f"{clients:,} clients"
+    out.print(_server_table(rows, title=f"the server, {everyone} in every round", rounds=rounds))
+    step = f"{document['batch_size']:,} x {document['max_length']:,} tokens"
+    out.print(_memory_table(rows, title=f"a client's memory in a local step of {step}, AdamW"))
+    for name, row in rows.items():
+        if row["memory"]["activation_problem"]:
+            problem = row["memory"]["activation_problem"]
+            print_line(out, f"{name}: no activations, since the forward pass fails: {problem}")
+
+
+def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
-    for column in ("method", "parameters by kind", "total", "up", "down"):
-        table.add_column(column, justify="left" if column.startswith(("m", "p")) else "right")
+    for column in columns:
+        words = column in {"method", "parameters by kind"}
+        table.add_column(column, justify="left" if words else "right")
+    return table
+
+
+def _message_table(rows: dict[str, Row]) -> Table:
+    columns = ("method", "parameters by kind", "total", "up", "down", "first down")
+    table = _table("one client, one round", *columns)
     for name, row in rows.items():
         counts = dict(row["exchanged_parameters"])
         total = counts.pop("total")
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
         table.add_row(
             name,
-            kinds,
+            ", ".join(f"{kind} {count:,}" for kind, count in counts.items()),
             f"{total:,}",
-            format_bytes(row["uplink_bytes"]),
-            format_bytes(row["downlink_bytes"]),
+            *_bytes(row, "uplink_bytes", "downlink_bytes", "first_downlink_bytes"),
         )
-    console().print(table)
+    return table
+
+
+def _server_table(rows: dict[str, Row], *, title: str, rounds: str) -> Table:
+    columns = ("up a round", "down a round", "first broadcast")
+    later = (f"{rounds}: up", "down after the first", "all")
+    table = _table(title, "method", *columns, *later)
+    keys = ("round_uplink", "round_downlink", "first_broadcast", "uplink", "downlink", "total")
+    for name, row in rows.items():
+        table.add_row(name, *_bytes(row["server"], *(f"{key}_bytes" for key in keys)))
+    return table
+
+
+def _memory_table(rows: dict[str, Row], *, title: str) -> Table:
+    columns = ("frozen", "trained parameters", "with gradients, moments", "activations", "sum")
+    table = _table(title, "method", *columns)
+    for name, row in rows.items():
+        memory = row["memory"]
+        frozen, *others = _bytes(
+            memory, "frozen_bytes", "trained_bytes", "activation_bytes", "total_bytes"
+        )
+        table.add_row(name, frozen, f"{memory['trained_parameters']:,}", *others)
+    return table
+
+
+def _bytes(row: Row, *keys: str) -> list[str]:
+    return ["?" if row[key] is None else format_bytes(row[key]) for key in keys]

@@ -73,10 +73,11 @@ def leave_out_small(raw: RawData, least: int) -> RawData:
     held = raw.texts_by_client
     kept = {client_id: texts for client_id, texts in held.items() if len(texts) >= least}
     if not kept:
+        largest = max(map(len, held.values()), default=0)
         raise DataError(
             "no client has enough examples",
             where=f"{raw.name}, data.min_client_examples = {least}",
-            got=f"{len(held):,} clients, the largest with {max(map(len, held.values()), default=0)}",
+            got=f"{len(held):,} clients, the largest with {largest}",
             fix="lower data.min_client_examples",
         )
     absent = len(held) - len(kept)

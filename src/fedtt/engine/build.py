@@ -15,6 +15,7 @@ from fedtt.data.tokens import PAD_MULTIPLE
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data
 from fedtt.engine.methods import LORA_REFERENCE, build_method
+from fedtt.engine.positions import text_positions
 from fedtt.engine.task import MODEL_CLASSES, build_task
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.client import LocalTraining
@@ -34,8 +35,6 @@ from fedtt.seeds import derive_seed, random_stream
 from fedtt.tasks import Task
 
 SPLITS = ("train", "validation", "test")
-# These number their positions from pad_token_id + 1, so they have that many fewer for tokens.
-POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet"}
 MAX_NOTES = 12  # with more clients to tell of, one note for all of them
 
 
@@ -221,11 +220,7 @@ def _at_most(
 
 
 def _max_length(config: RunConfig, model_config: PretrainedConfig, adapter: PeftConfig) -> int:
-    positions: int | None = getattr(model_config, "max_position_embeddings", None)
-    if positions is not None and model_config.model_type in POSITIONS_AFTER_PADDING:
-        positions -= (model_config.pad_token_id or 0) + 1
-    if positions is not None:
-        positions -= getattr(adapter, "num_virtual_tokens", None) or 0
+    positions = text_positions(model_config, adapter)
     # Batches are padded to a multiple, which must still have positions.
     usable = None if positions is None else positions - positions % PAD_MULTIPLE
     if usable is not None and config.model.max_length > usable:

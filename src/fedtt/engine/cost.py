@@ -1,7 +1,7 @@
 """What a method exchanges with a model, from names and shapes alone: no weights are loaded."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from peft import PeftModel
 from peft.utils.error import NoMatchingPeftModuleError
@@ -9,18 +9,12 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from fedtt import params as p
+from fedtt.engine.traffic import ClientRound, mean_of_cycle, simulate_rounds
 from fedtt.errors import ModelError
-from fedtt.federated.broadcast import broadcast_for, broadcast_length
 from fedtt.federated.methods import Method
-from fedtt.federated.names import lora_pairs
-from fedtt.federated.types import Factors, ServerState
-from fedtt.federated.wire import update_length
+from fedtt.federated.types import ServerState
 from fedtt.models import build_empty_model
 from fedtt.peft import ParameterKind, adapt, exchanged_parameters, keep_in_float32, sum_by_kind
-
-# Rounds over which a schedule's messages are averaged: whole cycles of 2, 3, 4, 5 and 6 cores.
-ROUNDS = 60
-EXAMPLE_CLIENT = "client"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +46,20 @@ def count_message(
     Puts the adapter into an empty model, which also checks that the two fit. Raises
     :class:`ShapeError` or :class:`ModelError` where they do not.
     """
+    model, kinds = empty_adapted(config, method, task=task)
+    state = first_state(model, kinds)
+    structure = p.structure_of(state.params)
+    rounds = simulate_rounds(state, method, clients=clients, structure=structure)
+    return message_cost(kinds, state.params, rounds)
+
+
+def empty_adapted(
+    config: PretrainedConfig, method: Method, *, task: str
+) -> tuple[PeftModel, dict[str, ParameterKind]]:
+    """The model on the meta device with the adapter in it, and what ``method`` exchanges of it.
+
+    Raises :class:`ShapeError` or :class:`ModelError` where the two do not fit.
+    """
     try:
         model = put_into(build_empty_model(config, task=task), method)
     except NoMatchingPeftModuleError as error:
@@ -61,15 +69,24 @@ def count_message(
             got=method.adapter.target_modules,
             fix="leave target_modules out where the architecture is known, or name its modules",
         ) from error
-    kinds = exchanged_kinds(model, method)
-    exchanged = {name: tensor for name, tensor in model.named_parameters() if name in kinds}
-    state = ServerState(next_round=0, params=exchanged)
-    uplink, downlink = zip(*_rounds(state, method, clients=clients), strict=True)
+    return model, exchanged_kinds(model, method)
+
+
+def first_state(model: PeftModel, kinds: Mapping[str, ParameterKind]) -> ServerState:
+    """The server's state before the first round, without values."""
+    params = {name: tensor for name, tensor in model.named_parameters() if name in kinds}
+    return ServerState(next_round=0, params=params)
+
+
+def message_cost(
+    kinds: Mapping[str, ParameterKind], params: p.Params, rounds: Sequence[ClientRound]
+) -> MessageCost:
+    """A client's share of a round, given the kinds of what is exchanged and simulated rounds."""
     return MessageCost(
-        exchanged_parameters={str(k): n for k, n in sum_by_kind(kinds, exchanged).items()},
-        uplink_bytes=sum(uplink[:-1]) / ROUNDS,
-        downlink_bytes=sum(downlink[1:]) / ROUNDS,
-        first_downlink_bytes=downlink[0],
+        exchanged_parameters={str(k): n for k, n in sum_by_kind(kinds, params).items()},
+        uplink_bytes=mean_of_cycle([r.uplink_bytes for r in rounds]),
+        downlink_bytes=mean_of_cycle([r.downlink_bytes for r in rounds]),
+        first_downlink_bytes=rounds[0].downlink_bytes,
     )
 
 
@@ -103,38 +120,3 @@ def _check_linear(model: PeftModel, base_weights: frozenset[str]) -> None:
                 expected="torch.nn.Linear",
                 fix="use another method of the LoRA family for this architecture",
             )
-
-
-def _rounds(state: ServerState, method: Method, *, clients: int) -> list[tuple[int, int]]:
-    """Uplink and downlink bytes of a client in each of the first rounds; no values are needed."""
-    structure = p.structure_of(state.params)
-    factors = _residual_factors(state.params, method, clients=clients)
-    sizes = []
-    for round_index in range(ROUNDS + 1):
-        trained = method.trained(state)
-        broadcast = broadcast_for(
-            state,
-            client_id=EXAMPLE_CLIENT,
-            trained=trained,
-            pretrained=method.pretrained(state.params),
-        )
-        uplink = update_length({name: structure[name] for name in sorted(trained)})
-        sizes.append((uplink, broadcast_length(broadcast, structure=structure)))
-        state = replace(
-            state,
-            next_round=round_index + 1,
-            changed_at={**state.changed_at, **dict.fromkeys({*trained, *factors}, round_index)},
-            synced_at={EXAMPLE_CLIENT: round_index},
-            factors=factors,
-        )
-    return sizes
-
-
-def _residual_factors(params: p.Params, method: Method, *, clients: int) -> Factors:
-    """Empty factors of the sizes in which a round of ``clients`` changes the base weights."""
-    factors = {}
-    for pair in lora_pairs(params) if method.shifts_base else ():
-        a, b = params[pair.a], params[pair.b]
-        rank = (clients + 1) * a.shape[0]
-        factors[pair.base_weight] = (b.new_empty(b.shape[0], rank), a.new_empty(rank, a.shape[1]))
-    return factors
