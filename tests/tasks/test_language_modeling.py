@@ -81,8 +81,8 @@ def test_a_chat_is_written_by_the_chat_template(tokenizer: Tokenizer) -> None:
     chat = '[{"role": "the", "content": "film was"}]'
     data = task.tokenize(LabeledTexts(texts=(chat,), labels=(0,), pairs=("good",)), max_length=16)
     assert tokenizer.decode(data.input_ids(0)) == "the film was plot good </s>"
-    assert data.targets is not None
-    assert data.targets.tolist() == [0, 0, 0, 0, 1, 1]
+    assert data.learned is not None
+    assert data.learned.tolist() == [0, 0, 0, 0, 1, 1]
 
 
 def test_completing_in_a_batch_is_completing_one_by_one(llama: PreTrainedModel) -> None:

@@ -161,12 +161,12 @@ def _pack(rows: Sequence[_Example], *, max_length: int, texts: LabeledTexts) -> 
         )
     cut = [_cut(row, max_length) for row in rows]
     lengths = [len(row.given) + len(row.learned) for row in rows]
-    targets = [[0] * len(row.given) + [1] * len(row.learned) for row in cut]
+    learned = [[0] * len(row.given) + [1] * len(row.learned) for row in cut]
     return join_rows(
         [[*row.given, *row.learned] for row in cut],
         labels=np.array(texts.labels, dtype=np.int64),
         num_truncated=sum(length > max_length for length in lengths),
-        targets=targets,
+        learned=learned,
         references=texts.references,
     )
 

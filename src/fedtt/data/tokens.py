@@ -52,7 +52,7 @@ class TokenizedTexts:
     ``flat`` is int32 of shape ``(total,)``, ``offsets`` int64 ``(n + 1,)``, ``labels`` int64
     ``(n,)``; ``num_truncated`` texts were longer than allowed. ``token_types``, int8 and laid out
     like ``flat``, tells the two texts of a pair apart; it is None for single texts, which are of
-    type 0, and where the tokenizer has no types. ``targets``, int8 and laid out like ``flat``, is
+    type 0, and where the tokenizer has no types. ``learned``, int8 and laid out like ``flat``, is
     1 where a causal language model is to learn the token; None where labels are learned.
     ``references`` are the right answers to every prompt, where answers are scored.
     """
@@ -62,7 +62,7 @@ class TokenizedTexts:
     labels: np.ndarray
     num_truncated: int
     token_types: np.ndarray | None = None
-    targets: np.ndarray | None = None
+    learned: np.ndarray | None = None
     references: tuple[tuple[str, ...], ...] | None = None
 
     def __len__(self) -> int:
@@ -133,17 +133,17 @@ def join_rows(
     labels: np.ndarray,
     num_truncated: int,
     token_types: Sequence[Sequence[int]] = (),
-    targets: Sequence[Sequence[int]] = (),
+    learned: Sequence[Sequence[int]] = (),
     references: tuple[tuple[str, ...], ...] | None = None,
 ) -> TokenizedTexts:
-    """The token ids of every text end to end; types and targets likewise, where there are any."""
+    """The token ids of every text end to end; ``token_types`` and ``learned`` likewise, where there are any."""
     return TokenizedTexts(
         flat=np.fromiter(chain.from_iterable(rows), dtype=np.int32),
         offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
         labels=labels,
         num_truncated=num_truncated,
         token_types=_join_small(token_types),
-        targets=_join_small(targets),
+        learned=_join_small(learned),
         references=references,
     )
 
@@ -190,7 +190,7 @@ def collate(
     ids = np.full((len(rows), length), pad_token_id, dtype=np.int64)
     mask = np.zeros((len(rows), length), dtype=np.int64)
     types = np.zeros((len(rows), length), dtype=np.int64)
-    learned = np.full((len(rows), length), IGNORED, dtype=np.int64)
+    wanted = np.full((len(rows), length), IGNORED, dtype=np.int64)
     for i, row in enumerate(rows):
         count = row.stop - row.start
         tokens = slice(length - count, length) if padding_side == "left" else slice(count)
@@ -198,10 +198,10 @@ def collate(
         mask[i, tokens] = 1
         if tokenized.token_types is not None:
             types[i, tokens] = tokenized.token_types[row]
-        if tokenized.targets is not None:
-            wanted = tokenized.targets[row] == 1
-            learned[i, tokens] = np.where(wanted, tokenized.flat[row], IGNORED)
-    labels = tokenized.labels[np.asarray(indices)] if tokenized.targets is None else learned
+        if tokenized.learned is not None:
+            here = tokenized.learned[row] == 1
+            wanted[i, tokens] = np.where(here, tokenized.flat[row], IGNORED)
+    labels = tokenized.labels[np.asarray(indices)] if tokenized.learned is None else wanted
     batch = {
         "input_ids": torch.from_numpy(ids),
         "attention_mask": torch.from_numpy(mask),

@@ -95,10 +95,10 @@ def _answer_metrics(outcomes: Outcomes) -> dict[str, float]:
 
 def _prompt_of(data: TokenizedTexts, index: int) -> np.ndarray:
     """The token ids of an example before those to be learned."""
-    if data.targets is None:
-        raise AssertionError("prompts are tokenized with targets")
+    if data.learned is None:
+        raise AssertionError("prompts are tokenized with what is learned of them")
     row = slice(data.offsets[index], data.offsets[index + 1])
-    prompt: np.ndarray = data.flat[row][data.targets[row] == 0]
+    prompt: np.ndarray = data.flat[row][data.learned[row] == 0]
     return prompt
 
 
