@@ -85,7 +85,7 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "evaluation.test": ({}, True, False),
 }
 # What the tests have no second one of; how far these two of the model get is checked below.
-ELSEWHERE = {"data.source", "model.revision", "model.device"}
+ELSEWHERE = {"data.source", "data.directory", "model.revision", "model.device"}
 SECTIONS: dict[str, type[Section]] = {
     "model": ModelConfig,
     "data": DataConfig,

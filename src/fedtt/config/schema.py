@@ -4,10 +4,11 @@ Unknown keys are refused. Paths are absolute by the time they are here (see ``co
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from fedtt.config.methods import MethodConfig
 from fedtt.config.section import (
@@ -18,7 +19,9 @@ from fedtt.config.section import (
     Section,
     Share,
 )
+from fedtt.data.named.catalog import SILOS, SOURCES
 
+NAMES = ", ".join(SOURCES)
 
 class ModelConfig(Section):
     """``[model]``: the base model."""
@@ -34,7 +37,10 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """``[data]``: either a named source or a file."""
 
-    source: Literal["sentiment-silos"] | None = None
+    source: str | None = Field(None, description="a named task; fedtt data list shows them")
+    directory: Path | None = Field(
+        None, description="where the files of source are; left out: the Hugging Face hub"
+    )
     path: Path | None = Field(None, description=".csv, .jsonl or .parquet")
     test_path: Path | None = Field(
         None, description="same columns as path; the one test set that all clients share"
@@ -53,12 +59,25 @@ class DataConfig(Section):
     test: Fraction = Field(0.15, description="share of each client's distinct texts")
     split_seed: NonNegativeInt = Field(0, description="same splits for every run seed")
 
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, name: str | None) -> str | None:
+        if name is not None and name not in SOURCES:
+            close = get_close_matches(name.casefold(), SOURCES, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"expected one of {NAMES}"
+            raise ValueError(f"{hint} (fedtt data list shows all; a file of yours goes into path)")
+        return name
+
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.source is None) == (self.path is None):
             raise ValueError('give either source = "sentiment-silos" or path = "FILE"')
         if self.path is None and (self.test_path or self.pair_column):
             raise ValueError("test_path and pair_column go with path, not with source")
+        if self.path is None and self.label_names:
+            raise ValueError("label_names goes with path; a source has names of its own")
+        if self.directory and self.source in (None, SILOS):
+            raise ValueError("directory goes with the name of a task, such as source = 'sst2'")
         if self.validation + self.test >= 1:
             raise ValueError("validation + test leave nothing to train on")
         return self

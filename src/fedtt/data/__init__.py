@@ -3,6 +3,15 @@
 from fedtt.data.archive import default_cache_dir, fetch_sdist, find_cached
 from fedtt.data.batches import epoch_steps, evaluation_batches, step_batches
 from fedtt.data.files import load_text_file
+from fedtt.data.named import (
+    SILOS,
+    SOURCES,
+    TASKS,
+    NamedTask,
+    find_task,
+    load_named,
+    load_named_split,
+)
 from fedtt.data.partition import (
     by_owner,
     by_proportions,
@@ -34,11 +43,15 @@ from fedtt.data.types import (
 
 __all__ = [
     "SHARED",
+    "SILOS",
+    "SOURCES",
+    "TASKS",
     "ClientData",
     "ClientPreview",
     "Distribution",
     "FederatedData",
     "LabeledTexts",
+    "NamedTask",
     "Pool",
     "PopulationPreview",
     "RawData",
@@ -54,9 +67,12 @@ __all__ = [
     "evaluation_batches",
     "fetch_sdist",
     "find_cached",
+    "find_task",
     "hand_out",
     "iid",
     "is_unicode",
+    "load_named",
+    "load_named_split",
     "load_sentiment_silos",
     "load_text_file",
     "name_clients",

@@ -23,8 +23,8 @@ def split_clients(
     """Every example in exactly one split of its client; the same text always in the same split.
 
     Two texts are the same when they agree after case folding and collapsing white space (of a
-    pair, both). Where ``raw`` brings a test set, it is the one that all clients share: no client
-    gives any to test, and what also occurs in the test set is left out. A text
+    pair, both; of a group, all). Where ``raw`` brings a test set, it is the one that all clients
+    share: no client gives any to test, and what also occurs in the test set is left out. A text
     that several clients hold goes where ``derive_seed(seed, "split", "shared", text)`` sends it,
     so all its holders agree. The texts of one client alone are ranked by
     ``derive_seed(seed, "split", client_id, text)`` and fill up its splits, lowest ranks to test,
@@ -82,12 +82,22 @@ def normalize_text(text: str) -> str:
 
 
 def text_keys(texts: LabeledTexts) -> tuple[str, ...]:
-    """For every example what it is compared by: its text, or both texts of a pair, normalized."""
-    if texts.pairs is None:
-        return tuple(normalize_text(text) for text in texts.texts)
-    pairs = zip(texts.texts, texts.pairs, strict=True)
+    """For every example what it is compared by: its text, or both texts of a pair, normalized.
+
+    The examples of a group have one key, of all their texts: a group is never cut in two.
+    """
     # A normalized text has no line break, so that two different pairs never give one key.
-    return tuple(f"{normalize_text(first)}\n{normalize_text(second)}" for first, second in pairs)
+    keys = [
+        "\n".join(map(normalize_text, example))
+        for example in zip(texts.texts, *([texts.pairs] if texts.pairs else []), strict=True)
+    ]
+    if texts.groups is None:
+        return tuple(keys)
+    members: dict[str, list[str]] = {}
+    for group, key in zip(texts.groups, keys, strict=True):
+        members.setdefault(group, []).append(key)
+    joined = {group: "\n\n".join(sorted(own)) for group, own in members.items()}
+    return tuple(joined[group] for group in texts.groups)
 
 
 def _without_test_texts(raw: RawData) -> tuple[Mapping[str, LabeledTexts], list[str]]:

@@ -23,14 +23,19 @@ class LabeledTexts:
     """Texts and, at the same positions, their class ids.
 
     ``pairs`` are the second texts where an example is two texts (a premise and a hypothesis).
+    ``groups`` name what is judged together: all candidate answers of one question. ``targets`` are
+    what a class id cannot say: of a regression the number to predict (``labels`` then are bins of
+    it, for partitions by label), of a candidate answer how much of the right one it has.
 
     Raises:
-        DataError: there are not as many labels, or second texts, as texts.
+        DataError: there are not as many labels, second texts, groups or targets as texts.
     """
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
     pairs: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    targets: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.labels):
@@ -47,6 +52,14 @@ class LabeledTexts:
                 expected="as many second texts as texts",
                 fix="pass one second text for each text, or pairs=None",
             )
+        for name, values in (("groups", self.groups), ("targets", self.targets)):
+            if values is not None and len(values) != len(self.texts):
+                raise DataError(
+                    f"there are not as many {name} as texts",
+                    got=f"{len(self.texts)} texts and {len(values)} {name}",
+                    expected=f"as many {name} as texts",
+                    fix=f"pass one for each text, or {name}=None",
+                )
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -58,6 +71,8 @@ class LabeledTexts:
             texts=tuple(self.texts[i] for i in chosen),
             labels=tuple(self.labels[i] for i in chosen),
             pairs=None if self.pairs is None else tuple(self.pairs[i] for i in chosen),
+            groups=None if self.groups is None else tuple(self.groups[i] for i in chosen),
+            targets=None if self.targets is None else tuple(self.targets[i] for i in chosen),
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from fedtt.config import DataConfig, PartitionConfig
 from fedtt.data import (
+    SILOS,
     FederatedData,
     Pool,
     RawData,
@@ -15,6 +16,7 @@ from fedtt.data import (
     dirichlet,
     hand_out,
     iid,
+    load_named,
     load_sentiment_silos,
     load_text_file,
     name_clients,
@@ -82,6 +84,8 @@ def _client_column(config: DataConfig, partition: PartitionConfig | None) -> str
 
 
 def _load_raw(config: DataConfig, *, client_column: str) -> RawData:
+    if config.source is not None and config.source != SILOS:
+        return load_named(config.source, directory=config.directory)
     if config.path is None:
         return load_sentiment_silos()
     return load_text_file(
