@@ -23,6 +23,7 @@ from fedtt.data.named.catalog import SILOS, SOURCES
 
 NAMES = ", ".join(SOURCES)
 
+
 class ModelConfig(Section):
     """``[model]``: the base model."""
 

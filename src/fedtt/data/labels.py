@@ -124,12 +124,12 @@ def number_by_position(
     return tuple(known[value] for value in typed)
 
 
-def hidden_label(place: str) -> DataError:
-    """The error for a label of -1."""
+def hidden_label(place: str, *, got: str = f"label {HIDDEN}") -> DataError:
+    """The error for a label that is not published."""
     return DataError(
         "the labels of this split are hidden",
         where=place,
-        got=f"label {HIDDEN}",
+        got=got,
         expected="a published label",
         fix="use the train and validation files; labels of the test split are not published",
     )

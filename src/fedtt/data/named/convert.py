@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fedtt.data.labels import hidden_label
 from fedtt.data.named.answers import best, exact_match, token_f1
 from fedtt.data.named.rows import Rows
 from fedtt.data.types import LabeledTexts
@@ -97,6 +98,15 @@ def entities(task: "NamedTask", rows: Rows) -> LabeledTexts:
     passages, queries = rows.strings("passage"), rows.strings("query")
     candidates, expected = rows.lists("entities"), rows.lists(task.label_column)
     for row, query in enumerate(queries):
+        if not expected[row]:
+            raise hidden_label(rows.place(row, task.label_column), got="no answer")
+        if not candidates[row]:
+            raise _bad_row(
+                "a query has no entity to choose from",
+                rows.place(row, "entities"),
+                got="[]",
+                expected="one or more",
+            )
         if PLACEHOLDER not in query:
             raise _bad_row(
                 "a query has no place for the entity",

@@ -57,7 +57,7 @@ class Rows:
         )
 
     def lists(self, column: str) -> tuple[tuple[str, ...], ...]:
-        """Lists of strings, none of them empty."""
+        """Lists of strings; one may have none."""
         return tuple(
             _as_list(value, where=self.place(row, column), textual=self.textual)
             for row, value in enumerate(self.table.columns[column])
@@ -104,8 +104,6 @@ def _as_number(value: object, low: float, high: float, *, where: str) -> float:
 
 def _as_list(value: object, *, where: str, textual: bool) -> tuple[str, ...]:
     _check_nested(value, list, where=where, textual=textual)
-    if not value:
-        raise _cell("a list is empty", where, value)
     return tuple(as_string(entry, where=where) for entry in value)  # type: ignore[attr-defined]
 
 
