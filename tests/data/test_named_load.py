@@ -217,7 +217,7 @@ def test_published_files() -> None:
     assert Counter(mrpc.labels) == {1: 2474, 0: 1194}
     boolq = load_named_split("boolq", "validation", directory=GLUE / "boolq")
     assert Counter(boolq.labels) == {1: 2033, 0: 1237}
-    assert boolq.texts[0] == "does ethanol take more energy make that produces"
+    assert (boolq.pairs or ("",))[0] == "does ethanol take more energy make that produces"
     mnli = load_named_split("mnli", "validation_matched", directory=GLUE / "mnli")
     assert len(mnli) == 9815
     assert mnli.labels[0] == 1  # "The new rights are nice enough": neutral

@@ -7,33 +7,35 @@ which ReCoRD (Zhang et al. 2018) takes over.
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def normalize_answer(answer: str) -> str:
+def normalize_answer(text: str) -> str:
     """Lower case, without ASCII punctuation, then without articles; one space between words."""
-    bare = answer.lower().translate(_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", bare).split())
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
-def exact_match(answer: str, expected: str) -> float:
-    """1 if both are the same once normalized, else 0."""
-    return float(normalize_answer(answer) == normalize_answer(expected))
+def exact_match(answer: str, references: Sequence[str]) -> float:
+    """1.0 if the normalized answer is one of the normalized references, else 0.0."""
+    return float(normalize_answer(answer) in {normalize_answer(r) for r in references})
 
 
-def token_f1(answer: str, expected: str) -> float:
-    """``2 * common / (words of answer + words of expected)`` of the normalized words, in [0, 1].
+def token_f1(answer: str, references: Sequence[str]) -> float:
+    """The best F1, over references, of the bags of normalized words; in [0, 1].
 
-    A word counts as often as both have it; 0 where they share none.
+    Where either bag is empty the two must be equal, as for SQuAD 2's questions without an answer.
+    There is at least one reference.
     """
-    given, wanted = normalize_answer(answer).split(), normalize_answer(expected).split()
+    words = normalize_answer(answer).split()
+    return max(_bag_f1(words, normalize_answer(r).split()) for r in references)
+
+
+def _bag_f1(given: Sequence[str], wanted: Sequence[str]) -> float:
+    """``2 * common / (given + wanted)``; a word counts as often as both have it."""
+    if not given or not wanted:
+        return float(list(given) == list(wanted))
     common = (Counter(given) & Counter(wanted)).total()
-    return 2 * common / (len(given) + len(wanted)) if common else 0.0
-
-
-def best(score: Callable[[str, str], float], answer: str, expected: Sequence[str]) -> float:
-    """The highest score against any of the expected answers; there is at least one."""
-    return max(score(answer, other) for other in expected)
+    return 2 * common / (len(given) + len(wanted))

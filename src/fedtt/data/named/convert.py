@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fedtt.data.labels import hidden_label
-from fedtt.data.named.answers import best, exact_match, token_f1
+from fedtt.data.named.answers import exact_match, token_f1
 from fedtt.data.named.rows import Rows
 from fedtt.data.types import LabeledTexts
 from fedtt.errors import DataError
@@ -119,9 +119,9 @@ def entities(task: "NamedTask", rows: Rows) -> LabeledTexts:
     return LabeledTexts(
         texts=tuple(whole[row] for row, _ in every),
         pairs=tuple(queries[row].replace(PLACEHOLDER, entity) for row, entity in every),
-        labels=tuple(int(best(exact_match, entity, expected[row])) for row, entity in every),
+        labels=tuple(int(exact_match(entity, expected[row])) for row, entity in every),
         groups=tuple(str(row) for row, _ in every),
-        targets=tuple(best(token_f1, entity, expected[row]) for row, entity in every),
+        targets=tuple(token_f1(entity, expected[row]) for row, entity in every),
     )
 
 

@@ -8,15 +8,15 @@ TRUTH = ("False", "True")  # what the hub calls the classes 0 and 1
 
 BOOLQ = NamedTask(
     name="boolq",
-    about="question and passage: no or yes",
+    about="passage and question: no or yes",
     hub_id="google/boolq",  # SuperGLUE's examples under the column names they had before it
     hidden_splits=(),
-    text_columns=("question", "passage"),
+    text_columns=("passage", "question"),
     label_column="answer",
     paired=True,
     label_names=TRUTH,
     metrics=("accuracy",),
-    prompt="{pair}\nQuestion: {text}?\nAnswer:",
+    prompt="{text}\nQuestion: {pair}?\nAnswer:",
     verbalizer=("no", "yes"),
     convert=convert.plain,
 )
