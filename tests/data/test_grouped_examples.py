@@ -110,6 +110,28 @@ def test_of_training_groups_only_those_in_the_test_set_go() -> None:
     assert data.notes[0].startswith("2 of 40 examples left out")
 
 
+def test_of_groups_the_repeated_ones_are_noted() -> None:
+    assert split_clients(raw_of(grouped([2] * 20)), seed=0).notes == ()
+    texts = grouped([2] * 20)
+    doubled = LabeledTexts(
+        texts=texts.texts + texts.texts[1::-1],  # the first group again, in the other order
+        pairs=(texts.pairs or ()) + (texts.pairs or ())[1::-1],
+        labels=texts.labels + texts.labels[1::-1],
+        groups=(*(texts.groups or ()), "again", "again"),
+    )
+    (client,) = split_clients(raw_of(doubled), seed=0, validation=0.4, test=0.4).clients
+    sides = [
+        split
+        for split in (client.train, client.validation, client.test)
+        if {"a0", "again"} & set(split.groups or ())
+    ]
+    assert len(sides) == 1
+    data = split_clients(raw_of(doubled), seed=0)
+    assert [note[:50] for note in data.notes] == [
+        "client0: 1 of 21 groups repeat another text of the"
+    ]
+
+
 def test_multirc_from_a_file_is_split_by_question(tmp_path: Path) -> None:
     raw = load_named("multirc", directory=write_task(tmp_path, "multirc"))
     assert sorted(np.unique(raw.texts_by_client["multirc"].groups)) == ["0.0", "0.1", "1.2"]  # type: ignore[arg-type]

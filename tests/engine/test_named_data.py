@@ -38,6 +38,30 @@ def test_clients_share_the_published_validation_split(make_config: MakeConfig, s
     assert any(note.startswith("10 of 100 examples left out") for note in data.notes)
 
 
+def test_a_named_task_is_its_files_read_as_ones_own(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    rows = [{"sentence1": f"a {i}", "sentence2": f"b {i % 9}", "label": i % 2} for i in range(80)]
+    train = write_rows(tmp_path / "train.parquet", rows[:60])
+    test = write_rows(tmp_path / "validation.parquet", rows[50:])
+    named = {"source": "mrpc", "directory": str(tmp_path)}
+    own = {
+        "path": str(train),
+        "test_path": str(test),
+        "text_column": "sentence1",
+        "pair_column": "sentence2",
+        "label_names": ["not_equivalent", "equivalent"],
+    }
+    partition = {"kind": "dirichlet", "clients": 3, "alpha": 1}
+    first, second = (
+        build_data(config.data, config.partition)
+        for config in (make_config(data=data, partition=partition) for data in (named, own))
+    )
+    assert first.clients == second.clients
+    assert first.shared == second.shared
+    assert first.label_names == second.label_names
+
+
 def test_without_a_partition_it_is_one_client(make_config: MakeConfig, sst2: Path) -> None:
     config = make_config(data={"source": "sst2", "directory": str(sst2)})
     (client,) = build_data(config.data).clients

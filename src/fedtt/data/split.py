@@ -1,6 +1,7 @@
 """Split every client into train, validation and test, with no text on two sides."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -71,7 +72,7 @@ def split_clients(
         name=raw.name,
         label_names=raw.label_names,
         clients=tuple(clients),
-        notes=(*raw.notes, *left_out, *_notes(keys, shared)),
+        notes=(*raw.notes, *left_out, *_notes(held, keys, shared)),
         shared_test=raw.shared_test,
     )
 
@@ -84,20 +85,30 @@ def normalize_text(text: str) -> str:
 def text_keys(texts: LabeledTexts) -> tuple[str, ...]:
     """For every example what it is compared by: its text, or both texts of a pair, normalized.
 
-    The examples of a group have one key, of all their texts: a group is never cut in two.
+    The examples of a group have one key, a digest of all their texts in any order: a group is
+    never cut in two.
     """
+    # Of an article with many questions there is one copy, and one normalized.
+    normal = {text: normalize_text(text) for text in {*texts.texts, *(texts.pairs or ())}}
     # A normalized text has no line break, so that two different pairs never give one key.
-    keys = [
-        "\n".join(map(normalize_text, example))
-        for example in zip(texts.texts, *([texts.pairs] if texts.pairs else []), strict=True)
-    ]
+    sides = zip(texts.texts, *([texts.pairs] if texts.pairs else []), strict=True)
+    examples = [tuple(normal[side] for side in example) for example in sides]
     if texts.groups is None:
-        return tuple(keys)
-    members: dict[str, list[str]] = {}
-    for group, key in zip(texts.groups, keys, strict=True):
-        members.setdefault(group, []).append(key)
-    joined = {group: "\n\n".join(sorted(own)) for group, own in members.items()}
-    return tuple(joined[group] for group in texts.groups)
+        return tuple("\n".join(example) for example in examples)
+    members: dict[str, list[tuple[str, ...]]] = {}
+    for group, example in zip(texts.groups, examples, strict=True):
+        members.setdefault(group, []).append(example)
+    digests = {group: _digest(sorted(own)) for group, own in members.items()}
+    return tuple(digests[group] for group in texts.groups)
+
+
+def _digest(examples: Sequence[tuple[str, ...]]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        for side in example:
+            digest.update(side.encode() + b"\n")
+        digest.update(b"\n")
+    return digest.hexdigest()
 
 
 def _without_test_texts(raw: RawData) -> tuple[Mapping[str, LabeledTexts], list[str]]:
@@ -249,13 +260,20 @@ def _check_client(
         )
 
 
-def _notes(keys: Mapping[str, tuple[str, ...]], shared: Mapping[str, str]) -> list[str]:
+def _notes(
+    held: Mapping[str, LabeledTexts],
+    keys: Mapping[str, tuple[str, ...]],
+    shared: Mapping[str, str],
+) -> list[str]:
     notes = []
     for client_id, client_keys in keys.items():
-        copies = len(client_keys) - len(set(client_keys))
+        groups = held[client_id].groups
+        units = client_keys if groups is None else sorted(set(groups))
+        copies = len(units) - len(set(client_keys))
         if copies:
             notes.append(
-                f"{client_id}: {copies:,} of {len(client_keys):,} examples repeat another text "
+                f"{client_id}: {copies:,} of {len(units):,} "
+                f"{'examples' if groups is None else 'groups'} repeat another text "
                 "of the client; they are kept, all copies of a text in one split."
             )
     if shared:

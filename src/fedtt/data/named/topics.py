@@ -9,7 +9,7 @@ NEWSGROUPS = {  # name -> the word that stands for it
     "comp.os.ms-windows.misc": "Windows",
     "comp.sys.ibm.pc.hardware": "PC",
     "comp.sys.mac.hardware": "Mac",
-    "comp.windows.x": "X11",
+    "comp.windows.x": "Unix",
     "misc.forsale": "sale",
     "rec.autos": "cars",
     "rec.motorcycles": "motorcycles",
@@ -21,7 +21,7 @@ NEWSGROUPS = {  # name -> the word that stands for it
     "sci.space": "space",
     "soc.religion.christian": "Christianity",
     "talk.politics.guns": "guns",
-    "talk.politics.mideast": "Mideast",
+    "talk.politics.mideast": "Israel",
     "talk.politics.misc": "politics",
     "talk.religion.misc": "religion",
 }
