@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.data.named_rows import rows_of, write_rows
 from tests.tiny import write_reviews
 
 from fedtt.config import RunConfig, dump_config
@@ -133,6 +134,44 @@ def test_preview(config_file: Path) -> None:
     shown = json.loads(fedtt("data", "preview", config_file, "--json"))
     assert [client["client_id"] for client in shown["clients"]] == ["north", "south", "west"]
     assert "north" in fedtt("data", "preview", config_file)
+
+
+def test_list_of_tasks() -> None:
+    shown = {row["name"]: row for row in json.loads(fedtt("data", "list", "--json"))["sources"]}
+    assert len(shown) == 21
+    assert shown["stsb"]["kind"] == "regression"
+    assert shown["mnli-mm"]["test_split"] == "validation_mismatched"
+    assert shown["sentiment-silos"]["hub_id"] is None
+    lines = fedtt("data", "list").splitlines()
+    (record,) = [line for line in lines if " record " in line]
+    cells = [cell.strip() for cell in record.split("│")]
+    assert cells[3:6] == ["choice_f1, choice_exact_match", "2", "aps/super_glue/record"]
+    (stsb,) = [line for line in lines if " stsb " in line]
+    assert [cell.strip() for cell in stsb.split("│")][3:5] == ["pearson, spearman", "-"]
+
+
+@pytest.mark.parametrize("name", ["stsb", "record"])
+def test_preview_of_a_named_task(config_file: Path, tmp_path: Path, name: str) -> None:
+    rows = rows_of(name)
+    key = "sentence1" if name == "stsb" else "passage"
+    train = [row | {key: f"{row[key]} {i}"} for i in range(12) for row in rows]
+    write_rows(tmp_path / "train.jsonl", train)
+    write_rows(tmp_path / "validation.jsonl", rows)
+    path = tmp_path / "named.toml"
+    path.write_text(
+        'rounds = 1\nmodel = { name = "minilm" }\nmethod = { name = "fedtt" }\n'
+        f'data = {{ source = "{name}", directory = "." }}\n'
+    )
+    shown = json.loads(fedtt("data", "preview", path, "--json"))
+    (client,) = shown["clients"]
+    if name == "stsb":  # scores 5, 2.5, 0, 3.2: a quarter each of 5 and 0, half of 3
+        assert client["label_shares"] == {"0": 0.25, "1": 0, "2": 0, "3": 0.5, "4": 0, "5": 0.25}
+        assert (client["train"] + client["validation"], shown["shared"]["test"]) == (48, 4)
+        assert any("rounded to a whole number" in note for note in shown["notes"])
+    else:  # three candidates and two, of which one each is right
+        assert client["label_shares"] == {"False": 0.6, "True": 0.4}
+        assert (client["train"] + client["validation"], shown["shared"]["test"]) == (60, 5)
+        assert "train: 60 examples in 24 groups." in shown["notes"]
 
 
 def test_preview_of_a_partition(config_file: Path, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ SECTIONS: tuple[type[Section], ...] = (
 )
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 SPELLED: dict[tuple[type[Section], str], st.SearchStrategy[Any]] = {
+    (DataConfig, "source"): st.sampled_from(["sentiment-silos", "sst2", "record"]),
     (ModelConfig, "name"): st.sampled_from(["minilm", "org/model"]),
     (PeftConfig, "name"): st.sampled_from(["peft:loha", "peft:LOKR"]),
     (PeftConfig, "options"): st.dictionaries(TEXTS, TEXTS | st.integers() | st.booleans()),
@@ -50,8 +51,9 @@ def _data(table: Table) -> Table:
     if table.get("validation", 0.1) + table.get("test", 0.15) >= 1:
         table = _without(table, "validation", "test")
     if "source" in table:
-        return _without(table, "path", "test_path", "pair_column")
-    return {"path": "/data/my.csv"} | table
+        strange = ("directory",) if table["source"] == "sentiment-silos" else ()
+        return _without(table, "path", "test_path", "pair_column", "label_names", *strange)
+    return {"path": "/data/my.csv"} | _without(table, "directory")
 
 
 def _client(table: Table) -> Table:

@@ -89,7 +89,7 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
 # What the tests have no second one of; how far these two of the model get is checked below.
 # The tasks' keys are those of a causal model: tests/experiment/test_causal_run.py.
 TASK_KEYS = {f"task.{key}" for key in TaskConfig.model_fields}
-ELSEWHERE = {"data.source", "model.revision", "model.device"} | TASK_KEYS
+ELSEWHERE = {"data.source", "data.directory", "model.revision", "model.device"} | TASK_KEYS
 SECTIONS: dict[str, type[Section]] = {
     "model": ModelConfig,
     "data": DataConfig,

@@ -2,14 +2,8 @@
 
 import pytest
 
-from fedtt.tasks.answers import (
-    drop_exact_match,
-    drop_f1,
-    exact_match,
-    normalize_answer,
-    normalize_drop,
-    token_f1,
-)
+from fedtt.data.named.answers import exact_match, normalize_answer, token_f1
+from fedtt.tasks.answers import drop_exact_match, drop_f1, normalize_drop
 
 
 @pytest.mark.parametrize(

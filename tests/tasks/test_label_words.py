@@ -37,7 +37,7 @@ def test_the_words_logits_at_the_prompts_end_are_the_classes(
     loss = torch.nn.functional.cross_entropy(scores, torch.tensor([1, 0]))
     torch.testing.assert_close(task.loss(logits_of(llama, batch), batch), loss)
     outcomes = task.judge(llama, data, np.array([0, 1]))
-    assert outcomes["class"].tolist() == scores.argmax(dim=1).tolist()
+    assert outcomes["scores"].tolist() == scores.tolist()
 
 
 def test_of_a_long_example_the_text_loses_its_end_and_the_prompt_stays(
@@ -64,6 +64,7 @@ def test_a_prompt_says_where_the_text_goes(tokenizer: Tokenizer, prompt: str) ->
     [
         (("bad",), "every class needs one word"),
         (("bad film", "good"), "not one token"),
+        (("bad", "delicious"), "'delicious': unknown"),
         (("good", "good"), "the same token"),
     ],
 )

@@ -219,3 +219,11 @@ def preview(config: ConfigPath, overrides: Overrides = None, as_json: Json = Fal
     from fedtt.cli.preview import preview_command
 
     preview_command(config, overrides=overrides or [], as_json=as_json)
+
+
+@data_app.command("list")
+def list_tasks(as_json: Json = False) -> None:
+    """Show every task that [data] source can name: what it is, its metrics and classes."""
+    from fedtt.cli.tasks import list_command
+
+    list_command(as_json=as_json)

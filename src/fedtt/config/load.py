@@ -145,7 +145,7 @@ def anchor_paths(table: Table, *, folder: Path) -> Table:
     """
     anchored = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
     data, model = anchored.get("data"), anchored.get("model")
-    for key in ("path", "test_path"):
+    for key in ("path", "test_path", "directory"):
         if isinstance(data, dict) and isinstance(data.get(key), str):
             data[key] = str(_anchor(data[key], folder))
     if isinstance(model, dict) and isinstance(model.get("name"), str) and model["name"]:

@@ -4,10 +4,11 @@ Unknown keys are refused. Paths are absolute by the time they are here (see ``co
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from fedtt.config.methods import MethodConfig
 from fedtt.config.section import (
@@ -18,6 +19,10 @@ from fedtt.config.section import (
     Section,
     Share,
 )
+from fedtt.data.named.catalog import SILOS, SOURCES
+from fedtt.data.named.catalog import TASKS as NAMED_TASKS
+
+NAMES = ", ".join(SOURCES)
 
 
 class ModelConfig(Section):
@@ -34,7 +39,10 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """``[data]``: either a named source or a file."""
 
-    source: Literal["sentiment-silos"] | None = None
+    source: str | None = Field(None, description="a named task; fedtt data list shows them")
+    directory: Path | None = Field(
+        None, description="where the files of source are; left out: the Hugging Face hub"
+    )
     path: Path | None = Field(None, description=".csv, .jsonl or .parquet")
     test_path: Path | None = Field(
         None, description="same columns as path; the one test set that all clients share"
@@ -56,26 +64,36 @@ class DataConfig(Section):
     test: Fraction = Field(0.15, description="share of each client's distinct texts")
     split_seed: NonNegativeInt = Field(0, description="same splits for every run seed")
 
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, name: str | None) -> str | None:
+        if name is not None and name not in SOURCES:
+            close = get_close_matches(name.casefold(), SOURCES, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"expected one of {NAMES}"
+            raise ValueError(f"{hint} (fedtt data list shows all; a file of yours goes into path)")
+        return name
+
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.source is None) == (self.path is None):
             raise ValueError('give either source = "sentiment-silos" or path = "FILE"')
         if self.path is None and (self.test_path or self.pair_column):
             raise ValueError("test_path and pair_column go with path, not with source")
+        if self.path is None and self.label_names:
+            raise ValueError("label_names goes with path; a source has names of its own")
+        if self.directory and self.source in (None, SILOS):
+            raise ValueError("directory goes with the name of a task, such as source = 'sst2'")
         if self.validation + self.test >= 1:
             raise ValueError("validation + test leave nothing to train on")
         return self
 
 
-# kind -> the keys of [task] that it needs, and those that it may have
-TASK_KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
-    "classification": (frozenset(), frozenset()),
-    "label-words": (frozenset({"prompt", "words"}), frozenset()),
-    "language-modeling": (frozenset(), frozenset()),
-    "generation": (
-        frozenset(),
-        frozenset({"prompt", "completion", "messages", "answers", "max_new_tokens"}),
-    ),
+# kind -> the keys of [task] that it may have
+TASK_KEYS: Mapping[str, frozenset[str]] = {
+    "classification": frozenset(),
+    "label-words": frozenset({"prompt", "words"}),
+    "language-modeling": frozenset(),
+    "generation": frozenset({"prompt", "completion", "messages", "answers", "max_new_tokens"}),
 }
 
 
@@ -87,11 +105,13 @@ class TaskConfig(Section):
     )
     prompt: str | None = Field(
         None,
-        description="label-words: text with {text} and, of pairs, {pair}; generation: a column, or "
-        "text with columns in braces (default: prompt)",
+        description="label-words: text with {text} and, of pairs, {pair} (default: that of the "
+        "named source); generation: a column, or text with columns in braces (default: prompt)",
     )
     words: tuple[str, ...] | None = Field(
-        None, description="label-words: one word of one token for each class, in order"
+        None,
+        description="label-words: one word of one token for each class, in order (default: those "
+        "of the named source)",
     )
     completion: str | None = Field(
         None, description="generation: column, or column.key (default: completion)"
@@ -108,12 +128,8 @@ class TaskConfig(Section):
 
     @model_validator(mode="after")
     def _keys_of_the_kind(self) -> Self:
-        needed, optional = TASK_KEYS[self.kind]
         given = {key for key in type(self).model_fields if getattr(self, key) is not None}
-        given.discard("kind")
-        if needed - given:
-            raise ValueError(f"kind {self.kind!r} needs {' and '.join(sorted(needed - given))}")
-        unfit = given - needed - optional
+        unfit = given - {"kind"} - TASK_KEYS[self.kind]
         if unfit:
             raise ValueError(f"kind {self.kind!r} has no {' and no '.join(sorted(unfit))}")
         if self.messages is not None and given & {"prompt", "completion", "answers"}:
@@ -269,8 +285,22 @@ class RunConfig(Section):
     server: ServerConfig = ServerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
+    def _check_words(self) -> None:
+        named = NAMED_TASKS.get(self.data.source or "")
+        if named is not None and named.kind == "regression":
+            raise ValueError(
+                f"data.source = {named.name!r} predicts a number, and task.kind = 'label-words' "
+                "chooses among words: use task.kind = 'classification' and an encoder"
+            )
+        own = {"prompt": named and named.prompt, "words": named and named.verbalizer}
+        missing = [key for key, value in own.items() if not (getattr(self.task, key) or value)]
+        if missing:
+            raise ValueError(f"task.kind = 'label-words' needs {' and '.join(missing)}")
+
     @model_validator(mode="after")
     def _classes_where_they_are_needed(self) -> Self:
+        if self.task.kind == "label-words":
+            self._check_words()
         if self.task.has_classes:
             return self
         needing = {

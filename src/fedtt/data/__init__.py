@@ -4,6 +4,15 @@ from fedtt.data.archive import default_cache_dir, fetch_sdist, find_cached
 from fedtt.data.batches import epoch_steps, evaluation_batches, step_batches
 from fedtt.data.completions import prompt_ids, tokenize_completions, tokenize_texts
 from fedtt.data.files import load_text_file
+from fedtt.data.named import (
+    SILOS,
+    SOURCES,
+    TASKS,
+    NamedTask,
+    find_task,
+    load_named,
+    load_named_split,
+)
 from fedtt.data.partition import (
     by_owner,
     by_proportions,
@@ -12,7 +21,14 @@ from fedtt.data.partition import (
     name_clients,
     quantity,
 )
-from fedtt.data.pool import Pool, hand_out, leave_out_small, sample_examples, split_pool
+from fedtt.data.pool import (
+    Pool,
+    hand_out,
+    leave_out_small,
+    sample_examples,
+    sample_groups,
+    split_pool,
+)
 from fedtt.data.preview import (
     ClientPreview,
     Distribution,
@@ -36,11 +52,15 @@ from fedtt.data.types import (
 
 __all__ = [
     "SHARED",
+    "SILOS",
+    "SOURCES",
+    "TASKS",
     "ClientData",
     "ClientPreview",
     "Distribution",
     "FederatedData",
     "LabeledTexts",
+    "NamedTask",
     "Pool",
     "PopulationPreview",
     "PromptColumns",
@@ -57,10 +77,13 @@ __all__ = [
     "evaluation_batches",
     "fetch_sdist",
     "find_cached",
+    "find_task",
     "hand_out",
     "iid",
     "is_unicode",
     "leave_out_small",
+    "load_named",
+    "load_named_split",
     "load_prompts",
     "load_sentiment_silos",
     "load_text_file",
@@ -69,6 +92,7 @@ __all__ = [
     "prompt_ids",
     "quantity",
     "sample_examples",
+    "sample_groups",
     "split_clients",
     "split_pool",
     "step_batches",

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from fedtt.data.tokens import TokenizedTexts, Tokenizer, join_rows
 from fedtt.data.types import LabeledTexts
 from fedtt.errors import ConfigError, DataError
@@ -164,10 +162,9 @@ def _pack(rows: Sequence[_Example], *, max_length: int, texts: LabeledTexts) -> 
     learned = [[0] * len(row.given) + [1] * len(row.learned) for row in cut]
     return join_rows(
         [[*row.given, *row.learned] for row in cut],
-        labels=np.array(texts.labels, dtype=np.int64),
+        texts=texts,
         num_truncated=sum(length > max_length for length in lengths),
         learned=learned,
-        references=texts.references,
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fedtt.data.types import is_unicode
 from fedtt.errors import DataError
 
+HIDDEN = -1  # the label of every example whose label is not published
+MANY = 10  # names that an error shows
 MAX_NAME = 1000  # characters; what is longer is no label but another column
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*")
@@ -47,7 +49,7 @@ def number_labels(
             long for a name or not valid Unicode; integers are mixed with names; there is one class
             only; or ``label_names`` does not fit.
     """
-    typed = [_parse(value) if textual else value for value in values]
+    typed = [parse_cell(value) if textual else value for value in values]
     for value, place in zip(typed, places, strict=True):
         _check_label(value, place)
     _check_same_type(typed, places)
@@ -78,7 +80,7 @@ def number_alike(
     Raises:
         DataError: a label cannot be one, or the first file has no such label.
     """
-    typed = [_parse(value) if textual else value for value in values]
+    typed = [parse_cell(value) if textual else value for value in values]
     for value, place in zip(typed, places, strict=True):
         _check_label(value, place)
         if value not in like.numbers:
@@ -92,7 +94,62 @@ def number_alike(
     return tuple(like.numbers[value] for value in typed)
 
 
-def _parse(value: object) -> object:
+def number_by_position(
+    values: Sequence[object],
+    *,
+    places: Sequence[str],
+    label_names: Sequence[str],
+    textual: bool = False,
+) -> tuple[int, ...]:
+    """Class ids of labels that are ids already, or names; nothing is guessed from the values.
+
+    Where the two names are ``False`` and ``True``, booleans are labels as well. ``textual`` and
+    ``places`` are as in :func:`number_labels`.
+
+    Raises:
+        DataError: a label is missing or neither, is no id or name of the classes, or is hidden
+            (-1); integers are mixed with names.
+    """
+    typed = [parse_cell(value) if textual else value for value in values]
+    if tuple(label_names) == ("False", "True") and all(isinstance(v, bool) for v in typed):
+        return tuple(int(value) for value in typed)  # type: ignore[call-overload]  # checked
+    for value, place in zip(typed, places, strict=True):
+        _check_label(value, place)
+    _check_same_type(typed, places)
+    named: dict[object, int] = {name: index for index, name in enumerate(label_names)}
+    known = {index: index for index in range(len(label_names))} | named
+    for value, place in zip(typed, places, strict=True):
+        if value not in known:
+            raise _unknown_label(value, place, label_names)
+    return tuple(known[value] for value in typed)
+
+
+def hidden_label(place: str, *, got: str = f"label {HIDDEN}") -> DataError:
+    """The error for a label that is not published."""
+    return DataError(
+        "the labels of this split are hidden",
+        where=place,
+        got=got,
+        expected="a published label",
+        fix="use the train and validation files; labels of the test split are not published",
+    )
+
+
+def _unknown_label(value: object, place: str, label_names: Sequence[str]) -> DataError:
+    if value == HIDDEN:
+        return hidden_label(place)
+    names = ", ".join(label_names[:MANY]) + (", ..." if len(label_names) > MANY else "")
+    return DataError(
+        "a label is not one of the task's classes",
+        where=place,
+        got=repr(value),
+        expected=f"an id from 0 to {len(label_names) - 1}, or one of {names}",
+        fix="correct the label, or use the file as published; for classes of your own see "
+        "data.path",
+    )
+
+
+def parse_cell(value: object) -> object:
     """What a cell of a format without types most plainly means."""
     if not isinstance(value, str) or len(value) > MAX_NAME:
         return value  # int() has a limit on its digits

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from fedtt.seeds import derive_seed
 
 POOL = "pool"
 _NOTHING = LabeledTexts(texts=(), labels=())
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +41,14 @@ class Pool:
 def sample_examples(raw: RawData, count: int, *, seed: int) -> RawData:
     """A random part of ``count`` examples of all clients together; the test set stays whole.
 
-    The part depends on the seed and the examples; clients keep the order of theirs.
+    The part depends on the seed and the examples; clients keep the order of theirs. Groups stay
+    whole: of grouped examples these are as many groups as fit into ``count`` examples.
 
     Raises:
-        DataError: there are not so many examples.
+        DataError: there are not so many examples, or not one group fits.
     """
-    total = sum(map(len, raw.texts_by_client.values()))
+    examples, _ = _concatenate(raw.texts_by_client)
+    total = len(examples)
     if count > total:
         raise DataError(
             "there are fewer examples than asked for",
@@ -54,13 +58,24 @@ def sample_examples(raw: RawData, count: int, *, seed: int) -> RawData:
             fix="leave data.examples out to use all of them",
         )
     stream = random.Random(derive_seed(seed, "examples"))
-    chosen = np.array(sorted(stream.sample(range(total), count)))
+    if examples.groups is None:
+        chosen, unit = stream.sample(range(total), count), "a random part"
+    else:
+        chosen, unit = sample_groups(examples.groups, count, stream), "whole groups, at random"
+    if not chosen:
+        raise DataError(
+            "no group of examples is as small as what is asked for",
+            where=f"{raw.name}, data.examples",
+            got=f"{count:,} examples asked for",
+            expected="at least one whole group, such as all answers of one question",
+            fix="raise data.examples",
+        )
+    kept = set(chosen)
     part, start = {}, 0
     for client_id, texts in sorted(raw.texts_by_client.items()):
-        end = start + len(texts)
-        part[client_id] = texts.select(chosen[(chosen >= start) & (chosen < end)] - start)
-        start = end
-    note = f"{count:,} of {total:,} examples used, a random part (data.examples)."
+        part[client_id] = texts.select(i for i in range(len(texts)) if start + i in kept)
+        start += len(texts)
+    note = f"{len(chosen):,} of {total:,} examples used, {unit} (data.examples)."
     return replace(raw, texts_by_client=part, notes=(*raw.notes, note))
 
 
@@ -85,6 +100,19 @@ def leave_out_small(raw: RawData, least: int) -> RawData:
     note = f"{absent:,} of {len(held):,} clients left out, who hold fewer than {least} examples "
     note += f"({lost:,} examples in all; data.min_client_examples)."
     return replace(raw, texts_by_client=kept, notes=(*raw.notes, note) if absent else raw.notes)
+
+
+def sample_groups(groups: Sequence[str], count: int, stream: random.Random) -> list[int]:
+    """Positions of groups drawn one after the other until the next does not fit."""
+    members: dict[str, list[int]] = {}
+    for position, group in enumerate(groups):
+        members.setdefault(group, []).append(position)
+    chosen: list[int] = []
+    for group in stream.sample(list(members), len(members)):
+        if len(chosen) + len(members[group]) > count:
+            break
+        chosen += members[group]
+    return chosen
 
 
 def split_pool(raw: RawData, *, seed: int, validation: float = 0.1, test: float = 0.15) -> Pool:
@@ -143,14 +171,19 @@ def _concatenate(
 ) -> tuple[LabeledTexts, Sequence[str]]:
     """All clients' examples end to end, clients in the order of their ids; the owner of each."""
     clients = sorted(texts_by_client.items())
-    paired = any(texts.pairs is not None for _, texts in clients)
-    scored = any(texts.references is not None for _, texts in clients)
+    held = [texts for _, texts in clients]
     examples = LabeledTexts(
-        texts=tuple(text for _, texts in clients for text in texts.texts),
-        labels=tuple(label for _, texts in clients for label in texts.labels),
-        pairs=tuple(p for _, texts in clients for p in texts.pairs or ()) if paired else None,
-        references=tuple(r for _, texts in clients for r in texts.references or ())
-        if scored
-        else None,
+        texts=tuple(text for texts in held for text in texts.texts),
+        labels=tuple(label for texts in held for label in texts.labels),
+        pairs=_join([texts.pairs for texts in held]),
+        groups=_join([texts.groups for texts in held]),
+        references=_join([texts.references for texts in held]),
+        targets=_join([texts.targets for texts in held]),
     )
     return examples, [client_id for client_id, texts in clients for _ in texts.texts]
+
+
+def _join(columns: Sequence[tuple[T, ...] | None]) -> tuple[T, ...] | None:
+    """What clients have of an optional column, end to end; None where none has any."""
+    known = [column for column in columns if column is not None]
+    return tuple(value for column in known for value in column) if known else None

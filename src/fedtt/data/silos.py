@@ -15,6 +15,7 @@ REQUIREMENT = "vaderSentiment==3.3.2"
 FILENAME = "vaderSentiment-3.3.2.tar.gz"
 SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 
+ABOUT = "tweets, product reviews, film reviews, editorials: negative or positive"
 LABEL_NAMES = ("negative", "positive")
 MIN_RATING = 0.5  # of the mean human rating in [-4, 4]; nearer to 0 people call it neutral
 

@@ -1,6 +1,7 @@
 """Split every client into train, validation and test, with no text on two sides."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -23,8 +24,8 @@ def split_clients(
     """Every example in exactly one split of its client; the same text always in the same split.
 
     Two texts are the same when they agree after case folding and collapsing white space (of a
-    pair, both). Where ``raw`` brings a test set, it is the one that all clients share: no client
-    gives any to test, and what also occurs in the test set is left out. A text
+    pair, both; of a group, all). Where ``raw`` brings a test set, it is the one that all clients
+    share: no client gives any to test, and what also occurs in the test set is left out. A text
     that several clients hold goes where ``derive_seed(seed, "split", "shared", text)`` sends it,
     so all its holders agree. The texts of one client alone are ranked by
     ``derive_seed(seed, "split", client_id, text)`` and fill up its splits, lowest ranks to test,
@@ -71,7 +72,7 @@ def split_clients(
         name=raw.name,
         label_names=raw.label_names,
         clients=tuple(clients),
-        notes=(*raw.notes, *left_out, *_notes(keys, shared)),
+        notes=(*raw.notes, *left_out, *_notes(held, keys, shared)),
         shared_test=raw.shared_test,
     )
 
@@ -82,12 +83,32 @@ def normalize_text(text: str) -> str:
 
 
 def text_keys(texts: LabeledTexts) -> tuple[str, ...]:
-    """For every example what it is compared by: its text, or both texts of a pair, normalized."""
-    if texts.pairs is None:
-        return tuple(normalize_text(text) for text in texts.texts)
-    pairs = zip(texts.texts, texts.pairs, strict=True)
+    """For every example what it is compared by: its text, or both texts of a pair, normalized.
+
+    The examples of a group have one key, a digest of all their texts in any order: a group is
+    never cut in two.
+    """
+    # Of an article with many questions there is one copy, and one normalized.
+    normal = {text: normalize_text(text) for text in {*texts.texts, *(texts.pairs or ())}}
     # A normalized text has no line break, so that two different pairs never give one key.
-    return tuple(f"{normalize_text(first)}\n{normalize_text(second)}" for first, second in pairs)
+    sides = zip(texts.texts, *([texts.pairs] if texts.pairs else []), strict=True)
+    examples = [tuple(normal[side] for side in example) for example in sides]
+    if texts.groups is None:
+        return tuple("\n".join(example) for example in examples)
+    members: dict[str, list[tuple[str, ...]]] = {}
+    for group, example in zip(texts.groups, examples, strict=True):
+        members.setdefault(group, []).append(example)
+    digests = {group: _digest(sorted(own)) for group, own in members.items()}
+    return tuple(digests[group] for group in texts.groups)
+
+
+def _digest(examples: Sequence[tuple[str, ...]]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        for side in example:
+            digest.update(side.encode() + b"\n")
+        digest.update(b"\n")
+    return digest.hexdigest()
 
 
 def _without_test_texts(raw: RawData) -> tuple[Mapping[str, LabeledTexts], list[str]]:
@@ -239,13 +260,20 @@ def _check_client(
         )
 
 
-def _notes(keys: Mapping[str, tuple[str, ...]], shared: Mapping[str, str]) -> list[str]:
+def _notes(
+    held: Mapping[str, LabeledTexts],
+    keys: Mapping[str, tuple[str, ...]],
+    shared: Mapping[str, str],
+) -> list[str]:
     notes = []
     for client_id, client_keys in keys.items():
-        copies = len(client_keys) - len(set(client_keys))
+        groups = held[client_id].groups
+        units = client_keys if groups is None else sorted(set(groups))
+        copies = len(units) - len(set(client_keys))
         if copies:
             notes.append(
-                f"{client_id}: {copies:,} of {len(client_keys):,} examples repeat another text "
+                f"{client_id}: {copies:,} of {len(units):,} "
+                f"{'examples' if groups is None else 'groups'} repeat another text "
                 "of the client; they are kept, all copies of a text in one split."
             )
     if shared:

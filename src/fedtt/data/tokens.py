@@ -54,7 +54,7 @@ class TokenizedTexts:
     like ``flat``, tells the two texts of a pair apart; it is None for single texts, which are of
     type 0, and where the tokenizer has no types. ``learned``, int8 and laid out like ``flat``, is
     1 where a causal language model is to learn the token; None where labels are learned.
-    ``references`` are the right answers to every prompt, where answers are scored.
+    ``references``, ``groups`` and ``targets`` are those of the texts, where they have any.
     """
 
     flat: np.ndarray
@@ -64,6 +64,8 @@ class TokenizedTexts:
     token_types: np.ndarray | None = None
     learned: np.ndarray | None = None
     references: tuple[tuple[str, ...], ...] | None = None
+    groups: tuple[str, ...] | None = None
+    targets: tuple[float, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -121,7 +123,7 @@ def tokenize(texts: LabeledTexts, tokenizer: Tokenizer, *, max_length: int) -> T
             )
     return join_rows(
         [ids for ids, _ in rows],
-        labels=np.array(texts.labels, dtype=np.int64),
+        texts=texts,
         num_truncated=num_truncated,
         token_types=[types for _, types in rows if types is not None],
     )
@@ -130,21 +132,25 @@ def tokenize(texts: LabeledTexts, tokenizer: Tokenizer, *, max_length: int) -> T
 def join_rows(
     rows: Sequence[Sequence[int]],
     *,
-    labels: np.ndarray,
+    texts: LabeledTexts,
     num_truncated: int,
     token_types: Sequence[Sequence[int]] = (),
     learned: Sequence[Sequence[int]] = (),
-    references: tuple[tuple[str, ...], ...] | None = None,
 ) -> TokenizedTexts:
-    """The token ids of every text end to end; ``token_types`` and ``learned`` likewise, where there are any."""
+    """``rows``, the token ids of every one of ``texts``, end to end.
+
+    ``token_types`` and ``learned`` likewise, where there are any.
+    """
     return TokenizedTexts(
         flat=np.fromiter(chain.from_iterable(rows), dtype=np.int32),
         offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
-        labels=labels,
+        labels=np.array(texts.labels, dtype=np.int64),
         num_truncated=num_truncated,
         token_types=_join_small(token_types),
         learned=_join_small(learned),
-        references=references,
+        references=texts.references,
+        groups=texts.groups,
+        targets=texts.targets,
     )
 
 

@@ -24,16 +24,22 @@ class LabeledTexts:
 
     ``pairs`` are the second texts where an example is two texts (a premise and a hypothesis), or
     the completions of prompts; ``references`` then are the answers that count as right, one or
-    more to an example, where answers are scored.
+    more to an example, where answers are scored. ``groups`` name what is judged together: all
+    candidate answers of one question. ``targets`` are what a class id cannot say: of a regression
+    the number to predict (``labels`` then are bins of it, for partitions by label), of a candidate
+    answer how much of the right one it has.
 
     Raises:
-        DataError: there are not as many labels, second texts or references as texts.
+        DataError: there are not as many labels, second texts, references, groups or targets as
+            texts.
     """
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
     pairs: tuple[str, ...] | None = None
     references: tuple[tuple[str, ...], ...] | None = None
+    groups: tuple[str, ...] | None = None
+    targets: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.labels):
@@ -50,13 +56,18 @@ class LabeledTexts:
                 expected="as many second texts as texts",
                 fix="pass one second text for each text, or pairs=None",
             )
-        if self.references is not None and len(self.references) != len(self.texts):
-            raise DataError(
-                "every prompt needs its right answers",
-                got=f"{len(self.texts)} texts and references for {len(self.references)}",
-                expected="as many",
-                fix="pass the references of every text, or references=None",
-            )
+        for name, values in (
+            ("references", self.references),
+            ("groups", self.groups),
+            ("targets", self.targets),
+        ):
+            if values is not None and len(values) != len(self.texts):
+                raise DataError(
+                    f"there are not as many {name} as texts",
+                    got=f"{len(self.texts)} texts and {len(values)} {name}",
+                    expected=f"as many {name} as texts",
+                    fix=f"pass one for each text, or {name}=None",
+                )
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -71,6 +82,8 @@ class LabeledTexts:
             references=None
             if self.references is None
             else tuple(self.references[i] for i in chosen),
+            groups=None if self.groups is None else tuple(self.groups[i] for i in chosen),
+            targets=None if self.targets is None else tuple(self.targets[i] for i in chosen),
         )
 
 

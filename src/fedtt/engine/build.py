@@ -10,13 +10,13 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from fedtt import params as p
 from fedtt.config import ClientConfig, RunConfig
-from fedtt.data import LabeledTexts, TokenizedTexts
+from fedtt.data import LabeledTexts, TokenizedTexts, sample_groups
 from fedtt.data.tokens import PAD_MULTIPLE
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data
 from fedtt.engine.methods import LORA_REFERENCE, build_method
 from fedtt.engine.positions import text_positions
-from fedtt.engine.task import MODEL_CLASSES, build_task
+from fedtt.engine.task import MODEL_CLASSES, build_task, output_names
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.client import LocalTraining
 from fedtt.federated.cohort import sample_cohort
@@ -99,16 +99,22 @@ def build_federation(config: RunConfig) -> Federation:
     method = build_method(config.method, task=model_class, server=config.server)
     data = build_data(config.data, config.partition, config.task)
     check_client_ids(client.client_id for client in data.clients)
+    outputs = output_names(config.task, source=config.data.source, label_names=data.label_names)
     model_config = load_model_config(
         config.model.name,
         revision=config.model.revision,
-        num_labels=len(data.label_names) if model_class == "classification" else None,
+        num_labels=len(outputs) if model_class == "classification" else None,
     )
     count_message(model_config, method, task=model_class)
     _check_cohort(config, population=len(data.clients))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
-    task = build_task(config.task, tokenizer=tokenizer, label_names=data.label_names)
+    task = build_task(
+        config.task,
+        source=config.data.source,
+        tokenizer=tokenizer,
+        label_names=data.label_names,
+    )
     max_length = _max_length(config, model_config, method.adapter)
     texts = {split: data.holders(split) for split in SPLITS}
     texts["validation"] = _at_most(texts["validation"], config=config)
@@ -168,7 +174,7 @@ def _load_base(config: RunConfig, *, label_names: Sequence[str], pad_token_id: i
     return load_classifier(
         config.model.name,
         revision=config.model.revision,
-        label_names=label_names,
+        label_names=output_names(config.task, source=config.data.source, label_names=label_names),
         pad_token_id=pad_token_id,
         dropout=config.model.dropout,
         dtype=config.model.dtype,
@@ -215,7 +221,13 @@ def _at_most(
     for client_id, examples in validation.items():
         stream = random.Random(derive_seed(config.data.split_seed, "validation", client_id))
         count = len(examples) if limit is None else min(limit, len(examples))
-        chosen[client_id] = examples.select(sorted(stream.sample(range(len(examples)), count)))
+        if examples.groups is None:
+            part = stream.sample(range(len(examples)), count)
+        else:  # at least one group, however large: a metric of groups needs whole ones
+            part = sample_groups(examples.groups, count, stream) or sample_groups(
+                examples.groups, len(examples), stream
+            )
+        chosen[client_id] = examples.select(sorted(part))
     return chosen
 
 

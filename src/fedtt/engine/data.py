@@ -8,6 +8,7 @@ import numpy as np
 
 from fedtt.config import DataConfig, PartitionConfig, TaskConfig
 from fedtt.data import (
+    SILOS,
     FederatedData,
     Pool,
     PromptColumns,
@@ -18,6 +19,7 @@ from fedtt.data import (
     hand_out,
     iid,
     leave_out_small,
+    load_named,
     load_prompts,
     load_sentiment_silos,
     load_text_file,
@@ -93,6 +95,8 @@ def _client_column(config: DataConfig, partition: PartitionConfig | None) -> str
 
 
 def _load_raw(config: DataConfig, task: TaskConfig, *, client_column: str) -> RawData:
+    if config.source is not None and config.source != SILOS:
+        return load_named(config.source, directory=config.directory)
     if config.path is None:
         return load_sentiment_silos()
     if not task.has_classes:

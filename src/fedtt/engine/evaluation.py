@@ -35,7 +35,8 @@ def judge(
             outcomes = task.judge(model, data, indices)
         for name, values in outcomes.items():
             _check_finite(values, where=where)
-            whole = found.setdefault(name, np.zeros(len(data), dtype=values.dtype))
+            empty = np.zeros((len(data), *values.shape[1:]), dtype=values.dtype)
+            whole = found.setdefault(name, empty)
             whole[indices] = values
     return found
 
@@ -78,7 +79,7 @@ def _batches(
 
 
 def _check_finite(values: np.ndarray, *, where: str) -> None:
-    if not np.isfinite(values).all():
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DivergenceError(
             "the model's outputs are not finite: training diverged",
             where=where,

@@ -67,9 +67,9 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
     opened = _open_model(directory, config, label_names)
     if opened.task.class_logits is None:
         raise RunError(
-            "the run's model writes texts, it does not classify them",
+            "the run's model has no classes",
             where=f"{path}, task.kind = {config.task.kind!r}",
-            fix="fedtt generate RUN --prompt TEXT",
+            fix="fedtt generate RUN --prompt TEXT, where it writes; fedtt evaluate RUN measures it",
         )
     examples = LabeledTexts(texts=tuple(texts), labels=(0,) * len(texts))
     probabilities = class_probabilities(
@@ -119,7 +119,9 @@ def _open_model(
     base = {"digests": {"base_model": digest_base(model, initial)}}
     check_unchanged(directory.data() or {}, base, where=str(directory.path))
     p.write_params(model, directory.load_state(expected=p.structure_of(initial)).params)
-    task = build_task(config.task, tokenizer=tokenizer, label_names=label_names)
+    task = build_task(
+        config.task, source=config.data.source, tokenizer=tokenizer, label_names=label_names
+    )
     return OpenedRun(model=model, tokenizer=tokenizer, task=task, config=config)
 
 

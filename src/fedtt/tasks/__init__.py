@@ -4,6 +4,7 @@ from fedtt.tasks.classification import classification
 from fedtt.tasks.generation import generation
 from fedtt.tasks.label_words import label_words
 from fedtt.tasks.language_modeling import language_modeling
+from fedtt.tasks.regression import regression
 from fedtt.tasks.task import Outcomes, Task, join_outcomes, log_prior
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "label_words",
     "language_modeling",
     "log_prior",
+    "regression",
 ]

@@ -1,46 +1,17 @@
-"""Free answers against those that count as right: exact match and F1, normalized as SQuAD does.
+"""Free answers against those that count as right: exact match and F1, as SQuAD or DROP has them.
 
-Rajpurkar et al. 2016 (SQuAD), with the number and multi-span rules of DROP (Dua et al. 2019) left
-to :func:`drop_f1`.
+SQuAD's rules (Rajpurkar et al. 2016) are those of ``fedtt.data.named.answers``; here are DROP's
+(Dua et al. 2019).
 """
 
 import re
 import string
-from collections import Counter
 from collections.abc import Callable, Sequence
+
+from fedtt.data.named.answers import exact_match, token_f1
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def normalize_answer(text: str) -> str:
-    """Lower case, without punctuation and articles, white space collapsed: SQuAD's order."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
-
-
-def exact_match(answer: str, references: Sequence[str]) -> float:
-    """1.0 if the normalized answer is one of the normalized references, else 0.0."""
-    return float(normalize_answer(answer) in {normalize_answer(r) for r in references})
-
-
-def token_f1(answer: str, references: Sequence[str]) -> float:
-    """The best F1, over references, of the bags of normalized words; in [0, 1].
-
-    Where either bag is empty the two must be equal, as for SQuAD 2's questions without an answer.
-    """
-    return max(
-        (_bag_f1(normalize_answer(answer).split(), normalize_answer(r).split())) for r in references
-    )
-
-
-def _bag_f1(answer: Sequence[str], reference: Sequence[str]) -> float:
-    if not answer or not reference:
-        return float(list(answer) == list(reference))
-    common = (Counter(answer) & Counter(reference)).total()
-    if common == 0:
-        return 0.0
-    precision, recall = common / len(answer), common / len(reference)
-    return 2 * precision * recall / (precision + recall)
 
 
 def normalize_drop(text: str) -> str:
@@ -87,7 +58,9 @@ def _drop_bag_f1(answer: str, reference: str) -> float:
     numbers = {word for word in wanted if _as_number(word) is not None}
     if numbers and not numbers & given:
         return 0.0
-    return _bag_f1(sorted(given), sorted(wanted))
+    if not given or not wanted:
+        return float(given == wanted)
+    return 2 * len(given & wanted) / (len(given) + len(wanted))
 
 
 Rule = Callable[[str, Sequence[str]], float]

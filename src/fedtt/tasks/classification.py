@@ -1,6 +1,6 @@
 """Classification by a head: the class of a text, or of a pair of texts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -10,33 +10,44 @@ from torch.nn.functional import cross_entropy
 
 from fedtt.data import TokenizedTexts, collate, tokenize
 from fedtt.data.tokens import Tokenizer
-from fedtt.metrics import ACCURACY, classification_metrics
+from fedtt.metrics import ACCURACY, Score, Scored, classification_metrics, official_metrics
 from fedtt.tasks.task import TARGETS, Batch, Outcomes, Task, Tokenize, logits_of
 
 ClassLogits = Callable[[Tensor, Batch], Tensor]
 
 
-def classification(*, tokenizer: Tokenizer, pad_token_id: int) -> Task:
-    """The task of a sequence-classification model."""
+def classification(*, tokenizer: Tokenizer, pad_token_id: int, metrics: Sequence[str] = ()) -> Task:
+    """The task of a sequence-classification model; ``metrics`` as in :func:`task_of_classes`."""
     return task_of_classes(
         model_class="classification",
         tokenize=partial(tokenize, tokenizer=tokenizer),
         class_logits=_all_logits,
         pad_token_id=pad_token_id,
+        metrics=metrics,
     )
 
 
 def task_of_classes(
-    *, model_class: str, tokenize: Tokenize, class_logits: ClassLogits, pad_token_id: int
+    *,
+    model_class: str,
+    tokenize: Tokenize,
+    class_logits: ClassLogits,
+    pad_token_id: int,
+    metrics: Sequence[str],
 ) -> Task:
-    """A task with classes, wherever the model has a logit for each of them."""
+    """A task with classes, wherever the model has a logit for each of them.
+
+    ``metrics`` are the official ones of a named task, the headline one first (names of
+    ``fedtt.metrics.METRICS``); without them, accuracy. The usual ones of classes are there too.
+    """
+    headline = Score(name=metrics[0], higher_is_better=True) if metrics else ACCURACY
     return Task(
         model_class=model_class,
-        score=ACCURACY,
+        score=headline,
         tokenize=tokenize,
         loss=partial(_loss, class_logits),
         judge=partial(_judge, class_logits, pad_token_id),
-        metrics=_metrics,
+        metrics=partial(_metrics, tuple(metrics)),
         class_logits=class_logits,
     )
 
@@ -68,12 +79,36 @@ def _judge(
     # A NaN has no place among classes; the loss keeps it, and whoever judges looks there.
     losses = torch.where(torch.isfinite(scores).all(dim=1), losses, torch.nan)
     return {
+        "scores": scores.numpy(),
         "label": batch[TARGETS].numpy(),
-        "class": scores.argmax(dim=1).numpy(),
         "loss": losses.double().numpy(),
+        **truth_of(data, indices),
     }
 
 
-def _metrics(outcomes: Outcomes) -> dict[str, float]:
-    scores = classification_metrics(outcomes["class"], outcomes["label"])
-    return {**scores, "loss": float(outcomes["loss"].mean())}
+def truth_of(data: TokenizedTexts, indices: np.ndarray) -> Outcomes:
+    """Groups and targets of these examples, where they have any."""
+    columns = {"group": data.groups, "target": data.targets}
+    return {
+        name: np.array([column[int(index)] for index in indices], dtype=object)
+        for name, column in columns.items()
+        if column is not None
+    }
+
+
+def scored_of(outcomes: Outcomes) -> Scored:
+    """Outcomes as the official metrics look at them."""
+    targets, groups = outcomes.get("target"), outcomes.get("group")
+    return Scored(
+        scores=outcomes["scores"],
+        labels=outcomes["label"],
+        targets=None if targets is None else targets.astype(np.float64),
+        groups=None if groups is None else groups.tolist(),
+    )
+
+
+def _metrics(names: Sequence[str], outcomes: Outcomes) -> dict[str, float]:
+    scored = scored_of(outcomes)
+    official = official_metrics(names, scored)
+    usual = classification_metrics(scored.predictions, scored.labels)
+    return {**official, **usual, "loss": float(outcomes["loss"].mean())}

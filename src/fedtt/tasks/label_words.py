@@ -7,7 +7,6 @@ the logits of the classes' words, at the prompt's last token, are compared, in t
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,11 +28,12 @@ def label_words(
     prompt: str,
     words: Sequence[str],
     label_names: Sequence[str],
+    metrics: Sequence[str] = (),
 ) -> Task:
     """The task of a causal model that names the class of a text.
 
     ``prompt`` has ``{text}``, and ``{pair}`` where examples are pairs; ``words`` are the classes'
-    words in the order of ``label_names``.
+    words in the order of ``label_names``; ``metrics`` as in :func:`task_of_classes`.
 
     Raises:
         ConfigError: a prompt without ``{text}``, another number of words than of classes, a word
@@ -46,6 +46,7 @@ def label_words(
         tokenize=partial(_tokenize, tokenizer, prompt),
         class_logits=partial(_logits_of_words, tokens),
         pad_token_id=pad_token_id,
+        metrics=metrics,
     )
 
 
@@ -75,16 +76,16 @@ def word_tokens(
             fix="give one word for each class, in the order of the classes",
         )
     (before,) = encode(tokenizer, [_BEFORE], bos=False)
-    tokens = []
+    unknown, tokens = getattr(tokenizer, "unk_token_id", None), []
     for word, whole in zip(
         words, encode(tokenizer, [f"{_BEFORE} {word}" for word in words], bos=False), strict=True
     ):
         rest = whole[len(before) :]
-        if whole[: len(before)] != before or len(rest) != 1:
+        if whole[: len(before)] != before or len(rest) != 1 or rest[0] == unknown:
             raise ConfigError(
                 "a label word is not one token of the model",
                 where="task.words",
-                got=f"{word!r}: {max(len(rest), 0)} tokens",
+                got=f"{word!r}: {'unknown' if rest == [unknown] else f'{len(rest)} tokens'}",
                 expected="a common word that the tokenizer knows as one token",
                 fix="choose another word for the class, such as yes, no, good, bad, true, false",
             )
@@ -120,7 +121,7 @@ def _tokenize(
     long = [index for index, row in enumerate(rows) if len(row) > max_length]
     for index in long:
         rows[index] = _shorten(tokenizer, written[index], max_length=max_length)
-    return join_rows(rows, labels=np.array(texts.labels, dtype=np.int64), num_truncated=len(long))
+    return join_rows(rows, texts=texts, num_truncated=len(long))
 
 
 def _shorten(tokenizer: Tokenizer, parts: tuple[str, str, str], *, max_length: int) -> list[int]:

@@ -12,7 +12,7 @@ from fedtt.data import LabeledTexts, TokenizedTexts
 from fedtt.metrics import Score
 
 Batch = Mapping[str, Tensor]
-# What is known of every judged example: name -> one value an example, (n,).
+# What is known of every judged example: name -> a value or a row an example, (n,) or (n, k).
 Outcomes = Mapping[str, np.ndarray]
 TARGETS = "labels"  # the key of a batch that no model sees: the loss is computed from the logits
 

@@ -1,0 +1,99 @@
+"""Runs of named tasks, whole: their own metrics, regression, groups, label words of the catalog."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from tests.experiment.runs import run
+from tests.tiny import sentence
+
+from fedtt.config import RunConfig, parse_config
+from fedtt.errors import ConfigError
+from fedtt.metrics import MEAN
+
+
+def write_split(path: Path, rows: list[dict]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """STS-B's, SST-2's and COPA's columns, in a language of good and bad films."""
+    root, stream = tmp_path_factory.mktemp("named"), random.Random(5)
+    for split, count in {"train": 60, "validation": 24}.items():
+        rows: dict[str, list[dict]] = {"stsb": [], "sst2": [], "copa": []}
+        for index in range(count):
+            first, second = (stream.choice(["good", "bad"]) for _ in range(2))
+            texts = [f"{sentence(label, stream)} {split} {index}" for label in (first, second)]
+            alike = 4.0 if first == second else 1.0
+            both = {"sentence1": texts[0], "sentence2": texts[1], "idx": index}
+            rows["stsb"].append({**both, "label": alike + stream.random()})
+            rows["sst2"].append({"sentence": texts[0], "label": int(first == "good")})
+            rows["copa"].append(
+                {
+                    "premise": texts[0],
+                    "question": "cause",
+                    "choice1": f"{sentence('good', stream)} {index}",
+                    "choice2": f"{sentence('bad', stream)} {index}",
+                    "label": int(first == "bad"),
+                    "idx": index,
+                }
+            )
+        for name, found in rows.items():
+            (root / name).mkdir(exist_ok=True)
+            write_split(root / name / f"{split}.jsonl", found)
+    return root
+
+
+def make(model: Path, folder: Path, source: str, **changes: object) -> RunConfig:
+    table = {
+        "rounds": 2,
+        "model": {"name": str(model), "max_length": 32, "device": "cpu"},
+        "data": {"source": source, "directory": str(folder / source), "validation": 0.2},
+        "partition": {"kind": "iid", "clients": 2},
+        "method": {"name": "fedtt", "rank": 2, "bottleneck": 8},
+        "client": {"steps": 8, "batch_size": 8, "learning_rate": 0.03},
+    }
+    return parse_config(table | changes, where="test")
+
+
+def test_a_regression_learns_numbers(tiny_bert: Path, folder: Path, tmp_path: Path) -> None:
+    summary = run(make(tiny_bert, folder, "stsb"), tmp_path / "run")
+    assert list(summary["test"]) == ["pearson", "spearman", "loss"]
+    assert summary["score"] == {"name": "pearson", "higher_is_better": True}
+    assert summary["test"]["loss"][MEAN] < summary["before"]["loss"][MEAN] / 2
+    # One output: a weight and a bias of the head, 32 + 1.
+    assert summary["exchanged_parameters"]["head"] == 33
+
+
+def test_a_named_task_is_judged_by_its_own_metric_first(
+    tiny_bert: Path, folder: Path, tmp_path: Path
+) -> None:
+    config = make(tiny_bert, folder, "copa", evaluation={"validation_examples": 5, "alone": False})
+    summary = run(config, tmp_path / "run")
+    assert summary["score"]["name"] == next(iter(summary["test"])) == "choice_accuracy"
+    assert summary["test"]["choice_accuracy"][MEAN] * 24 % 1 == pytest.approx(0, abs=1e-9)
+    counts = json.loads((tmp_path / "run" / "data.json").read_text())["clients"]["all"]
+    assert counts["validation"] == 4  # two whole questions of two choices each, at most five
+
+
+def test_label_words_come_from_the_catalog(tiny_llama: Path, folder: Path, tmp_path: Path) -> None:
+    words = {"kind": "label-words", "words": ["bad", "good"], "prompt": "{text} was"}
+    summary = run(make(tiny_llama, folder, "sst2", task=words), tmp_path / "run")
+    assert summary["score"]["name"] == "accuracy"
+    with pytest.raises(ConfigError, match="not one token"):  # the catalog's: negative, positive
+        run(make(tiny_llama, folder, "sst2", task={"kind": "label-words"}), tmp_path / "own")
+
+
+def test_a_regression_has_no_words(tiny_llama: Path, folder: Path) -> None:
+    with pytest.raises(ConfigError, match="predicts a number"):
+        make(tiny_llama, folder, "stsb", task={"kind": "label-words"})
+    with pytest.raises(ConfigError, match="needs prompt and words"):
+        make(
+            tiny_llama,
+            folder,
+            "sst2",
+            data={"path": str(folder / "sst2" / "train.jsonl")},
+            task={"kind": "label-words"},
+        )
