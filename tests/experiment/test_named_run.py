@@ -9,7 +9,8 @@ from tests.experiment.runs import run
 from tests.tiny import sentence
 
 from fedtt.config import RunConfig, parse_config
-from fedtt.errors import ConfigError
+from fedtt.engine.build import build_federation
+from fedtt.errors import ConfigError, DataError
 from fedtt.metrics import MEAN
 
 
@@ -96,4 +97,26 @@ def test_a_regression_has_no_words(tiny_llama: Path, folder: Path) -> None:
             "sst2",
             data={"path": str(folder / "sst2" / "train.jsonl")},
             task={"kind": "label-words"},
+        )
+
+
+def test_a_regression_on_a_file_of_ones_own(tiny_bert: Path, folder: Path, tmp_path: Path) -> None:
+    own = {
+        "data": {
+            "path": str(folder / "stsb" / "train.jsonl"),
+            "text_column": "sentence1",
+            "pair_column": "sentence2",
+            "test": 0.2,
+            "validation": 0.2,
+        },
+        "task": {"kind": "regression"},
+    }
+    summary = run(make(tiny_bert, folder, "", **own), tmp_path / "run")
+    assert summary["score"]["name"] == "pearson"
+    assert summary["test"]["loss"][MEAN] < summary["before"]["loss"][MEAN] / 2
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"text": "good", "label": 1.5}\n{"text": "bad", "label": "much"}\n')
+    with pytest.raises(DataError, match=r"a label is no number\n  where: .*bad.jsonl:2"):
+        build_federation(
+            make(tiny_bert, folder, "", data={"path": str(bad)}, task={"kind": "regression"})
         )

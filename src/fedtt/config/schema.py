@@ -91,6 +91,7 @@ class DataConfig(Section):
 # kind -> the keys of [task] that it may have
 TASK_KEYS: Mapping[str, frozenset[str]] = {
     "classification": frozenset(),
+    "regression": frozenset(),
     "label-words": frozenset({"prompt", "words"}),
     "language-modeling": frozenset(),
     "generation": frozenset({"prompt", "completion", "messages", "answers", "max_new_tokens"}),
@@ -100,9 +101,9 @@ TASK_KEYS: Mapping[str, frozenset[str]] = {
 class TaskConfig(Section):
     """``[task]``: what the model learns; left out: the class of a text, by a head."""
 
-    kind: Literal["classification", "label-words", "language-modeling", "generation"] = (
-        "classification"
-    )
+    kind: Literal[
+        "classification", "regression", "label-words", "language-modeling", "generation"
+    ] = "classification"
     prompt: str | None = Field(
         None,
         description="label-words: text with {text} and, of pairs, {pair} (default: that of the "
@@ -285,9 +286,13 @@ class RunConfig(Section):
     server: ServerConfig = ServerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
+    def _predicts_numbers(self) -> bool:
+        named = NAMED_TASKS.get(self.data.source or "")
+        return named is not None and named.kind == "regression"
+
     def _check_words(self) -> None:
         named = NAMED_TASKS.get(self.data.source or "")
-        if named is not None and named.kind == "regression":
+        if named is not None and self._predicts_numbers():
             raise ValueError(
                 f"data.source = {named.name!r} predicts a number, and task.kind = 'label-words' "
                 "chooses among words: use task.kind = 'classification' and an encoder"
@@ -308,7 +313,8 @@ class RunConfig(Section):
             f"partition.kind {self.partition and self.partition.kind!r}": self.partition is not None
             and self.partition.kind in {"dirichlet", "labels"},
             "data.label_names": self.data.label_names is not None,
-            f"data.source {self.data.source!r}": self.data.source is not None,
+            f"data.source {self.data.source!r}": self.data.source is not None
+            and not (self.task.kind == "regression" and self._predicts_numbers()),
         }
         unfit = [key for key, used in needing.items() if used]
         if unfit:

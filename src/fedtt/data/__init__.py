@@ -37,7 +37,7 @@ from fedtt.data.preview import (
     describe_shared,
     summarize_clients,
 )
-from fedtt.data.prompts import PromptColumns, load_prompts, load_texts
+from fedtt.data.prompts import PromptColumns, load_numbers, load_prompts, load_texts
 from fedtt.data.silos import load_sentiment_silos
 from fedtt.data.split import split_clients
 from fedtt.data.tokens import TokenizedTexts, collate, tokenize
@@ -84,6 +84,7 @@ __all__ = [
     "leave_out_small",
     "load_named",
     "load_named_split",
+    "load_numbers",
     "load_prompts",
     "load_sentiment_silos",
     "load_text_file",

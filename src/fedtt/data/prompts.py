@@ -1,6 +1,7 @@
-"""A user's own file for causal language models: plain texts, prompts with completions, chats."""
+"""A user's own file without classes: plain texts, prompts with completions, chats, numbers."""
 
 import json
+import math
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,57 @@ def load_texts(
         return LabeledTexts(texts=tuple(texts), labels=(0,) * len(texts))
 
     return _load(path, [text_column], examples, client_column=client_column, test_path=test_path)
+
+
+def load_numbers(
+    path: Path,
+    *,
+    text_column: str = "text",
+    pair_column: str | None = None,
+    number_column: str = "label",
+    client_column: str = CLIENT_COLUMN,
+    test_path: Path | None = None,
+) -> RawData:
+    """Texts, or pairs, of such a file with a number each as ``targets``.
+
+    Raises :class:`DataError` like :func:`fedtt.data.load_text_file`, and for what is no number.
+    """
+    sides = [text_column, *([pair_column] if pair_column else [])]
+
+    def examples(table: Table, where: Path) -> LabeledTexts:
+        check_table(table, [*sides, number_column], where)
+        texts = [tuple(strings_of(table, side, what="text", is_id=False)) for side in sides]
+        numbers = zip(table.columns[number_column], table.places, strict=True)
+        return LabeledTexts(
+            texts=texts[0],
+            pairs=texts[1] if pair_column else None,
+            labels=(0,) * len(texts[0]),
+            targets=tuple(_number(value, where=place) for value, place in numbers),
+        )
+
+    return _load(
+        path,
+        [*sides, number_column],
+        examples,
+        client_column=client_column,
+        test_path=test_path,
+    )
+
+
+def _number(value: object, *, where: str) -> float:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise DataError(
+            "a label is no number",
+            where=where,
+            got=repr(value)[:80],
+            expected="a finite number in every row, which the regression is to predict",
+            fix="correct the row, take it out, or name another label_column",
+        )
+    return number
 
 
 def load_prompts(

@@ -20,6 +20,7 @@ from fedtt.data import (
     iid,
     leave_out_small,
     load_named,
+    load_numbers,
     load_prompts,
     load_sentiment_silos,
     load_text_file,
@@ -140,7 +141,19 @@ def _file(config: DataConfig) -> Path:
     return config.path
 
 
+def _load_numbers(config: DataConfig, task: TaskConfig, client_column: str) -> RawData:  # noqa: ARG001 (as the other loaders)
+    return load_numbers(
+        _file(config),
+        text_column=config.text_column,
+        pair_column=config.pair_column,
+        number_column=config.label_column,
+        client_column=client_column,
+        test_path=config.test_path,
+    )
+
+
 LOADERS: Mapping[str, Callable[[DataConfig, TaskConfig, str], RawData]] = {
+    "regression": _load_numbers,
     "language-modeling": _load_texts,
     "generation": _load_prompts,
 }

@@ -21,6 +21,7 @@ MAX_NEW_TOKENS = 32
 # task.kind -> the key of models.TASK_CLASSES that its models are of
 MODEL_CLASSES: Mapping[str, str] = {
     "classification": "classification",
+    "regression": "classification",
     "label-words": "causal",
     "language-modeling": "causal",
     "generation": "causal",
