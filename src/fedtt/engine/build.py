@@ -9,11 +9,12 @@ from peft import PeftConfig, PeftModel
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from fedtt import params as p
-from fedtt.config import ClientConfig, RunConfig
+from fedtt.config import ClientConfig, ModelConfig, RunConfig
 from fedtt.data import LabeledTexts, TokenizedTexts, tokenize
 from fedtt.data.tokens import PAD_MULTIPLE
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data
+from fedtt.engine.fits import check_goes_with_options
 from fedtt.engine.methods import LORA_REFERENCE, build_method
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.client import LocalTraining
@@ -22,6 +23,8 @@ from fedtt.federated.methods import Method
 from fedtt.federated.types import ServerState
 from fedtt.metrics import check_client_ids
 from fedtt.models import (
+    ModelOptions,
+    check_options,
     load_classifier,
     load_model_config,
     load_tokenizer,
@@ -97,6 +100,7 @@ def build_federation(config: RunConfig) -> Federation:
     model_config = load_model_config(
         config.model.name, revision=config.model.revision, num_labels=len(data.label_names)
     )
+    _check_model_options(config.model, model_config, method)
     count_message(model_config, method, task="classification")
     _check_cohort(config, population=len(data.clients))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
@@ -149,10 +153,11 @@ def _model_and_notes(
         dtype=config.model.dtype,
         device=config.model.device,
         seed=derive_seed(config.seed, "head"),
+        options=model_options(config.model),
     )
     with random_stream(derive_seed(config.seed, "adapter")):
         model = put_into(base.model, method)
-    return model, _random_layer_notes(model, base.drawn)
+    return model, [*base.notes, *_random_layer_notes(model, base.drawn)]
 
 
 def _random_layer_notes(model: PeftModel, drawn: Sequence[str]) -> list[str]:
@@ -168,6 +173,31 @@ def _random_layer_notes(model: PeftModel, drawn: Sequence[str]) -> list[str]:
         "(fedtt with tensorize_classifier = true trains a TT layer in its place)."
         for layer in sorted(layers)
     ]
+
+
+def model_options(config: ModelConfig) -> ModelOptions:
+    """What of the ``[model]`` section goes through to transformers."""
+    return ModelOptions(
+        attention=config.attn_implementation,
+        device_map=config.device_map,
+        quantization=config.quantization,
+        gradient_checkpointing=config.gradient_checkpointing,
+    )
+
+
+def _check_model_options(
+    config: ModelConfig, model_config: PretrainedConfig, method: Method
+) -> None:
+    options = model_options(config)
+    check_goes_with_options(method, options)
+    check_options(
+        config.name,
+        model_config,
+        options,
+        task="classification",
+        dtype=config.dtype,
+        device=config.device,
+    )
 
 
 def _lora_reference(model_config: PretrainedConfig) -> MessageCost | None:
