@@ -54,9 +54,7 @@ def long_tail(names: list[str]) -> list[Any]:
 
 def load(place: Path | str, *, options: ModelOptions | None = None, **changes: Any) -> LoadedModel:
     arguments = {"pad_token_id": 0, "dropout": None, "dtype": "float32", "device": "cpu"} | changes
-    return load_causal_lm(
-        str(place), revision=None, options=options or ModelOptions(), **arguments
-    )
+    return load_causal_lm(str(place), revision=None, options=options or ModelOptions(), **arguments)
 
 
 @pytest.fixture
@@ -99,9 +97,7 @@ def test_checkpointing_gives_a_causal_lm_the_same_gradients(
     for on in (False, True):
         options = ModelOptions(gradient_checkpointing=on)
         torch.manual_seed(3)
-        config = TTAdapterConfig(
-            task_type="CAUSAL_LM", rank=2, bottleneck=8, init_weights=False
-        )
+        config = TTAdapterConfig(task_type="CAUSAL_LM", rank=2, bottleneck=8, init_weights=False)
         model = adapt(load(tmp_path, options=options).model, config).train()
         torch.manual_seed(4)
         model(input_ids=tokens(), labels=tokens()).loss.backward()
@@ -177,7 +173,6 @@ def test_dropout_type_and_pad_token(model_type: str, tmp_path: Path) -> None:
 # Padding
 
 
-
 @pytest.fixture
 def without_pad(tmp_path: Path) -> Callable[..., Path]:
     """A directory whose tokenizer knows an end token and none for padding."""
@@ -209,5 +204,3 @@ def test_the_end_token_pads_where_no_other_does(
 def test_a_tokenizer_with_neither(without_pad: Callable[..., Path]) -> None:
     with pytest.raises(ModelError, match=r"(?s)neither a pad nor an end token.*set pad_token in"):
         load_tokenizer(str(without_pad()))
-
-

@@ -18,6 +18,7 @@ from tests.peft.tiny_architectures import (
     tiny_config,
     tokens,
 )
+from tests.tiny import save_tiny_tokenizer
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from fedtt.config import RunConfig
@@ -28,7 +29,6 @@ from fedtt.federated.round import run_round
 from fedtt.models import ModelOptions, build_empty_model, check_options, load_classifier
 from fedtt.models import options as model_options
 from fedtt.peft import TTAdapterConfig, adapt
-from tests.tiny import save_tiny_tokenizer
 
 MakeConfig = Callable[..., RunConfig]
 pytestmark = [
@@ -161,7 +161,9 @@ def test_a_round_with_checkpointing_is_a_round_without(
 ) -> None:
     model = {"name": str(tiny_bert), "max_length": 16, "device": "cpu"}
     plain, other = (
-        one_round(make_config(method={"name": method}, model=model | {"gradient_checkpointing": on}))
+        one_round(
+            make_config(method={"name": method}, model=model | {"gradient_checkpointing": on})
+        )
         for on in (False, True)
     )
     for name, value in plain.items():
@@ -239,7 +241,9 @@ def test_a_device_map_reaches_transformers(
 
 
 def test_a_part_of_the_model_that_found_no_place(saved: Callable[[str], str]) -> None:
-    with pytest.raises(ModelError, match=r"(?s)does not fit into the memory.*no place for 21 weights: mod"):
+    with pytest.raises(
+        ModelError, match=r"(?s)does not fit into the memory.*no place for 21 weights: mod"
+    ):
         load(saved("llama"), device_map={"": "cpu", "score": "meta"})
 
 
@@ -312,6 +316,8 @@ has_bitsandbytes = pytest.mark.skipif(
     not model_options.is_bitsandbytes_available(),
     reason="the package bitsandbytes is not installed (extra: quantization)",
 )
+
+
 @has_bitsandbytes
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("model_type", ["bert", "roberta", "distilbert", "llama", "gpt2"])

@@ -19,7 +19,6 @@ from fedtt.config.section import (
     Share,
 )
 
-
 Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
 DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"] | dict[str, int | str]
 
@@ -36,7 +35,9 @@ class ModelConfig(Section):
     device_map: DeviceMap | None = Field(
         None, description="spreads the layers over devices; or a table of module names"
     )
-    attn_implementation: Attention | None = Field(None, description="left out: transformers' choice")
+    attn_implementation: Attention | None = Field(
+        None, description="left out: transformers' choice"
+    )
     quantization: Literal["8bit", "4bit"] | None = Field(
         None, description="rounds the frozen base weights, with bitsandbytes"
     )

@@ -49,7 +49,7 @@ UNUSABLE = (*FILE_ERRORS, AttributeError, LookupError, RuntimeError, TypeError, 
 
 
 def locate_model(name: str) -> str:
-    """Directory, ``.gguf`` file or hub id behind ``name``: an alias, a path, or a hub id as it is."""
+    """Directory, ``.gguf`` file or hub id behind ``name``: an alias, a path, or a hub id."""
     if name not in ALIASES:
         return str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
     alias = ALIASES[name]
