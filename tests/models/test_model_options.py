@@ -26,8 +26,7 @@ from fedtt.engine.build import build_federation
 from fedtt.engine.local import local_clients
 from fedtt.errors import ConfigError, FedttError, ModelError
 from fedtt.federated.round import run_round
-from fedtt.models import ModelOptions, build_empty_model, check_options, load_classifier
-from fedtt.models import options as model_options
+from fedtt.models import ModelOptions, build_empty_model, check_options, checks, load_classifier
 from fedtt.peft import TTAdapterConfig, adapt
 
 MakeConfig = Callable[..., RunConfig]
@@ -271,7 +270,7 @@ def test_a_device_map_that_forgets_a_part(saved: Callable[[str], str]) -> None:
 def test_quantization_without_its_package(
     saved: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_options, "is_bitsandbytes_available", lambda: False)
+    monkeypatch.setattr(checks, "is_bitsandbytes_available", lambda: False)
     with pytest.raises(ModelError, match=r"need a package that is not installed") as caught:
         load(saved("llama"), quantization="4bit")
     assert "where: model.quantization = '4bit'" in str(caught.value)
@@ -282,8 +281,8 @@ def test_quantization_where_the_device_has_none(monkeypatch: pytest.MonkeyPatch)
     def refuse(*, raise_exception: bool) -> None:
         raise RuntimeError("None of the available devices are supported")
 
-    monkeypatch.setattr(model_options, "is_bitsandbytes_available", lambda: True)
-    monkeypatch.setattr(model_options, "validate_bnb_backend_availability", refuse)
+    monkeypatch.setattr(checks, "is_bitsandbytes_available", lambda: True)
+    monkeypatch.setattr(checks, "validate_bnb_backend_availability", refuse)
     with pytest.raises(ModelError, match=r"(?s)nothing for this device.*None of the available"):
         check(tiny_config("llama"), quantization="8bit")
 
@@ -313,7 +312,7 @@ def test_methods_that_need_the_base_weights_refuse_quantized_ones(
 
 
 has_bitsandbytes = pytest.mark.skipif(
-    not model_options.is_bitsandbytes_available(),
+    not checks.is_bitsandbytes_available(),
     reason="the package bitsandbytes is not installed (extra: quantization)",
 )
 

@@ -3,6 +3,7 @@
 Nothing of a model's repository is run: only architectures that transformers itself has.
 """
 
+from fedtt.models.checks import check_options
 from fedtt.models.configuration import (
     PEFT_TASK_TYPES,
     TASK_CLASSES,
@@ -11,7 +12,7 @@ from fedtt.models.configuration import (
     load_model_config,
 )
 from fedtt.models.load import LoadedModel, load_causal_lm, load_classifier
-from fedtt.models.options import ModelOptions, check_options, resolve_device
+from fedtt.models.options import ModelOptions, resolve_device
 from fedtt.models.places import ALIASES, PackagedModel, locate_model
 from fedtt.models.tokenizer import load_tokenizer
 

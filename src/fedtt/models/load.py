@@ -9,6 +9,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from fedtt.errors import ModelError
+from fedtt.models.checks import check_options
 from fedtt.models.configuration import (
     TASK_CLASSES,
     build_empty_model,
@@ -18,7 +19,6 @@ from fedtt.models.configuration import (
 from fedtt.models.gguf_file import gguf_arguments, gguf_notes
 from fedtt.models.options import (
     ModelOptions,
-    check_options,
     check_placed,
     enable_checkpointing,
     loading_arguments,
