@@ -189,7 +189,7 @@ def _check_model_options(
     config: ModelConfig, model_config: PretrainedConfig, method: Method
 ) -> None:
     options = model_options(config)
-    check_goes_with_options(method, options)
+    check_goes_with_options(method, options, dtype=config.dtype)
     check_options(
         config.name,
         model_config,

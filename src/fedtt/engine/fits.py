@@ -1,6 +1,6 @@
 """Which methods go with which ways of holding the base model."""
 
-from peft import PeftConfig, PrefixTuningConfig
+from peft import IA3Config, LoraConfig, PeftConfig, PrefixTuningConfig
 
 from fedtt.errors import ConfigError
 from fedtt.federated.methods import Method
@@ -11,7 +11,7 @@ from fedtt.peft import FullConfig, LoRAXSConfig
 NEEDS_BASE_WEIGHTS: tuple[type[PeftConfig], ...] = (FullConfig, LoRAXSConfig)
 
 
-def check_goes_with_options(method: Method, options: ModelOptions) -> None:
+def check_goes_with_options(method: Method, options: ModelOptions, *, dtype: str) -> None:
     """Raise :class:`ConfigError` where the method cannot work with a model held that way."""
     needs_weights = method.shifts_base or isinstance(method.adapter, NEEDS_BASE_WEIGHTS)
     if options.quantization is not None and needs_weights:
@@ -22,6 +22,14 @@ def check_goes_with_options(method: Method, options: ModelOptions) -> None:
             expected="a method that leaves the base weights alone, such as fedtt or lora",
             fix="leave quantization out, or choose another method",
         )
+    if options.quantization is not None and dtype != "float32" and _is_inside(method.adapter):
+        raise ConfigError(
+            f"{method.name} trains float32 inside the quantized layers, which compute in {dtype}",
+            where="model.dtype",
+            got=f"{dtype} with quantization {options.quantization}",
+            expected="float32",
+            fix='dtype = "float32": the quantized weights are no larger for it',
+        )
     if options.gradient_checkpointing and isinstance(method.adapter, PrefixTuningConfig):
         raise ConfigError(
             "a prefix lies in the cache of keys and values, which gradient checkpointing has not",
@@ -30,3 +38,9 @@ def check_goes_with_options(method: Method, options: ModelOptions) -> None:
             expected="a method without a prefix",
             fix="leave gradient_checkpointing out, or use prompt or p-tuning",
         )
+
+
+def _is_inside(adapter: PeftConfig) -> bool:
+    """Whether what is trained is part of a layer, as its bias is, rather than beside it."""
+    biases = isinstance(adapter, LoraConfig) and adapter.bias != "none"
+    return biases or isinstance(adapter, IA3Config)
