@@ -249,11 +249,9 @@ def test_a_device_map_reaches_transformers(
     assert torch.equal(logits(model, tokens()), logits(load(saved("llama")), tokens()))
 
 
-def test_a_part_of_the_model_that_found_no_place(saved: Callable[[str], str]) -> None:
-    with pytest.raises(
-        ModelError, match=r"(?s)does not fit into the memory.*no place for 21 weights: mod"
-    ):
-        load(saved("llama"), device_map={"": "cpu", "score": "meta"})
+def test_a_model_that_found_no_place(saved: Callable[[str], str]) -> None:
+    with pytest.raises(ModelError, match=r"(?s)does not fit into.*no place for 21 weights: mod"):
+        load(saved("llama"), device_map={"": "meta"})
 
 
 def test_a_device_and_a_map_exclude_each_other(make_config: MakeConfig, tiny_bert: Path) -> None:
@@ -262,9 +260,18 @@ def test_a_device_and_a_map_exclude_each_other(make_config: MakeConfig, tiny_ber
         build_federation(make_config(model=model))
 
 
-def test_nothing_is_trained_from_the_disk(saved: Callable[[str], str]) -> None:
-    with pytest.raises(ConfigError, match="weights on the disk cannot be trained with"):
-        load(saved("llama"), device_map={"model": "disk", "score": "cpu"})
+@pytest.mark.parametrize("score", ["cpu", 0])
+@pytest.mark.parametrize("model", ["disk", "cpu"])
+def test_layers_are_all_where_they_can_be_trained(
+    model: str, score: str | int, saved: Callable[[str], str]
+) -> None:
+    device_map = {"model": model, "score": score}
+    if (model, score) == ("cpu", "cpu"):
+        load(saved("llama"), device_map=device_map)
+        return
+    with pytest.raises(ConfigError, match="left on the disk, or on the CPU beside other") as caught:
+        load(saved("llama"), device_map=device_map)
+    assert f"got: {device_map}" in str(caught.value)
 
 
 def test_a_device_map_that_forgets_a_part(saved: Callable[[str], str]) -> None:
@@ -319,6 +326,16 @@ def test_methods_that_need_the_base_weights_refuse_quantized_ones(
     model = {"name": str(tiny_bert), "max_length": 16, "quantization": "8bit"}
     with pytest.raises(ConfigError, match=f"{method} computes with the base weights"):
         build_federation(make_config(model=model, method={"name": method}))
+
+
+@pytest.mark.parametrize("method", ["bitfit", "ia3"])
+def test_what_is_trained_inside_quantized_layers_needs_float32_around_it(
+    method: str, make_config: MakeConfig, tiny_bert: Path
+) -> None:
+    held = {"quantization": "4bit", "dtype": "float16"}
+    config = make_config(model={"name": str(tiny_bert)} | held, method={"name": method})
+    with pytest.raises(ConfigError, match=rf"(?s){method} trains float32 inside.*got: float16"):
+        build_federation(config)
 
 
 has_bitsandbytes = pytest.mark.skipif(

@@ -53,12 +53,14 @@ def _check_device_map(device_map: DeviceMap, *, device: str) -> None:
             expected="one of the two",
             fix='leave device out (or "auto"), or leave device_map out',
         )
-    if not isinstance(device_map, str) and "disk" in device_map.values():
+    places = set() if isinstance(device_map, str) else {str(at) for at in device_map.values()}
+    if "disk" in places or ("cpu" in places and len(places) > 1):
+        # accelerate brings them to the other device for a moment: they hold nothing to be read.
         raise ConfigError(
-            "weights on the disk cannot be trained with",
+            "layers left on the disk, or on the CPU beside other devices, cannot be trained with",
             where="model.device_map",
-            got=repr(dict(device_map)),
-            expected="devices: 0, 1, ... or cpu",
+            got=f"{device_map}",
+            expected="accelerators, as 0 and 1, or the CPU for all of the model",
             fix='quantization = "4bit", or dtype = "bfloat16", to need less memory',
         )
 
