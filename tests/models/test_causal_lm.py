@@ -170,6 +170,12 @@ def test_dropout_type_and_pad_token(model_type: str, tmp_path: Path) -> None:
         assert model.config.attention_dropout == 0.25
 
 
+def test_dropout_reaches_the_text_part_of_a_configuration(tmp_path: Path) -> None:
+    tiny_lm("gemma3").save_pretrained(tmp_path)
+    config: Any = load(tmp_path, dropout=0.25).model.config
+    assert config.text_config.attention_dropout == 0.25
+
+
 # Padding
 
 
