@@ -69,7 +69,7 @@ def test_pickled_weights_are_not_read(tiny_bert: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["no-such/model", "./nowhere", "bert-bas"])
 def test_an_unknown_model_is_refused_with_the_choices(name: str) -> None:
-    with pytest.raises(ModelError, match=r"model.name = .*\n(.|\n)*an alias \(minilm\)"):
+    with pytest.raises(ModelError, match=r"model.name = .*\n(.|\n)*an alias \(minilm, smollm2\)"):
         load_model_config(name)
 
 

@@ -145,6 +145,9 @@ def _values(annotation: Any, bounds: dict[str, Any]) -> st.SearchStrategy[Any]:
         return st.sampled_from(arguments)
     if origin is tuple:
         return st.lists(_values(arguments[0], bounds), min_size=1, max_size=3)
+    if origin is dict:
+        keys, values = (_values(part, bounds) for part in arguments)
+        return st.dictionaries(keys, values, min_size=1, max_size=3)
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return section_table(annotation)
     if annotation is int:

@@ -19,7 +19,7 @@ from fedtt.errors import ConfigError
 
 Table = dict[str, Any]
 # What fedtt.models knows by a short name (importing it here would bring in torch).
-MODEL_ALIASES = ("minilm",)
+MODEL_ALIASES = ("minilm", "smollm2")
 # pydantic puts the name of the method's section into the place of an error; a reader knows none.
 _SECTIONS: tuple[type[BaseModel], ...] = (*METHOD_SECTIONS, PeftConfig)
 _TAGS = {section.__name__ for section in _SECTIONS}
@@ -139,7 +139,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Table:
 
 
 def anchor_paths(table: Table, *, folder: Path) -> Table:
-    """Make the paths of ``[data]``, and ``model.name`` where it is a directory there, absolute.
+    """Make the paths of ``[data]``, and ``model.name`` where it is a model there, absolute.
 
     Raises :class:`ConfigError` for a model's name that only the working directory has.
     """
@@ -161,19 +161,23 @@ def _anchor(path: str, folder: Path) -> Path:
 def _anchor_model(name: str, folder: Path) -> str:
     if name in MODEL_ALIASES:
         return name
-    directory = _anchor(name, folder)
-    if directory.is_dir() or name.startswith(("./", "../", "~", "/")):
-        return str(directory)
-    if Path(name).is_dir():
+    place = _anchor(name, folder)
+    if _holds_model(place) or name.startswith(("./", "../", "~", "/")):
+        return str(place)
+    if _holds_model(Path(name)):
         # Whoever loads the model would take it, and another one from another working directory.
         raise ConfigError(
             "model.name is relative to the file, and only the working directory has it",
             where="model.name",
             got=name,
-            expected=f"a directory {directory}, or a hub id",
-            fix=f"write {Path(name).resolve()}; or rename that folder, if a hub id is meant",
+            expected=f"{place}, or a hub id",
+            fix=f"write {Path(name).resolve()}; or rename that, if a hub id is meant",
         )
     return name
+
+
+def _holds_model(place: Path) -> bool:
+    return place.is_dir() or (place.suffix.lower() == ".gguf" and place.is_file())
 
 
 def _split_override(override: str) -> tuple[str, str]:

@@ -24,16 +24,31 @@ from fedtt.data.named.catalog import TASKS as NAMED_TASKS
 
 NAMES = ", ".join(SOURCES)
 
+Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
+DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"] | dict[str, int | str]
+
 
 class ModelConfig(Section):
     """``[model]``: the base model."""
 
-    name: str = Field(description="alias (minilm), hub id, or directory")
+    name: str = Field(description="alias (minilm, smollm2), hub id, directory, or .gguf file")
     revision: str | None = Field(None, description="hub revision: branch, tag or commit")
     max_length: PositiveInt = Field(128, description="tokens; longer texts are cut, and counted")
     dropout: Probability | None = Field(None, description="of the base model; left out: its own")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps ...")
+    device_map: DeviceMap | None = Field(
+        None, description="spreads the layers over devices; or a table of module names"
+    )
+    attn_implementation: Attention | None = Field(
+        None, description="left out: transformers' choice"
+    )
+    quantization: Literal["8bit", "4bit"] | None = Field(
+        None, description="rounds the frozen base weights, with bitsandbytes"
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="compute each block again going backward: less memory, more time"
+    )
 
 
 class DataConfig(Section):

@@ -9,11 +9,12 @@ from peft import PeftConfig, PeftModel
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from fedtt import params as p
-from fedtt.config import ClientConfig, RunConfig
+from fedtt.config import ClientConfig, ModelConfig, RunConfig
 from fedtt.data import LabeledTexts, TokenizedTexts, sample_groups
 from fedtt.data.tokens import PAD_MULTIPLE
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data
+from fedtt.engine.fits import check_goes_with_options
 from fedtt.engine.methods import LORA_REFERENCE, build_method
 from fedtt.engine.positions import text_positions
 from fedtt.engine.task import MODEL_CLASSES, build_task, output_names
@@ -25,6 +26,8 @@ from fedtt.federated.types import ServerState
 from fedtt.metrics import check_client_ids
 from fedtt.models import (
     LoadedModel,
+    ModelOptions,
+    check_options,
     load_causal_lm,
     load_classifier,
     load_model_config,
@@ -105,6 +108,7 @@ def build_federation(config: RunConfig) -> Federation:
         revision=config.model.revision,
         num_labels=len(outputs) if model_class == "classification" else None,
     )
+    _check_model_options(config.model, model_config, method, model_class=model_class)
     count_message(model_config, method, task=model_class)
     _check_cohort(config, population=len(data.clients))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
@@ -158,7 +162,7 @@ def _model_and_notes(
     base = _load_base(config, label_names=label_names, pad_token_id=pad_token_id)
     with random_stream(derive_seed(config.seed, "adapter")):
         model = put_into(base.model, method)
-    return model, _random_layer_notes(model, base.drawn)
+    return model, [*base.notes, *_random_layer_notes(model, base.drawn)]
 
 
 def _load_base(config: RunConfig, *, label_names: Sequence[str], pad_token_id: int) -> LoadedModel:
@@ -170,6 +174,7 @@ def _load_base(config: RunConfig, *, label_names: Sequence[str], pad_token_id: i
             dropout=config.model.dropout,
             dtype=config.model.dtype,
             device=config.model.device,
+            options=model_options(config.model),
         )
     return load_classifier(
         config.model.name,
@@ -180,6 +185,7 @@ def _load_base(config: RunConfig, *, label_names: Sequence[str], pad_token_id: i
         dtype=config.model.dtype,
         device=config.model.device,
         seed=derive_seed(config.seed, "head"),
+        options=model_options(config.model),
     )
 
 
@@ -196,6 +202,31 @@ def _random_layer_notes(model: PeftModel, drawn: Sequence[str]) -> list[str]:
         "(fedtt with tensorize_classifier = true trains a TT layer in its place)."
         for layer in sorted(layers)
     ]
+
+
+def model_options(config: ModelConfig) -> ModelOptions:
+    """What of the ``[model]`` section goes through to transformers."""
+    return ModelOptions(
+        attention=config.attn_implementation,
+        device_map=config.device_map,
+        quantization=config.quantization,
+        gradient_checkpointing=config.gradient_checkpointing,
+    )
+
+
+def _check_model_options(
+    config: ModelConfig, model_config: PretrainedConfig, method: Method, *, model_class: str
+) -> None:
+    options = model_options(config)
+    check_goes_with_options(method, options, dtype=config.dtype)
+    check_options(
+        config.name,
+        model_config,
+        options,
+        task=model_class,
+        dtype=config.dtype,
+        device=config.device,
+    )
 
 
 def _lora_reference(model_config: PretrainedConfig, model_class: str) -> MessageCost | None:

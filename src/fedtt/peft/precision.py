@@ -40,7 +40,9 @@ def _owners(
 
 
 def _float_type(module: nn.Module) -> torch.dtype:
-    return next(p.dtype for p in module.parameters() if p.dtype != torch.float32)
+    # Not the integers that quantized weights are.
+    floats = (p.dtype for p in module.parameters() if p.is_floating_point())
+    return next(dtype for dtype in floats if dtype != torch.float32)
 
 
 def _take_float32(

@@ -1,0 +1,46 @@
+"""Which methods go with which ways of holding the base model."""
+
+from peft import IA3Config, LoraConfig, PeftConfig, PrefixTuningConfig
+
+from fedtt.errors import ConfigError
+from fedtt.federated.methods import Method
+from fedtt.models import ModelOptions
+from fedtt.peft import FullConfig, LoRAXSConfig
+
+# What these train, or start from, are the base weights themselves.
+NEEDS_BASE_WEIGHTS: tuple[type[PeftConfig], ...] = (FullConfig, LoRAXSConfig)
+
+
+def check_goes_with_options(method: Method, options: ModelOptions, *, dtype: str) -> None:
+    """Raise :class:`ConfigError` where the method cannot work with a model held that way."""
+    needs_weights = method.shifts_base or isinstance(method.adapter, NEEDS_BASE_WEIGHTS)
+    if options.quantization is not None and needs_weights:
+        raise ConfigError(
+            f"{method.name} computes with the base weights, and quantized ones are codes",
+            where="model.quantization",
+            got=options.quantization,
+            expected="a method that leaves the base weights alone, such as fedtt or lora",
+            fix="leave quantization out, or choose another method",
+        )
+    if options.quantization is not None and dtype != "float32" and _is_inside(method.adapter):
+        raise ConfigError(
+            f"{method.name} trains float32 inside the quantized layers, which compute in {dtype}",
+            where="model.dtype",
+            got=f"{dtype} with quantization {options.quantization}",
+            expected="float32",
+            fix='dtype = "float32": the quantized weights are no larger for it',
+        )
+    if options.gradient_checkpointing and isinstance(method.adapter, PrefixTuningConfig):
+        raise ConfigError(
+            "a prefix lies in the cache of keys and values, which gradient checkpointing has not",
+            where="model.gradient_checkpointing",
+            got=f"method {method.name}",
+            expected="a method without a prefix",
+            fix="leave gradient_checkpointing out, or use prompt or p-tuning",
+        )
+
+
+def _is_inside(adapter: PeftConfig) -> bool:
+    """Whether what is trained is part of a layer, as its bias is, rather than beside it."""
+    biases = isinstance(adapter, LoraConfig) and adapter.bias != "none"
+    return biases or isinstance(adapter, IA3Config)

