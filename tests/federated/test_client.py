@@ -12,6 +12,7 @@ from fedtt.errors import DivergenceError
 from fedtt.federated.client import (
     Batch,
     LocalTraining,
+    label_shift,
     logit_adjusted_loss,
     train_locally,
 )
@@ -203,7 +204,7 @@ def test_the_proximal_term_is_the_one_of_fedprox() -> None:
 def test_logit_adjustment_adds_the_log_prior_to_the_training_logits() -> None:
     logits = torch.tensor([[2.0, 0.0], [-1.0, 1.0]], requires_grad=True)
     labels = torch.tensor([0, 1])
-    loss = logit_adjusted_loss([94, 4], strength=2.0)
+    loss = logit_adjusted_loss(label_shift([94, 4], strength=2.0))
     value = loss(lambda x: SimpleNamespace(logits=x), {"x": logits, "labels": labels})
     prior = torch.tensor([0.95, 0.05])  # counts smoothed by one
     expected = nn.functional.cross_entropy(logits + 2.0 * prior.log(), labels)
@@ -214,7 +215,7 @@ def test_a_client_that_predicts_its_own_prior_has_nothing_to_learn_but_the_rest(
     """With the adjustment, equal logits are the best answer to labels drawn at the prior."""
     labels = torch.tensor([0] * 95 + [1] * 5)
     logits = torch.zeros(100, 2, requires_grad=True)
-    loss = logit_adjusted_loss([94, 4], strength=1.0)
+    loss = logit_adjusted_loss(label_shift([94, 4], strength=1.0))
     loss(lambda x: SimpleNamespace(logits=x), {"x": logits, "labels": labels}).backward()
     assert logits.grad is not None
     torch.testing.assert_close(logits.grad.sum(dim=0), torch.zeros(2), atol=1e-6, rtol=0)

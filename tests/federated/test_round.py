@@ -13,7 +13,7 @@ from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean
 from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.client import Batch, LocalTraining, train_locally
 from fedtt.federated.methods import Method
-from fedtt.federated.round import CallClient, ClientTask, run_round
+from fedtt.federated.round import CallClient, ClientTask, one_by_one, run_round
 from fedtt.federated.schedule import all_parameters
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ClientUpdate, ServerState
@@ -85,7 +85,7 @@ def one_round(state: ServerState, *, method: Method = FEDAVG, call: CallClient |
         cohort_size=None,
         seed=0,
         learning_rate=0.3,
-        call_client=call or clients(make_model()),
+        call_clients=one_by_one(call or clients(make_model())),
     )
 
 

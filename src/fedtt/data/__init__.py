@@ -22,7 +22,7 @@ from fedtt.data.preview import (
 )
 from fedtt.data.silos import load_sentiment_silos
 from fedtt.data.split import split_clients
-from fedtt.data.tokens import TokenizedTexts, collate, tokenize
+from fedtt.data.tokens import TokenizedTexts, collate, concatenate, stack_batches, tokenize
 from fedtt.data.types import (
     SHARED,
     ClientData,
@@ -46,6 +46,7 @@ __all__ = [
     "by_owner",
     "by_proportions",
     "collate",
+    "concatenate",
     "default_cache_dir",
     "describe",
     "describe_shared",
@@ -64,6 +65,7 @@ __all__ = [
     "sample_examples",
     "split_clients",
     "split_pool",
+    "stack_batches",
     "step_batches",
     "summarize_clients",
     "tokenize",

@@ -24,7 +24,7 @@ from fedtt.experiment.measure import Metrics, measure
 from fedtt.experiment.records import Record, round_record
 from fedtt.experiment.summary import summarize
 from fedtt.federated.learning_rate import learning_rate_at
-from fedtt.federated.round import CallClient, ClientTask, run_round
+from fedtt.federated.round import CallClients, ClientTask, run_round
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.metrics import MEAN, mean_over_clients
 
@@ -123,13 +123,13 @@ def _structure(run: _Run) -> p.Structure:
 def _run_rounds(
     run: _Run, state: ServerState, records: list[Record]
 ) -> tuple[ServerState, list[Record]]:
-    call_client = _clients(run, state, alone=False)
+    call_clients = _clients(run, state, alone=False)
     while state.next_round < run.config.rounds:
         started = time.perf_counter()
         state, report = _one_round(
             run,
             state,
-            call_client,
+            call_clients,
             population=run.federation.population,
             cohort_size=run.config.cohort.size,
             dropout_rate=run.config.cohort.dropout,
@@ -154,7 +154,7 @@ def _run_rounds(
 def _one_round(
     run: _Run,
     state: ServerState,
-    call_client: CallClient,
+    call_clients: CallClientss,
     *,
     population: tuple[str, ...],
     cohort_size: int | None,
@@ -167,7 +167,7 @@ def _one_round(
         cohort_size=cohort_size,
         seed=run.config.seed,
         learning_rate=_learning_rate(run.config, state.next_round),
-        call_client=call_client,
+        call_clients=call_clients,
         dropout_rate=dropout_rate,
     )
 
@@ -182,7 +182,7 @@ def _learning_rate(config: RunConfig, round_index: int) -> float:
     )
 
 
-def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClient:
+def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClients:
     def after_step(task: ClientTask, step: int, steps: int, loss: float) -> None:
         run.notify(
             StepDone(
@@ -265,12 +265,12 @@ def _measure_alone(run: _Run) -> Metrics | None:
         if client_id in done:
             continue
         state = run.federation.initial
-        call_client = _clients(run, state, alone=True)
+        call_clients = _clients(run, state, alone=True)
         while state.next_round < run.config.rounds:
             state, _ = _one_round(
                 run,
                 state,
-                call_client,
+                call_clients,
                 population=(client_id,),
                 cohort_size=None,
                 dropout_rate=0.0,

@@ -60,16 +60,22 @@ def model_loss(model: nn.Module, batch: Batch) -> Tensor:
     return loss
 
 
-def logit_adjusted_loss(label_counts: Sequence[int], *, strength: float) -> LossFunction:
-    """Cross-entropy of ``logits + strength * log prior``, the prior being the client's own labels.
+def label_shift(label_counts: Sequence[int], *, strength: float) -> Tensor:
+    """What logit adjustment adds to the logits, ``strength * log prior``: ``(labels,)``.
+
+    Counts are smoothed by one, so a label that the client never sees keeps a finite prior.
+    """
+    counts = torch.tensor(label_counts, dtype=torch.float32) + 1.0
+    return strength * torch.log(counts / counts.sum())
+
+
+def logit_adjusted_loss(shift: Tensor) -> LossFunction:
+    """Cross-entropy of ``logits + shift``, for a :func:`label_shift`.
 
     A client that sees one label nearly always learns nothing by preferring it: logit adjustment
     (Menon et al. 2021, arXiv 2007.07314; per client as in FedLC, Zhang et al. 2022, arXiv
-    2209.00189). Nothing extra is sent, and predictions use the logits as they are. Counts are
-    smoothed by one, so a label that the client never sees keeps a finite prior.
+    2209.00189). Nothing extra is sent, and predictions use the logits as they are.
     """
-    counts = torch.tensor(label_counts, dtype=torch.float32) + 1.0
-    shift = strength * torch.log(counts / counts.sum())
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         inputs = {key: tensor for key, tensor in batch.items() if key != "labels"}
@@ -106,7 +112,7 @@ def train_locally(
     """
     p.write_params(model, start)
     origin = p.select(start, start if trained is None else trained)
-    weights = _freeze_all_but(model, origin)
+    weights = freeze_all_but(model, origin)
     options = {"lr": learning_rate, "weight_decay": training.weight_decay}
     optimizer = OPTIMIZERS[training.optimizer](list(weights.values()), **options)
     losses: list[float] = []
@@ -116,7 +122,7 @@ def train_locally(
             optimizer.zero_grad(set_to_none=True)
             loss = loss_function(model, batch)
             losses.append(float(loss.detach()))
-            _check_finite(losses[-1], where=f"{where}, step {step}")
+            check_finite(losses[-1], where=f"{where}, step {step}")
             loss.backward()
             if training.proximal:
                 _pull_back(weights, origin, strength=training.proximal)
@@ -128,7 +134,7 @@ def train_locally(
     delta = p.subtract(p.read_params(model, origin), origin)
     bad = p.non_finite_names(delta)
     if bad:
-        _raise_divergence(
+        raise_divergence(
             where=f"{where}, after step {len(losses) - 1}, {bad[0]}", got="NaN or inf"
         )
     return ClientUpdate(
@@ -139,7 +145,8 @@ def train_locally(
     )
 
 
-def _freeze_all_but(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
+def freeze_all_but(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
+    """The parameters of these names, the only ones that want a gradient now. Changes ``model``."""
     kept = set(names)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in kept)
@@ -154,12 +161,14 @@ def _pull_back(weights: Mapping[str, nn.Parameter], origin: Params, *, strength:
             weight.grad.add_(weight.detach() - origin[name].to(weight.device), alpha=strength)
 
 
-def _check_finite(loss: float, *, where: str) -> None:
+def check_finite(loss: float, *, where: str) -> None:
+    """Raise :class:`DivergenceError` for a loss that is not finite."""
     if not math.isfinite(loss):
-        _raise_divergence(where=where, got=f"a loss of {loss}")
+        raise_divergence(where=where, got=f"a loss of {loss}")
 
 
-def _raise_divergence(*, where: str, got: str) -> NoReturn:
+def raise_divergence(*, where: str, got: str) -> NoReturn:
+    """Raise :class:`DivergenceError` that says where, and what to try."""
     raise DivergenceError(
         "training diverged",
         where=where,
