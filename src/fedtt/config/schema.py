@@ -119,6 +119,14 @@ class CohortConfig(Section):
     dropout: Probability = Field(
         0.0, description="probability that a client which was called never answers"
     )
+    batched: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: clients train together, in one step, where their method can; "
+        "off: one by one; the results differ by rounding only",
+    )
+    max_tokens: PositiveInt | Literal["auto"] = Field(
+        "auto", description="tokens, padding included, of clients that train together"
+    )
 
 
 class ClientConfig(Section):

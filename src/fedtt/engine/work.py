@@ -100,6 +100,7 @@ def batches_of(site: Site, work: Work) -> Iterator[Batch]:
         batch_size=site.training.batch_size,
         steps=work.steps,
         seed=derive_seed(site.seed, "batches", work.task.round_index, work.task.client_id),
+        shared_seed=derive_seed(site.seed, "lengths", work.task.round_index),
     )
     return (collate(work.data, indices, pad_token_id=site.pad_token_id) for indices in order)
 

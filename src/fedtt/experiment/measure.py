@@ -1,7 +1,6 @@
 """Metrics of a global model: per client, their mean, and over all examples together."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import numpy as np
 
@@ -26,23 +25,19 @@ def measure(
 ) -> Metrics:
     """Metric -> ``mean`` over clients (unweighted) and one value a client, by its id.
 
-    Writes ``params`` into the federation's model. ``pooled`` adds each metric over the examples
+    Writes ``params`` into the federation's model, which sees the examples of all clients in common
+    batches. ``pooled`` adds each metric over the examples
     of all clients together. ``before_batch(client_id)`` may raise to stop early. Raises
     :class:`DivergenceError` naming the client where the model's outputs are not finite.
     """
     p.write_params(federation.model, params)
-    pad_token_id = int(federation.tokenizer.pad_token_id)
-    outputs = {
-        client_id: predict(
-            federation.model,
-            examples,
-            batch_size=batch_size,
-            pad_token_id=pad_token_id,
-            where=f"measuring client {client_id}",
-            before_batch=before_batch and partial(before_batch, client_id),
-        )
-        for client_id, examples in data.items()
-    }
+    outputs = predict(
+        federation.model,
+        data,
+        batch_size=batch_size,
+        pad_token_id=int(federation.tokenizer.pad_token_id),
+        before_batch=before_batch,
+    )
     values = {c: _metrics(outputs[c], data[c]) for c in outputs}
     metrics = mean_over_clients(values)
     if pooled:

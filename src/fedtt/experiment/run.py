@@ -15,6 +15,7 @@ from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.data import TokenizedTexts
 from fedtt.engine.build import Federation
+from fedtt.engine.limits import auto_max_tokens
 from fedtt.engine.local import local_clients
 from fedtt.errors import DivergenceError, InterruptedRunError
 from fedtt.experiment.description import check_unchanged, describe
@@ -154,7 +155,7 @@ def _run_rounds(
 def _one_round(
     run: _Run,
     state: ServerState,
-    call_clients: CallClientss,
+    call_clients: CallClients,
     *,
     population: tuple[str, ...],
     cohort_size: int | None,
@@ -204,8 +205,19 @@ def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClients:
         logit_adjustment=run.config.client.logit_adjustment,
         pad_token_id=int(run.federation.tokenizer.pad_token_id),
         seed=run.config.seed,
+        max_tokens=_max_tokens(run),
         after_step=after_step,
     )
+
+
+def _max_tokens(run: _Run) -> int | None:
+    """The budget of clients that train together; None: one by one."""
+    cohort = run.config.cohort
+    if cohort.batched == "off":
+        return None
+    if cohort.max_tokens == "auto":
+        return auto_max_tokens(run.federation.model)
+    return cohort.max_tokens
 
 
 def _stop_if_asked(run: _Run, *, where: str) -> None:

@@ -69,11 +69,11 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
     examples = LabeledTexts(texts=tuple(texts), labels=(0,) * len(texts))
     outputs = predict(
         model,
-        tokenize(examples, tokenizer, max_length=config.model.max_length),
+        {"texts": tokenize(examples, tokenizer, max_length=config.model.max_length)},
         batch_size=config.evaluation.batch_size,
         pad_token_id=pad_token_id,
-        where=str(path),
-    )
+        where=lambda _: str(path),
+    )["texts"]
     return [
         _prediction(text, [float(value) for value in row], label_names)
         for text, row in zip(texts, outputs.probabilities, strict=True)
