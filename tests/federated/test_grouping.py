@@ -1,0 +1,45 @@
+"""Who shares a forward: everyone once, within the budget, without padding that does not pay."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedtt.federated.grouping import BatchShape, ForwardLimits, group_batches
+
+SHAPES = st.lists(
+    st.builds(BatchShape, rows=st.integers(1, 9), length=st.integers(1, 8).map(lambda n: 8 * n)),
+    max_size=12,
+)
+
+
+def tokens(shapes: list[BatchShape]) -> int:
+    return len(shapes) * max(s.rows for s in shapes) * max(s.length for s in shapes)
+
+
+@given(shapes=SHAPES, budget=st.integers(1, 2000), worth=st.integers(0, 500), same=st.booleans())
+def test_groups_hold_everyone_once_and_keep_to_the_limits(
+    shapes: list[BatchShape], budget: int, worth: int, same: bool
+) -> None:
+    limits = ForwardLimits(max_tokens=budget, padding_worth=worth, same_shape=same)
+    groups = group_batches(shapes, limits)
+    assert sorted(i for group in groups for i in group) == list(range(len(shapes)))
+    for group in groups:
+        own = [shapes[i] for i in group]
+        assert len(group) == 1 or tokens(own) <= budget
+        padding = tokens(own) - sum(s.rows * s.length for s in own)
+        assert padding <= worth * (len(own) - 1)
+        if same:
+            assert len(set(own)) == 1
+
+
+def test_equal_batches_go_together_up_to_the_budget() -> None:
+    eight = [BatchShape(rows=4, length=16)] * 8  # 64 tokens each
+    free = ForwardLimits(max_tokens=512, padding_worth=0)
+    assert group_batches(eight, free) == [[0, 1, 2, 3, 4, 5, 6, 7]]
+    tight = ForwardLimits(max_tokens=511, padding_worth=0)
+    assert group_batches(eight, tight) == [[0, 1, 2, 3, 4, 5, 6], [7]]
+
+
+def test_a_short_batch_joins_a_long_one_where_its_padding_pays() -> None:
+    shapes = [BatchShape(rows=4, length=16), BatchShape(rows=4, length=24)]  # 4 x 8 = 32 more
+    assert group_batches(shapes, ForwardLimits(max_tokens=999, padding_worth=32)) == [[0, 1]]
+    assert group_batches(shapes, ForwardLimits(max_tokens=999, padding_worth=31)) == [[1], [0]]
