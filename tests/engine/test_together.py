@@ -22,7 +22,10 @@ TT = {"rank": 2, "bottleneck": 8}
 METHODS: dict[str, dict] = {
     "fedtt": {"name": "fedtt", **TT},
     "fedtt, biases, TT classifier": {
-        "name": "fedtt", **TT, "bias": True, "tensorize_classifier": True
+        "name": "fedtt",
+        **TT,
+        "bias": True,
+        "tensorize_classifier": True,
     },
     "fedtt+ ends+cycle": {"name": "fedtt+", "schedule": "ends+cycle", **TT},
     "fedtt+ cycle": {"name": "fedtt+", "schedule": "cycle", **TT},

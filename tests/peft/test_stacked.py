@@ -51,7 +51,8 @@ def test_every_clients_rows_meet_its_own_parameters(module: nn.Module, names: li
         together = functional_call(module, stacks, x)
     assert module.forward.__func__ is before
     for client in range(3):
-        own = functional_call(module, {n: s[client] for n, s in stacks.items()}, x[2 * client :][:2])
+        stack = {name: values[client] for name, values in stacks.items()}
+        own = functional_call(module, stack, x[2 * client :][:2])
         torch.testing.assert_close(together[2 * client :][:2], own)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PlainValidator, PositiveFloat, PositiveInt, model_validator
 
 from fedtt.config.methods import MethodConfig
 from fedtt.config.section import (
@@ -112,6 +112,14 @@ class PartitionConfig(Section):
         return self
 
 
+def _count_or_auto(value: object) -> object:
+    """What a union of types would refuse with one message for each of them."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value != "auto" and not whole:
+        raise ValueError("input should be a whole number, 1 or more, or 'auto'")
+    return value
+
+
 class CohortConfig(Section):
     """``[cohort]``: who takes part in a round."""
 
@@ -124,8 +132,8 @@ class CohortConfig(Section):
         description="auto: clients train together, in one step, where their method can; "
         "off: one by one; the results differ by rounding only",
     )
-    max_tokens: PositiveInt | Literal["auto"] = Field(
-        "auto", description="tokens, padding included, of clients that train together"
+    max_tokens: Annotated[int | Literal["auto"], PlainValidator(_count_or_auto)] = Field(
+        "auto", description="tokens, padding included, of a forward of clients that train together"
     )
 
 

@@ -22,7 +22,8 @@ from fedtt.data.preview import (
 )
 from fedtt.data.silos import load_sentiment_silos
 from fedtt.data.split import split_clients
-from fedtt.data.tokens import TokenizedTexts, collate, concatenate, stack_batches, tokenize
+from fedtt.data.stack import concatenate, stack_batches
+from fedtt.data.tokens import TokenizedTexts, collate, tokenize
 from fedtt.data.types import (
     SHARED,
     ClientData,

@@ -1,6 +1,6 @@
 """Texts as token ids, kept ragged, and padded one batch at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -178,69 +178,6 @@ def collate(
     if tokenized.token_types is not None:
         batch["token_type_ids"] = torch.from_numpy(types)
     return batch
-
-
-def stack_batches(
-    batches: "Sequence[Mapping[str, torch.Tensor]]", *, pad_token_id: int
-) -> "dict[str, torch.Tensor]":
-    """One batch of several, ``(n * b, length)``, the rows of each contiguous.
-
-    All get the length of the longest, padded on the right, and the number of rows ``b`` of the
-    largest: a smaller one is filled up with copies of its own first row, for others to ignore.
-
-    Raises:
-        DataError: batches that do not hold the same inputs.
-    """
-    import torch
-
-    keys = list(batches[0])
-    if any(list(batch) != keys for batch in batches):
-        raise DataError(
-            "batches of different inputs cannot be stacked",
-            where="stack_batches",
-            got=" and ".join(sorted({", ".join(batch) for batch in batches})),
-            expected="the same inputs in all of them",
-            fix="tokenize all texts as pairs, or none",
-        )
-    rows = max(len(batch["labels"]) for batch in batches)
-    length = max(batch["input_ids"].shape[1] for batch in batches)
-    fill = {"input_ids": pad_token_id}
-    stacked = {}
-    for key in keys:
-        parts = []
-        for batch in batches:
-            part = batch[key]
-            if part.ndim == 2 and part.shape[1] < length:
-                missing = (0, length - part.shape[1])
-                part = torch.nn.functional.pad(part, missing, value=fill.get(key, 0))
-            parts += [part, *([part[:1]] * (rows - len(part)))]
-        stacked[key] = torch.cat(parts)
-    return stacked
-
-
-def concatenate(texts: Sequence[TokenizedTexts]) -> TokenizedTexts:
-    """The examples of all of them, in their order.
-
-    Raises:
-        DataError: some have token types and others none.
-    """
-    texts = [one for one in texts if len(one)] or texts[:1]  # an empty one has no types either way
-    typed = [one.token_types for one in texts if one.token_types is not None]
-    if typed and len(typed) < len(texts):
-        raise DataError(
-            "single texts and pairs cannot be put together",
-            where="concatenate",
-            got=f"token types in {len(typed)} of {len(texts)}",
-            expected="in all of them, or in none",
-        )
-    lengths = np.concatenate([one.lengths for one in texts])
-    return TokenizedTexts(
-        flat=np.concatenate([one.flat for one in texts]),
-        offsets=np.cumsum([0, *lengths], dtype=np.int64),
-        labels=np.concatenate([one.labels for one in texts]),
-        num_truncated=sum(one.num_truncated for one in texts),
-        token_types=np.concatenate(typed) if typed else None,
-    )
 
 
 def _encode(tokenizer: Tokenizer, texts: LabeledTexts, limit: int | None) -> list[_Row]:

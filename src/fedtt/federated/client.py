@@ -134,9 +134,7 @@ def train_locally(
     delta = p.subtract(p.read_params(model, origin), origin)
     bad = p.non_finite_names(delta)
     if bad:
-        raise_divergence(
-            where=f"{where}, after step {len(losses) - 1}, {bad[0]}", got="NaN or inf"
-        )
+        raise_divergence(where=f"{where}, after step {len(losses) - 1}, {bad[0]}", got="NaN or inf")
     return ClientUpdate(
         delta=delta,
         num_examples=num_examples,

@@ -90,7 +90,8 @@ def run_round(
                 called.append(task)
                 yield task
 
-    aggregation, reports = method.aggregation, {}
+    aggregation = method.aggregation
+    reports: dict[str, ClientReport] = {}
     for reply in call_clients(tasks()):
         _check_expected(called, answered=len(reports))
         task = called.popleft()

@@ -23,7 +23,7 @@ NOISE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Stackable:
-    """Clients can train in one step; ``draws``: with dropout, which has to be drawn client by client."""
+    """Clients can train in one step; with ``draws``, dropout is drawn client by client."""
 
     draws: bool
 

@@ -28,9 +28,7 @@ class DenseLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """``x (..., in_features) -> (..., out_features)``."""
         bias: Tensor | None = self.bias
-        return dense_linear(
-            x, self.weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
-        )
+        return dense_linear(x, self.weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
 class BottleneckAdapterLayer(ResidualAdapterLayer):

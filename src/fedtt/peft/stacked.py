@@ -47,7 +47,7 @@ TUNERS: Mapping[type[nn.Module], frozenset[type[nn.Module]]] = {
 
 
 def can_batch(model: nn.Module, names: Collection[str]) -> bool:
-    """Whether clients that train ``names`` can train in one step: the forward of each stays its own.
+    """Whether clients that train ``names`` can train in one step, by the types of the modules.
 
     A classification head, a TT adapter, a bottleneck adapter, LoRA on linear layers, LoRA-XS, and
     biases and layer norms of the base model can. What mixes the rows of a batch, a parameter that
