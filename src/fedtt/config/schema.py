@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PlainValidator, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from fedtt.config.methods import MethodConfig
 from fedtt.config.section import (
@@ -132,7 +132,7 @@ class CohortConfig(Section):
         description="auto: clients train together, in one step, where their method can; "
         "off: one by one; the results differ by rounding only",
     )
-    max_tokens: Annotated[int | Literal["auto"], PlainValidator(_count_or_auto)] = Field(
+    max_tokens: Annotated[PositiveInt | Literal["auto"], BeforeValidator(_count_or_auto)] = Field(
         "auto", description="tokens, padding included, of a forward of clients that train together"
     )
 
