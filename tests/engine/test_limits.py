@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fedtt.engine import limits
-from fedtt.engine.limits import auto_max_tokens, padding_worth
+from fedtt.engine.limits import auto_max_tokens, forward_worth
 
 
 def model(width: int, layers: int) -> nn.Module:
@@ -32,6 +32,6 @@ def test_the_budget_is_an_eighth_of_the_memory(
     assert auto_max_tokens(model(32, 2)) == 4096  # at most, on a CPU
 
 
-def test_padding_is_worth_less_in_a_wide_model() -> None:
-    assert padding_worth(model(384, 6)) == 20  # 3e6 / 147,456 = 20.3
-    assert padding_worth(model(4096, 32)) == 0
+def test_a_forward_is_worth_fewer_tokens_in_a_wide_model() -> None:
+    assert forward_worth(model(384, 6)) == 81  # 1.2e7 / 147,456 = 81.4
+    assert forward_worth(model(4096, 32)) == 0

@@ -10,7 +10,7 @@ from fedtt.federated.cohort_training import CohortClient, client_losses, train_c
 from fedtt.federated.grouping import ForwardLimits
 from fedtt.federated.stacked_state import StackedState
 
-LIMITS = ForwardLimits(max_tokens=100, padding_worth=0)
+LIMITS = ForwardLimits(max_tokens=100, forward_worth=0)
 
 
 def client(value: float) -> CohortClient:

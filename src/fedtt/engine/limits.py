@@ -33,17 +33,17 @@ def auto_max_tokens(model: nn.Module) -> int:
     return max(FEWEST_TOKENS, min(most, fits))
 
 
-def padding_worth(model: nn.Module) -> int:
-    """Tokens of padding that cost what a forward and backward of their own cost beside tokens.
+def forward_worth(model: nn.Module) -> int:
+    """Tokens that take as long as a forward and backward of their own do beside their tokens.
 
-    On a CPU a layer of width h costs about 3 ms to call, and 48 h^2 operations a token at some
-    50 G operations a second: 3e6 / h^2 tokens, 21 for MiniLM (measured: from 16 to 64 it is about
-    the same, without padding or with all of it slower). Elsewhere calls cost more than padding.
+    On a CPU it was measured with MiniLM (width h = 384): 80 tokens, as a small batch costs calls
+    and uses the processor badly. A token costs in proportion to h^2: 1.2e7 / h^2 tokens. Elsewhere
+    calls cost more than any padding.
     """
     if next(model.parameters()).device.type != "cpu":
         return MOST_TOKENS_ELSEWHERE
     width = int(getattr(model.config, "hidden_size", 1))
-    return int(3e6 / width**2)
+    return int(1.2e7 / width**2)
 
 
 def _memory_bytes(device: torch.device) -> int:

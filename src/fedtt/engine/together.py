@@ -6,7 +6,7 @@ import numpy as np
 
 from fedtt.data import stack_batches
 from fedtt.data.tokens import PAD_MULTIPLE
-from fedtt.engine.limits import padding_worth
+from fedtt.engine.limits import forward_worth
 from fedtt.engine.work import (
     Site,
     Work,
@@ -67,7 +67,7 @@ def _train(site: Site, works: list[Work], *, draws: bool, max_tokens: int) -> It
         stack=_stack(site),
         limits=ForwardLimits(
             max_tokens=max_tokens,
-            padding_worth=padding_worth(site.model),
+            forward_worth=forward_worth(site.model),
             same_shape=draws,
         ),
         draws=draws,

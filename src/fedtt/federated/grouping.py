@@ -1,6 +1,6 @@
 """Which clients of a cohort share a forward in a step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -17,42 +17,46 @@ class ForwardLimits:
     """What decides who shares a forward.
 
     ``max_tokens`` bounds rows x length of a forward, padding included (one client's own batch is
-    never split). ``padding_worth`` is what a forward of its own costs, in tokens: a client joins
-    others where that adds no more padding. With ``same_shape`` only equal batches go together.
+    never split). ``forward_worth`` is what a forward costs beside its tokens, in tokens: padding
+    pays where it saves more of them. With ``same_shape`` only equal batches go together.
     """
 
     max_tokens: int
-    padding_worth: int
+    forward_worth: int
     same_shape: bool = False
 
 
 def group_batches(shapes: Sequence[BatchShape], limits: ForwardLimits) -> list[list[int]]:
-    """Positions of ``shapes`` in groups that share a forward, each sorted.
+    """Positions of ``shapes`` in groups that share a forward, each sorted; the longest first.
 
-    Batches are taken from the longest to the shortest: the first of a group sets its length, and
-    the one with the most rows their number.
+    Of all ways to cut the batches, sorted by length and rows, into groups, the one that costs
+    least: its tokens with padding, and ``forward_worth`` for every group. Dynamic programming over
+    where the last group begins.
     """
     order = sorted(range(len(shapes)), key=lambda i: (-shapes[i].length, -shapes[i].rows, i))
+    costs, begins = [0], [0]  # of the first batches in order; where their last group begins
+    for end in range(1, len(order) + 1):
+        cost, begin = min(
+            (costs[begin] + tokens + limits.forward_worth, begin)
+            for begin, tokens in _last_groups([shapes[i] for i in order[:end]], limits)
+        )
+        costs.append(cost)
+        begins.append(begin)
     groups: list[list[int]] = []
-    for position in order:
-        if groups and _joins(shapes, groups[-1], position, limits):
-            groups[-1].append(position)
-        else:
-            groups.append([position])
-    return [sorted(group) for group in groups]
+    end = len(order)
+    while end:
+        groups.append(sorted(order[begins[end] : end]))
+        end = begins[end]
+    return groups[::-1]
 
 
-def _joins(
-    shapes: Sequence[BatchShape], group: Sequence[int], position: int, limits: ForwardLimits
-) -> bool:
-    joined = [shapes[i] for i in (*group, position)]
-    if limits.same_shape:
-        padding = 0 if len(set(joined)) == 1 else limits.padding_worth + 1
-    else:
-        padding = _tokens(joined) - _tokens(joined[:-1]) - joined[-1].rows * joined[-1].length
-    return _tokens(joined) <= limits.max_tokens and padding <= limits.padding_worth
-
-
-def _tokens(shapes: Sequence[BatchShape]) -> int:
-    """Tokens of a forward of these batches: every client padded to the same rows and length."""
-    return len(shapes) * max(s.rows for s in shapes) * max(s.length for s in shapes)
+def _last_groups(shapes: Sequence[BatchShape], limits: ForwardLimits) -> Iterator[tuple[int, int]]:
+    """Where a group that ends with the last batch may begin, and its tokens, all padded alike."""
+    rows = 0
+    for begin in range(len(shapes) - 1, -1, -1):
+        rows = max(rows, shapes[begin].rows)
+        tokens = (len(shapes) - begin) * rows * shapes[begin].length  # the first is the longest
+        alike = shapes[begin] == shapes[-1] or not limits.same_shape
+        if begin < len(shapes) - 1 and (tokens > limits.max_tokens or not alike):
+            return  # no longer group fits either
+        yield begin, tokens
