@@ -1,8 +1,8 @@
 """A step of a cohort: batched, one by one, and as one batch of as many rows of one client.
 
-    python benchmarks/step.py [--path FILE --column NAME] [--model minilm] [--rounds 3] [--json FILE]
+    python benchmarks/step.py [--path FILE --column NAME] [--rounds 3] [--json FILE]
 
-SST-2 where ../shared/data has it, else a file of your own with that column of texts. Every number is
+SST-2 where ../shared/data has it, else a file of your own with that column of texts. A number is
 the time of a round's local training, divided by its local steps; the rounds of the three ways
 alternate, and the fastest of each counts. Tokens are those that go through the model, padding
 included. One thread.
