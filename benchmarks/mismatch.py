@@ -145,7 +145,7 @@ def measure(method: str, *, rounds: int, seed: int, overrides: Sequence[str]) ->
                 decay=config.client.decay,
                 warmup_rounds=config.client.warmup_rounds,
             ),
-            call_client=call,
+            call_clients=call,
         )
         results.append(of_updates(start, recorder.updates))
     return results

@@ -18,6 +18,7 @@ CHECKED = [
     "fedtt.tt.contraction",
     "fedtt.tt.cores",
     "fedtt.tt.rounding",
+    "fedtt.peft.dense",
     "fedtt.peft.linear",
     "fedtt.peft.singular",
 ]

@@ -185,3 +185,16 @@ def test_the_documentation_names_every_key() -> None:
     for section in sections:
         keys |= set(getattr(section, "model_fields", {}))
     assert keys - named == set()
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "many", True])
+def test_a_budget_of_tokens_is_a_count_or_auto(value: object) -> None:
+    table = {
+        "rounds": 2,
+        "model": {"name": "minilm"},
+        "data": {"source": "sentiment-silos"},
+        "method": {"name": "fedtt"},
+        "cohort": {"max_tokens": value},
+    }
+    with pytest.raises(ConfigError, match=r"cohort.max_tokens: got .* 1 or more, or 'auto'"):
+        parse_config(table, where="the test")

@@ -39,6 +39,18 @@ def test_batches_gather_similar_lengths_and_come_in_no_order_of_length() -> None
     assert abs(later_is_longer) < 0.3  # no order: sd 0.1
 
 
+def test_clients_that_share_a_seed_read_long_batches_in_the_same_steps() -> None:
+    def longest(seed: int, count: int, shared: int | None) -> np.ndarray:
+        lengths = np.random.default_rng(seed).integers(5, 60, size=count)
+        steps = step_batches(lengths, batch_size=4, steps=70, seed=seed, shared_seed=shared)
+        return np.array([lengths[batch].max() for batch in steps])
+
+    together = np.corrcoef(longest(1, 400, 9), longest(2, 290, 9))[0, 1]
+    apart = np.corrcoef(longest(1, 400, None), longest(2, 290, None))[0, 1]
+    assert together > 0.85
+    assert abs(apart) < 0.4  # sd 1 / sqrt(70) = 0.12
+
+
 @given(lengths=LENGTHS, batch=SIZES, steps=st.integers(0, 30), more=st.integers(0, 30))
 def test_more_steps_only_append(lengths: list[int], batch: int, steps: int, more: int) -> None:
     short = list(step_batches(lengths, batch_size=batch, steps=steps, seed=5))

@@ -89,7 +89,7 @@ def test_two_rounds_saved_are_what_peft_alone_reads(
             cohort_size=None,
             seed=config.seed,
             learning_rate=config.client.learning_rate,
-            call_client=call,
+            call_clients=call,
         )
     assert p.non_finite_names(state.params) == []
     moved = {n for n, v in federation.initial.params.items() if not v.equal(state.params[n])}
@@ -98,7 +98,7 @@ def test_two_rounds_saved_are_what_peft_alone_reads(
     p.write_params(federation.model, state.params)
     federation.model.save_pretrained(tmp_path / "adapter")
     data = federation.splits["test"]["south"]
-    expected = judge(federation.model, federation.task, data, batch_size=64, where="the test")
+    expected = judge(federation.model, federation.task, {"south": data}, batch_size=64)["south"]
     base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base")
     alone = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
     batch = collate(data, range(len(data)), pad_token_id=0)

@@ -35,7 +35,7 @@ def one_round(config: RunConfig, federation: Federation) -> tuple[ServerState, R
         cohort_size=None,
         seed=config.seed,
         learning_rate=config.client.learning_rate,
-        call_client=local_clients(
+        call_clients=local_clients(
             federation.model,
             federation.splits["train"],
             task=federation.task,

@@ -77,7 +77,7 @@ def rounds(
             cohort_size=None,
             seed=0,
             learning_rate=config.client.learning_rate,
-            call_client=call,
+            call_clients=call,
         )
         yield before, updates, state
 

@@ -13,7 +13,7 @@ from fedtt.engine.methods import build_method
 from fedtt.engine.traffic import ROUNDS, ClientRound, count_traffic, simulate_rounds
 from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.methods import Method
-from fedtt.federated.round import ClientTask, run_round
+from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.types import ClientUpdate, ServerState
 from fedtt.federated.wire import encode_update
 
@@ -49,7 +49,7 @@ def real_bytes(method: Method, *, clients: int, rounds: int) -> tuple[list[int],
             cohort_size=None,
             seed=0,
             learning_rate=0.1,
-            call_client=reply,
+            call_clients=one_by_one(reply),
         )
         ups.append(sum(client.uplink_bytes for client in report.clients.values()))
         downs.append(sum(client.downlink_bytes for client in report.clients.values()))

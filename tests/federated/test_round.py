@@ -1,5 +1,6 @@
 """A round against its centralized twin, and its bookkeeping."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -8,12 +9,12 @@ from peft import LoraConfig
 from torch import Tensor, nn
 
 from fedtt import params as p
-from fedtt.errors import DivergenceError, WireError
+from fedtt.errors import DivergenceError, FedttError, WireError
 from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean
 from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.client import Batch, LocalTraining, train_locally
 from fedtt.federated.methods import Method
-from fedtt.federated.round import CallClient, ClientTask, run_round
+from fedtt.federated.round import CallClient, CallClients, ClientTask, one_by_one, run_round
 from fedtt.federated.schedule import all_parameters
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ClientUpdate, ServerState
@@ -85,7 +86,7 @@ def one_round(state: ServerState, *, method: Method = FEDAVG, call: CallClient |
         cohort_size=None,
         seed=0,
         learning_rate=0.3,
-        call_client=call or clients(make_model()),
+        call_clients=one_by_one(call or clients(make_model())),
     )
 
 
@@ -185,3 +186,49 @@ def test_a_state_that_is_not_finite_is_never_handed_on() -> None:
     fast = replace(FEDAVG, server=ServerOptimizer(learning_rate=100.0))
     with pytest.raises(DivergenceError, match="round 0, bias"):
         one_round(first_state(), method=fast, call=call)
+
+
+def run_with(call_clients: CallClients) -> None:
+    run_round(
+        first_state(),
+        method=FEDAVG,
+        population=tuple(SIZES),
+        cohort_size=None,
+        seed=0,
+        learning_rate=0.3,
+        call_clients=call_clients,
+    )
+
+
+def test_tasks_and_replies_are_streams() -> None:
+    """The next task is made after the reply to the one before went into the mean."""
+    answer, taken = clients(make_model()), []
+
+    def call(tasks: Iterable[ClientTask]) -> Iterator[bytes]:
+        for task in tasks:
+            taken.append(task.client_id)
+            yield answer(task)
+            assert taken[-1] == task.client_id
+
+    run_with(call)
+    assert taken == list(SIZES)
+
+
+def test_an_engine_that_loses_replies_is_noticed() -> None:
+    answer = clients(make_model())
+    with pytest.raises(FedttError, match=r"too few replies(.|\n)*got: none from b, c"):
+        run_with(lambda tasks: [answer(task) for task in tasks][:1])
+
+
+def test_an_engine_that_makes_replies_up_is_noticed() -> None:
+    answer = clients(make_model())
+    with pytest.raises(FedttError, match=r"nobody was asked for(.|\n)*got: reply 4 for 3 tasks"):
+        run_with(lambda tasks: one_too_many(answer, tasks))
+
+
+def one_too_many(answer: CallClient, tasks: Iterable[ClientTask]) -> Iterator[bytes]:
+    """One reply a task, and one more."""
+    for task in tasks:
+        reply = answer(task)
+        yield reply
+    yield reply

@@ -69,7 +69,7 @@ def test_a_text_alone_and_padded_has_the_same_logits(
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
     assert float((together[0] - together[1]).abs().max()) > 1e-3  # texts do differ
     task = classification(tokenizer=tokenizer, pad_token_id=tokenizer.pad_token_id)
-    outcomes = judge(model, task, data, batch_size=3, where="the test")
+    outcomes = judge(model, task, {"texts": data}, batch_size=3)["texts"]
     torch.testing.assert_close(
         torch.from_numpy(outcomes["scores"]), torch.cat(alone), rtol=1e-4, atol=1e-5
     )

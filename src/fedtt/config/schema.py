@@ -8,7 +8,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from fedtt.config.methods import MethodConfig
 from fedtt.config.section import (
@@ -206,12 +213,28 @@ class PartitionConfig(Section):
         return self
 
 
+def _count_or_auto(value: object) -> object:
+    """What a union of types would refuse with one message for each of them."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value != "auto" and not whole:
+        raise ValueError("input should be a whole number, 1 or more, or 'auto'")
+    return value
+
+
 class CohortConfig(Section):
     """``[cohort]``: who takes part in a round."""
 
     size: PositiveInt | None = Field(None, description="clients a round; left out: everyone")
     dropout: Probability = Field(
         0.0, description="probability that a client which was called never answers"
+    )
+    batched: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: clients train together, in one step, where their method can; "
+        "off: one by one; the results differ by rounding only",
+    )
+    max_tokens: Annotated[PositiveInt | Literal["auto"], BeforeValidator(_count_or_auto)] = Field(
+        "auto", description="tokens, padding included, of a forward of clients that train together"
     )
 
 

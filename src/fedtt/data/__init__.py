@@ -40,6 +40,7 @@ from fedtt.data.preview import (
 from fedtt.data.prompts import PromptColumns, load_numbers, load_prompts, load_texts
 from fedtt.data.silos import load_sentiment_silos
 from fedtt.data.split import split_clients
+from fedtt.data.stack import concatenate, stack_batches
 from fedtt.data.tokens import TokenizedTexts, collate, tokenize
 from fedtt.data.types import (
     SHARED,
@@ -69,6 +70,7 @@ __all__ = [
     "by_owner",
     "by_proportions",
     "collate",
+    "concatenate",
     "default_cache_dir",
     "describe",
     "describe_shared",
@@ -96,6 +98,7 @@ __all__ = [
     "sample_groups",
     "split_clients",
     "split_pool",
+    "stack_batches",
     "step_batches",
     "summarize_clients",
     "tokenize",

@@ -12,7 +12,12 @@ WINDOW = 8  # batches that share out their examples by length; more would make b
 
 
 def step_batches(
-    lengths: Sequence[int] | np.ndarray, *, batch_size: int, steps: int, seed: int
+    lengths: Sequence[int] | np.ndarray,
+    *,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    shared_seed: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Exactly ``steps`` batches of example indices, walking one seeded permutation after another.
 
@@ -22,7 +27,9 @@ def step_batches(
 
     ``lengths`` are the examples' lengths in tokens. Of every ``WINDOW`` consecutive batches of the
     permutation, examples of similar length go into the same batch, so that little is padding; the
-    batches of a window come in random order.
+    batches of a window come in random order. That order is drawn from ``shared_seed`` (left out:
+    ``seed``): clients that share it read their short batches, and their long ones, in the same
+    steps, so that little is padding where they train together.
 
     Raises:
         DataError: there is no example.
@@ -39,18 +46,23 @@ def step_batches(
             fix="set the number of local steps to 1 or more",
         )
     # The checks above run at the call; a generator function would only run them at first use.
-    return islice(_walk_passes(sizes, batch_size, seed), steps)
+    shared = seed if shared_seed is None else shared_seed
+    return islice(_walk_passes(sizes, batch_size, seed, shared), steps)
 
 
-def _walk_passes(lengths: np.ndarray, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+def _walk_passes(
+    lengths: np.ndarray, batch_size: int, seed: int, shared_seed: int
+) -> Iterator[np.ndarray]:
     for index in count():
         generator = np.random.default_rng(derive_seed(seed, "pass", index))
+        turns = np.random.default_rng(derive_seed(shared_seed, "lengths", index))
         order = generator.permutation(len(lengths))
         whole = len(order) - len(order) % batch_size
         for start in range(0, whole, WINDOW * batch_size):
             window = order[start : min(start + WINDOW * batch_size, whole)]
             ranked = window[np.argsort(lengths[window], kind="stable")].reshape(-1, batch_size)
-            yield from ranked[generator.permutation(len(ranked))]
+            # As many draws for every window, so that clients of any size keep in step.
+            yield from ranked[np.argsort(turns.random(WINDOW)[: len(ranked)])]
         if whole < len(order):
             yield order[whole:]
 

@@ -1,25 +1,19 @@
-"""The embedded engine: every client in this process, taking turns on one shared model."""
+"""The embedded engine: every client in this process, on one shared model."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 
-import numpy as np
 import torch
 from peft import PeftModel
-from torch import nn
 
 from fedtt import params as p
-from fedtt.data import TokenizedTexts, collate, epoch_steps, step_batches
+from fedtt.data import TokenizedTexts
+from fedtt.engine.together import train_together
+from fedtt.engine.work import Site, StepHook, Work, train_alone, understand
 from fedtt.federated.broadcast import Broadcast, decode_broadcast
-from fedtt.federated.client import Batch, LocalTraining, LossFunction, train_locally
-from fedtt.federated.round import CallClient, ClientTask
+from fedtt.federated.client import LocalTraining
+from fedtt.federated.round import CallClients, ClientTask
 from fedtt.federated.types import ServerState
-from fedtt.federated.wire import encode_update
-from fedtt.seeds import derive_seed
-from fedtt.tasks import Task, log_prior
-from fedtt.tasks.task import logits_of
-
-StepHook = Callable[[ClientTask, int, int, float], None]
+from fedtt.tasks import Task
 
 
 class LocalCopy:
@@ -59,70 +53,39 @@ def local_clients(
     logit_adjustment: float,
     pad_token_id: int,
     seed: int,
+    max_tokens: int | None = None,
     after_step: StepHook | None = None,
-) -> CallClient:
-    """The function that carries a task to a client of this process and brings back its reply.
+) -> CallClients:
+    """The function that carries tasks to clients of this process and brings back their replies.
 
-    ``state`` is the server's before the first task. Each call changes ``model`` in place. A
-    client's batches and dropout depend on the seed, the round and the client alone, so neither the
-    order of clients nor a restart changes a bit. ``after_step(task, step, steps, loss)`` is called
-    after every local step.
+    ``state`` is the server's before the first task. Each call changes ``model`` in place.
+    ``max_tokens`` is the budget of a forward for clients that train together, where their method
+    can; None trains them one by one. A client's batches and dropout depend on the seed, the round
+    and the client alone: who trains beside it, in what order, changes it by rounding only, and a
+    restart not by a bit. ``after_step(task, step, steps, loss)`` is called after every local step.
     """
     copy = LocalCopy(state)
+    site = Site(
+        model=model,
+        train=train,
+        task=task,
+        num_classes=num_classes,
+        training=training,
+        logit_adjustment=logit_adjustment,
+        pad_token_id=pad_token_id,
+        seed=seed,
+        after_step=after_step,
+    )
 
-    def prior(data: TokenizedTexts) -> torch.Tensor | None:
-        if not logit_adjustment:
-            return None
-        counts = np.bincount(data.labels, minlength=num_classes).tolist()
-        return log_prior(counts, strength=logit_adjustment)
-
-    def call(asked: ClientTask) -> bytes:
-        data = train[asked.client_id]
+    def understood(asked: ClientTask) -> Work:
         broadcast = decode_broadcast(asked.payload, structure=asked.structure)
-        steps = training.steps or epoch_steps(len(data), training.batch_size, training.epochs)
-        stream = (asked.round_index, asked.client_id)
-        update = train_locally(
-            model,
-            copy.update(broadcast, task=asked),
-            _batches(
-                data,
-                steps=steps,
-                batch_size=training.batch_size,
-                pad_token_id=pad_token_id,
-                seed=derive_seed(seed, "batches", *stream),
-                device=next(model.parameters()).device,
-            ),
-            trained=broadcast.trained,
-            num_examples=len(data),
-            learning_rate=asked.learning_rate,
-            training=training,
-            dropout_seed=derive_seed(seed, "dropout", *stream),
-            where=f"round {asked.round_index}, client {asked.client_id}",
-            loss_function=_loss(task, shift=prior(data)),
-            after_step=after_step and (lambda step, loss: after_step(asked, step, steps, loss)),
-        )
-        trained = {name: asked.structure[name] for name in update.delta}
-        return encode_update(replace(update, delta=p.narrow(update.delta, trained)))
+        start = copy.update(broadcast, task=asked)
+        return understand(site, asked, start=start, trained=broadcast.trained)
+
+    def call(tasks: Iterable[ClientTask]) -> Iterable[bytes]:
+        works = map(understood, tasks)
+        if max_tokens is None:
+            return (train_alone(site, work) for work in works)
+        return train_together(site, works, max_tokens=max_tokens)
 
     return call
-
-
-def _loss(task: Task, *, shift: torch.Tensor | None) -> LossFunction:
-    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-        return task.loss(logits_of(model, batch), batch, shift=shift)
-
-    return loss
-
-
-def _batches(
-    data: TokenizedTexts,
-    *,
-    steps: int,
-    batch_size: int,
-    pad_token_id: int,
-    seed: int,
-    device: torch.device,
-) -> Iterator[Batch]:
-    for indices in step_batches(data.lengths, batch_size=batch_size, steps=steps, seed=seed):
-        batch = collate(data, indices, pad_token_id=pad_token_id)
-        yield {key: tensor.to(device) for key, tensor in batch.items()}

@@ -1,7 +1,6 @@
 """Metrics of a global model: per client, their mean, and over all examples together."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from fedtt import params as p
 from fedtt.data import TokenizedTexts
@@ -25,23 +24,14 @@ def measure(
 ) -> Metrics:
     """Metric -> ``mean`` over clients (unweighted) and one value a client, by its id.
 
-    Writes ``params`` into the federation's model. ``pooled`` adds each metric over the examples
-    of all clients together. ``before_batch(client_id)`` may raise to stop early. Raises
-    :class:`DivergenceError` naming the client where the model's outputs are not finite.
+    Writes ``params`` into the federation's model, which sees the examples of all clients in common
+    batches. ``pooled`` adds each metric over the examples of all clients together.
+    ``before_batch(client_id)`` may raise to stop early. Raises :class:`DivergenceError` naming the
+    client where the model's outputs are not finite.
     """
     p.write_params(federation.model, params)
     task = federation.task
-    outcomes = {
-        client_id: judge(
-            federation.model,
-            task,
-            examples,
-            batch_size=batch_size,
-            where=f"measuring client {client_id}",
-            before_batch=before_batch and partial(before_batch, client_id),
-        )
-        for client_id, examples in data.items()
-    }
+    outcomes = judge(federation.model, task, data, batch_size=batch_size, before_batch=before_batch)
     metrics = mean_over_clients({c: task.metrics(found) for c, found in outcomes.items()})
     if pooled:
         for name, value in task.metrics(join_outcomes(list(outcomes.values()))).items():

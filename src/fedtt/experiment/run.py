@@ -15,6 +15,7 @@ from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.data import TokenizedTexts
 from fedtt.engine.build import Federation
+from fedtt.engine.limits import auto_max_tokens
 from fedtt.engine.local import local_clients
 from fedtt.errors import DivergenceError, InterruptedRunError
 from fedtt.experiment.description import check_unchanged, describe
@@ -24,7 +25,7 @@ from fedtt.experiment.measure import Metrics, measure
 from fedtt.experiment.records import Record, round_record
 from fedtt.experiment.summary import summarize
 from fedtt.federated.learning_rate import learning_rate_at
-from fedtt.federated.round import CallClient, ClientTask, run_round
+from fedtt.federated.round import CallClients, ClientTask, run_round
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.metrics import MEAN, mean_over_clients
 
@@ -123,13 +124,13 @@ def _structure(run: _Run) -> p.Structure:
 def _run_rounds(
     run: _Run, state: ServerState, records: list[Record]
 ) -> tuple[ServerState, list[Record]]:
-    call_client = _clients(run, state, alone=False)
+    call_clients = _clients(run, state, alone=False)
     while state.next_round < run.config.rounds:
         started = time.perf_counter()
         state, report = _one_round(
             run,
             state,
-            call_client,
+            call_clients,
             population=run.federation.population,
             cohort_size=run.config.cohort.size,
             dropout_rate=run.config.cohort.dropout,
@@ -154,7 +155,7 @@ def _run_rounds(
 def _one_round(
     run: _Run,
     state: ServerState,
-    call_client: CallClient,
+    call_clients: CallClients,
     *,
     population: tuple[str, ...],
     cohort_size: int | None,
@@ -167,7 +168,7 @@ def _one_round(
         cohort_size=cohort_size,
         seed=run.config.seed,
         learning_rate=_learning_rate(run.config, state.next_round),
-        call_client=call_client,
+        call_clients=call_clients,
         dropout_rate=dropout_rate,
     )
 
@@ -182,7 +183,7 @@ def _learning_rate(config: RunConfig, round_index: int) -> float:
     )
 
 
-def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClient:
+def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClients:
     def after_step(task: ClientTask, step: int, steps: int, loss: float) -> None:
         run.notify(
             StepDone(
@@ -206,8 +207,22 @@ def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClient:
         logit_adjustment=run.config.client.logit_adjustment,
         pad_token_id=int(run.federation.tokenizer.pad_token_id),
         seed=run.config.seed,
+        max_tokens=_max_tokens(run),
         after_step=after_step,
     )
+
+
+def _max_tokens(run: _Run) -> int | None:
+    """The budget of clients that train together; None: one by one."""
+    cohort = run.config.cohort
+    if cohort.batched == "off":
+        return None
+    if cohort.max_tokens == "auto":
+        model = run.federation.model
+        causal = run.federation.task.model_class == "causal"
+        vocabulary = model.config.get_text_config().vocab_size if causal else 0
+        return auto_max_tokens(model, outputs=vocabulary)
+    return cohort.max_tokens
 
 
 def _stop_if_asked(run: _Run, *, where: str) -> None:
@@ -267,12 +282,12 @@ def _measure_alone(run: _Run) -> Metrics | None:
         if client_id in done:
             continue
         state = run.federation.initial
-        call_client = _clients(run, state, alone=True)
+        call_clients = _clients(run, state, alone=True)
         while state.next_round < run.config.rounds:
             state, _ = _one_round(
                 run,
                 state,
-                call_client,
+                call_clients,
                 population=(client_id,),
                 cohort_size=None,
                 dropout_rate=0.0,

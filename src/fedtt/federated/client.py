@@ -80,7 +80,7 @@ def train_locally(
     """
     p.write_params(model, start)
     origin = p.select(start, start if trained is None else trained)
-    weights = _freeze_all_but(model, origin)
+    weights = freeze_all_but(model, origin)
     options = {"lr": learning_rate, "weight_decay": training.weight_decay}
     optimizer = OPTIMIZERS[training.optimizer](list(weights.values()), **options)
     losses: list[float] = []
@@ -90,7 +90,7 @@ def train_locally(
             optimizer.zero_grad(set_to_none=True)
             loss = loss_function(model, batch)
             losses.append(float(loss.detach()))
-            _check_finite(losses[-1], where=f"{where}, step {step}")
+            check_finite(losses[-1], where=f"{where}, step {step}")
             loss.backward()
             if training.proximal:
                 _pull_back(weights, origin, strength=training.proximal)
@@ -102,9 +102,7 @@ def train_locally(
     delta = p.subtract(p.read_params(model, origin), origin)
     bad = p.non_finite_names(delta)
     if bad:
-        _raise_divergence(
-            where=f"{where}, after step {len(losses) - 1}, {bad[0]}", got="NaN or inf"
-        )
+        raise_divergence(where=f"{where}, after step {len(losses) - 1}, {bad[0]}", got="NaN or inf")
     return ClientUpdate(
         delta=delta,
         num_examples=num_examples,
@@ -113,7 +111,8 @@ def train_locally(
     )
 
 
-def _freeze_all_but(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
+def freeze_all_but(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
+    """The parameters of these names, the only ones that want a gradient now. Changes ``model``."""
     kept = set(names)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in kept)
@@ -128,12 +127,14 @@ def _pull_back(weights: Mapping[str, nn.Parameter], origin: Params, *, strength:
             weight.grad.add_(weight.detach() - origin[name].to(weight.device), alpha=strength)
 
 
-def _check_finite(loss: float, *, where: str) -> None:
+def check_finite(loss: float, *, where: str) -> None:
+    """Raise :class:`DivergenceError` for a loss that is not finite."""
     if not math.isfinite(loss):
-        _raise_divergence(where=where, got=f"a loss of {loss}")
+        raise_divergence(where=where, got=f"a loss of {loss}")
 
 
-def _raise_divergence(*, where: str, got: str) -> NoReturn:
+def raise_divergence(*, where: str, got: str) -> NoReturn:
+    """Raise :class:`DivergenceError` that says where, and what to try."""
     raise DivergenceError(
         "training diverged",
         where=where,

@@ -4,11 +4,12 @@ schedule -> names -> (per client of the cohort: what it misses -> encode -> deco
 steps -> delta -> encode) -> decode -> streaming aggregation -> server step -> new state.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fedtt import params as p
-from fedtt.errors import DivergenceError
+from fedtt.errors import DivergenceError, FedttError
 from fedtt.federated.aggregate import Aggregate
 from fedtt.federated.broadcast import broadcast_for, encode_broadcast
 from fedtt.federated.cohort import drops_out, sample_cohort
@@ -34,6 +35,14 @@ class ClientTask:
 
 
 CallClient = Callable[[ClientTask], bytes]
+# Carries the tasks of a cohort to its clients and brings back one reply a task, in their order.
+# Both are streams: the next task is made when it is asked for.
+CallClients = Callable[[Iterable[ClientTask]], Iterable[bytes]]
+
+
+def one_by_one(call_client: CallClient) -> CallClients:
+    """The simplest engine: every client answers before the next one is called."""
+    return lambda tasks: map(call_client, tasks)
 
 
 def run_round(
@@ -44,27 +53,75 @@ def run_round(
     cohort_size: int | None,
     seed: int,
     learning_rate: float,
-    call_client: CallClient,
+    call_clients: CallClients,
     dropout_rate: float = 0.0,
 ) -> tuple[ServerState, RoundReport]:
     """The next server state, and what happened on the way to it.
 
-    ``call_client`` carries a task to its client and brings back the uplink payload; it is all
-    that differs between engines. ``learning_rate`` is this round's, for the clients. A client that
-    drops out (with probability ``dropout_rate``) was called and does not answer; a round in which
-    nobody answers leaves the parameters as they were.
+    ``call_clients`` carries the cohort's tasks to its clients and brings back the uplink payloads;
+    it is all that differs between engines. ``learning_rate`` is this round's, for the clients. A
+    client that drops out (with probability ``dropout_rate``) was called and does not answer; a
+    round in which nobody answers leaves the parameters as they were.
 
     Raises :class:`WireError` for a reply that is not what it should be, :class:`DivergenceError`
-    for a new state that is not finite.
+    for a new state that is not finite, :class:`FedttError` for an engine that loses replies.
     """
     trained = method.trained(state)
-    cohort = sample_cohort(
-        population, cohort_size=cohort_size, seed=seed, round_index=state.next_round
-    )
+    whole = p.structure_of(state.params)
+    called: deque[ClientTask] = deque()  # and not heard yet
+    dropped: dict[str, int] = {}
+
+    def tasks() -> Iterator[ClientTask]:
+        for task in _tasks(
+            state,
+            method=method,
+            population=population,
+            cohort=sample_cohort(
+                population, cohort_size=cohort_size, seed=seed, round_index=state.next_round
+            ),
+            trained=trained,
+            learning_rate=learning_rate,
+        ):
+            if drops_out(
+                task.client_id, rate=dropout_rate, seed=seed, round_index=state.next_round
+            ):
+                dropped[task.client_id] = len(task.payload)
+            else:
+                called.append(task)
+                yield task
+
+    aggregation = method.aggregation
+    reports: dict[str, ClientReport] = {}
+    for reply in call_clients(tasks()):
+        _check_expected(called, answered=len(reports))
+        task = called.popleft()
+        expected = {name: task.structure[name] for name in sorted(trained)}
+        update = decode_update(reply, expected=expected)
+        aggregation = aggregation.include(
+            p.widen(update.delta, whole),
+            start=p.widen(p.narrow(state.params, expected), whole),
+            weight=method.weighting(update),
+        )
+        reports[task.client_id] = _report(update, uplink=len(reply), downlink=len(task.payload))
+    _check_all_answered(called)
+    aggregate = aggregation.result(start=state.params) if reports else Aggregate(delta={})
+    report = RoundReport(round_index=state.next_round, clients=reports, dropped=dropped)
+    return _step(state, method, aggregate, heard=reports), report
+
+
+def _tasks(
+    state: ServerState,
+    *,
+    method: Method,
+    population: Sequence[str],
+    cohort: Sequence[str],
+    trained: frozenset[str],
+    learning_rate: float,
+) -> Iterator[ClientTask]:
+    """One task a client of the cohort, made when it is asked for."""
     positions = {client_id: index for index, client_id in enumerate(population)}
     whole = p.structure_of(state.params)
     pretrained = method.pretrained(state.params)
-    aggregation, reports, dropped = method.aggregation, {}, {}
     for client_id in cohort:
         structure = method.client_structure(whole, positions[client_id])
         broadcast = broadcast_for(
@@ -72,29 +129,33 @@ def run_round(
         )
         sent = {name: structure[name] for name in broadcast.values}
         broadcast = replace(broadcast, values=p.narrow(broadcast.values, sent))
-        payload = encode_broadcast(broadcast, structure=structure)
-        if drops_out(client_id, rate=dropout_rate, seed=seed, round_index=state.next_round):
-            dropped[client_id] = len(payload)
-            continue
-        task = ClientTask(
+        yield ClientTask(
             round_index=state.next_round,
             client_id=client_id,
-            payload=payload,
+            payload=encode_broadcast(broadcast, structure=structure),
             structure=structure,
             learning_rate=learning_rate,
         )
-        reply = call_client(task)
-        expected = {name: structure[name] for name in sorted(trained)}
-        update = decode_update(reply, expected=expected)
-        aggregation = aggregation.include(
-            p.widen(update.delta, whole),
-            start=p.widen(p.narrow(state.params, expected), whole),
-            weight=method.weighting(update),
+
+
+def _check_expected(called: Sequence[ClientTask], *, answered: int) -> None:
+    if not called:
+        raise FedttError(
+            "an engine brought back a reply that nobody was asked for",
+            where="call_clients",
+            got=f"reply {answered + 1} for {answered} tasks",
+            expected="one reply a task, after the task was taken",
         )
-        reports[client_id] = _report(update, uplink=len(reply), downlink=len(payload))
-    aggregate = aggregation.result(start=state.params) if reports else Aggregate(delta={})
-    report = RoundReport(round_index=state.next_round, clients=reports, dropped=dropped)
-    return _step(state, method, aggregate, heard=reports), report
+
+
+def _check_all_answered(called: Sequence[ClientTask]) -> None:
+    if called:
+        raise FedttError(
+            "an engine brought back too few replies",
+            where="call_clients",
+            got=f"none from {', '.join(task.client_id for task in list(called)[:3])}",
+            expected="one reply a task, in the order of the tasks",
+        )
 
 
 def _report(update: ClientUpdate, *, uplink: int, downlink: int) -> ClientReport:

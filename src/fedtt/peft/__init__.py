@@ -23,6 +23,7 @@ from fedtt.peft.lora_xs_config import LoRAXSConfig
 from fedtt.peft.model import TTAdapterModel
 from fedtt.peft.precision import keep_in_float32
 from fedtt.peft.register import register
+from fedtt.peft.stacked import can_batch, stacked_forwards
 from fedtt.peft.table import peft_config_from_table
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "TTLinear",
     "adapt",
     "bitfit_config",
+    "can_batch",
     "count_by_kind",
     "exchanged_parameters",
     "full_config",
@@ -54,6 +56,7 @@ __all__ = [
     "peft_config_from_table",
     "prefix_config",
     "prompt_config",
+    "stacked_forwards",
     "sum_by_kind",
     "vera_config",
 ]

@@ -3,9 +3,9 @@
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fedtt.peft.bottleneck_config import BottleneckAdapterConfig
+from fedtt.peft.dense import dense_linear
 from fedtt.peft.fit import known_width
 from fedtt.peft.residual import AdapterSettings, ResidualAdapterLayer
 from fedtt.peft.tuner import ResidualAdapterModel
@@ -14,7 +14,9 @@ from fedtt.peft.tuner import ResidualAdapterModel
 class DenseLinear(nn.Linear):
     """``x W^T + b`` in the dtype of ``x``, as :class:`fedtt.peft.TTLinear` computes.
 
-    ``W`` starts at standard deviation ``1 / sqrt(inputs)``, or at zero; ``b`` starts at zero.
+    ``W`` starts at standard deviation ``1 / sqrt(inputs)``, or at zero; ``b`` starts at zero. Like
+    it, it takes the ``W (K, N, M)`` and ``b (K, N)`` of ``K`` clients through
+    ``torch.func.functional_call``.
     """
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool, zero: bool) -> None:
@@ -26,9 +28,7 @@ class DenseLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """``x (..., in_features) -> (..., out_features)``."""
         bias: Tensor | None = self.bias
-        return functional.linear(
-            x, self.weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
-        )
+        return dense_linear(x, self.weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
 class BottleneckAdapterLayer(ResidualAdapterLayer):

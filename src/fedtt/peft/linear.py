@@ -16,7 +16,8 @@ class TTLinear(nn.Module):
     a gradient until it has moved. The bias starts at zero.
 
     ``torch.func.functional_call`` may put the cores ``(K, r, k, r')`` and the biases ``(K, N)`` of
-    ``K`` clients in place of its own: see :func:`fedtt.tt.tt_linear` for the rows of ``x``.
+    ``K`` clients in place of its own, also of some cores only (the clients share the others): see
+    :func:`fedtt.tt.tt_linear` for the rows of ``x``.
     """
 
     bias: nn.Parameter | None
@@ -37,8 +38,12 @@ class TTLinear(nn.Module):
 
     @property
     def cores(self) -> list[Float[Tensor, "*clients _left _mode _right"]]:
-        """The cores in the order of the train."""
-        return [getattr(self, f"core_{index}") for index in range(self.shape.num_cores)]
+        """The cores in the order of the train; if one is of ``K`` clients, so are they all."""
+        cores = [getattr(self, f"core_{index}") for index in range(self.shape.num_cores)]
+        clients = next((core.shape[0] for core in cores if core.ndim == 4), None)
+        if clients is None:
+            return cores
+        return [c if c.ndim == 4 else c.expand(clients, *c.shape) for c in cores]
 
     def forward(self, x: Float[Tensor, "*rows M"]) -> Float[Tensor, "*rows N"]:
         """``x W + b``, in the dtype of ``x``.

@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from fedtt.errors import ModelError
 from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
 from fedtt.peft.candidates import describe_candidates
+from fedtt.peft.dense import dense_linear
 from fedtt.peft.lora_xs_config import LoRAXSConfig
 from fedtt.peft.singular import singular_factors
 
@@ -24,6 +25,9 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     ``R`` of an adapter is the parameter ``lora_xs_core[name] (r, r)``. ``V_r^T`` and ``U_r S_r``
     are buffers that no state dict holds: they are computed when the adapter is added, from the
     base weight as it is then.
+
+    ``torch.func.functional_call`` may put the cores ``(K, r, r)`` of ``K`` clients in place of
+    ``R``; the rows of ``x`` are then ``(K * b, ...)``, those of a client contiguous.
     """
 
     adapter_layer_names = ("lora_xs_core",)
@@ -109,7 +113,7 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         core = self.lora_xs_core[name]
         x = functional.dropout(x.to(core.dtype), self.dropout[name], training=self.training)
         inner = functional.linear(x, self.lora_xs_v[name])  # (..., r)
-        outer = functional.linear(functional.linear(inner, core), self.lora_xs_us[name])
+        outer = functional.linear(dense_linear(inner, core), self.lora_xs_us[name])
         return self.scaling[name] * outer
 
     def _matrix(self) -> Tensor:

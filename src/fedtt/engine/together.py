@@ -1,0 +1,111 @@
+"""Clients of this process that train in one step, as many at a time as a budget of tokens holds."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from fedtt.data import stack_batches
+from fedtt.data.tokens import PAD_MULTIPLE
+from fedtt.engine.limits import forward_worth
+from fedtt.engine.work import (
+    Site,
+    Work,
+    batches_of,
+    dropout_seed,
+    hook_of,
+    loss_of,
+    reply_to,
+    train_alone,
+)
+from fedtt.federated.client import Batch
+from fedtt.federated.cohort_training import CohortClient, Stack, train_cohort
+from fedtt.federated.grouping import ForwardLimits
+from fedtt.federated.trial import Stackable, try_stacking
+
+# Of what clients that train together train: weights, start, gradient and AdamW's two moments.
+STATE_COPIES = 5
+MAX_STATE_BYTES = 2**30
+
+
+def train_together(site: Site, works: Iterable[Work], *, max_tokens: int) -> Iterator[bytes]:
+    """The replies to ``works``, in their order: clients train together where their method can.
+
+    Never more than ``max_tokens`` in a forward, a client's own batch excepted.
+    """
+    verdicts: dict[frozenset[str], Stackable | None] = {}
+    for group in _groups(site, works, max_tokens=max_tokens):
+        first = group[0]
+        if len(group) > 1 and first.trained not in verdicts:
+            batch = next(batches_of(site, first))
+            verdicts[first.trained] = try_stacking(site.model, first.start, first.trained, batch)
+        verdict = verdicts.get(first.trained)
+        if len(group) == 1 or verdict is None:
+            yield from (train_alone(site, work) for work in group)
+        else:
+            yield from _train(site, group, draws=verdict.draws, max_tokens=max_tokens)
+
+
+def _train(site: Site, works: list[Work], *, draws: bool, max_tokens: int) -> Iterator[bytes]:
+    clients = [
+        CohortClient(
+            start=work.start,
+            batches=batches_of(site, work),
+            num_examples=len(work.data),
+            dropout_seed=dropout_seed(site, work),
+            where=work.where,
+            loss=loss_of(site, work),
+            after_step=hook_of(site, work),
+        )
+        for work in works
+    ]
+    updates = train_cohort(
+        site.model,
+        clients,
+        trained=works[0].trained,
+        learning_rate=works[0].task.learning_rate,
+        training=site.training,
+        stack=_stack(site),
+        limits=ForwardLimits(
+            max_tokens=max_tokens,
+            forward_worth=forward_worth(site.model),
+            same_shape=draws,
+        ),
+        draws=draws,
+    )
+    return (reply_to(work, update) for work, update in zip(works, updates, strict=True))
+
+
+def _stack(site: Site) -> Stack:
+    device = next(site.model.parameters()).device
+
+    def stack(batches: Iterable[Batch]) -> Batch:
+        joined = stack_batches(list(batches), pad_token_id=site.pad_token_id)
+        return {key: tensor.to(device) for key, tensor in joined.items()}
+
+    return stack
+
+
+def _groups(site: Site, works: Iterable[Work], *, max_tokens: int) -> Iterator[list[Work]]:
+    """Consecutive clients whose batches, of texts of mean length, fit the budget together."""
+    group: list[Work] = []
+    tokens = 0
+    for work in works:
+        own = _mean_tokens(work, batch_size=site.training.batch_size)
+        most = MAX_STATE_BYTES // (STATE_COPIES * _trained_bytes(work))
+        alike = not group or work.trained == group[0].trained
+        if group and (tokens + own > max_tokens or len(group) >= most or not alike):
+            yield group
+            group, tokens = [], 0
+        group.append(work)
+        tokens += own
+    if group:
+        yield group
+
+
+def _mean_tokens(work: Work, *, batch_size: int) -> int:
+    rows = min(batch_size, len(work.data))
+    return rows * -(-int(np.ceil(work.data.lengths.mean())) // PAD_MULTIPLE) * PAD_MULTIPLE
+
+
+def _trained_bytes(work: Work) -> int:
+    return max(1, sum(work.start[n].numel() * work.start[n].element_size() for n in work.trained))

@@ -1,0 +1,127 @@
+"""One client's part in a round, as the process that does it sees it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from peft import PeftModel
+from torch import Tensor
+
+from fedtt import params as p
+from fedtt.data import TokenizedTexts, collate, epoch_steps, step_batches
+from fedtt.federated.client import Batch, LocalTraining, LossFunction, train_locally
+from fedtt.federated.client import StepHook as ClientHook
+from fedtt.federated.round import ClientTask
+from fedtt.federated.types import ClientUpdate
+from fedtt.federated.wire import encode_update
+from fedtt.params import Params
+from fedtt.seeds import derive_seed
+from fedtt.tasks import Task, log_prior
+from fedtt.tasks.task import logits_of
+
+LossOfLogits = Callable[[Tensor, Batch], Tensor]
+StepHook = Callable[[ClientTask, int, int, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What all clients of a process share; ``model`` is the one mutable thing.
+
+    A client's batches and dropout depend on ``seed``, the round and the client alone.
+    ``after_step(task, step, steps, loss)`` is called after every local step.
+    """
+
+    model: PeftModel
+    train: Mapping[str, TokenizedTexts]
+    task: Task
+    num_classes: int
+    training: LocalTraining
+    logit_adjustment: float
+    pad_token_id: int
+    seed: int
+    after_step: StepHook | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A task that is understood: from where, what, on which examples, for how many steps."""
+
+    task: ClientTask
+    start: Params
+    trained: frozenset[str]
+    data: TokenizedTexts
+    steps: int
+
+    @property
+    def where(self) -> str:
+        """Round and client, for messages."""
+        return f"round {self.task.round_index}, client {self.task.client_id}"
+
+
+def understand(site: Site, task: ClientTask, *, start: Params, trained: frozenset[str]) -> Work:
+    """What the task asks of its client, which starts from ``start``."""
+    data, training = site.train[task.client_id], site.training
+    steps = training.steps or epoch_steps(len(data), training.batch_size, training.epochs)
+    return Work(task=task, start=start, trained=trained, data=data, steps=steps)
+
+
+def train_alone(site: Site, work: Work) -> bytes:
+    """The client's local steps, and its reply."""
+    device = next(site.model.parameters()).device
+    update = train_locally(
+        site.model,
+        work.start,
+        ({key: tensor.to(device) for key, tensor in b.items()} for b in batches_of(site, work)),
+        trained=work.trained,
+        num_examples=len(work.data),
+        learning_rate=work.task.learning_rate,
+        training=site.training,
+        dropout_seed=dropout_seed(site, work),
+        where=work.where,
+        loss_function=_loss_function(loss_of(site, work)),
+        after_step=hook_of(site, work),
+    )
+    return reply_to(work, update)
+
+
+def reply_to(work: Work, update: ClientUpdate) -> bytes:
+    """The uplink payload, in the sizes that the client knows."""
+    structure = {name: work.task.structure[name] for name in update.delta}
+    return encode_update(replace(update, delta=p.narrow(update.delta, structure)))
+
+
+def batches_of(site: Site, work: Work) -> Iterator[Batch]:
+    """The client's batches in this round, on the CPU."""
+    order = step_batches(
+        work.data.lengths,
+        batch_size=site.training.batch_size,
+        steps=work.steps,
+        seed=derive_seed(site.seed, "batches", work.task.round_index, work.task.client_id),
+        shared_seed=derive_seed(site.seed, "lengths", work.task.round_index),
+    )
+    return (collate(work.data, indices, pad_token_id=site.pad_token_id) for indices in order)
+
+
+def dropout_seed(site: Site, work: Work) -> int:
+    """Of the client's dropout in this round."""
+    return derive_seed(site.seed, "dropout", work.task.round_index, work.task.client_id)
+
+
+def loss_of(site: Site, work: Work) -> LossOfLogits:
+    """The task's loss; with logit adjustment, the client's own log prior on its logits."""
+    shift = None
+    if site.logit_adjustment:
+        counts = np.bincount(work.data.labels, minlength=site.num_classes).tolist()
+        shift = log_prior(counts, strength=site.logit_adjustment)
+    return partial(site.task.loss, shift=shift)
+
+
+def _loss_function(loss: LossOfLogits) -> LossFunction:
+    return lambda model, batch: loss(logits_of(model, batch), batch)
+
+
+def hook_of(site: Site, work: Work) -> ClientHook | None:
+    """The site's hook, for this client's steps."""
+    hook = site.after_step
+    return hook and (lambda step, loss: hook(work.task, step, work.steps, loss))

@@ -1,0 +1,102 @@
+"""What the clients of a cohort train, stacked, and how it moves."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fedtt.federated.client import OPTIMIZERS, LocalTraining
+from fedtt.params import Params
+
+
+class StackedState:
+    """What ``K`` clients train, ``(K, P)``, their gradients and their optimizer's state.
+
+    ``starts`` are the trained parameters of each. Every method but ``leaves`` and ``deltas``
+    changes it. ``ended`` holds the rows of the clients that have taken their last step.
+    """
+
+    def __init__(
+        self,
+        starts: Sequence[Params],
+        *,
+        training: LocalTraining,
+        learning_rate: float,
+        device: torch.device,
+    ) -> None:
+        self.names = sorted(starts[0])
+        self.ended: dict[int, Tensor] = {}
+        self._shapes = [starts[0][name].shape for name in self.names]
+        self._sizes = [shape.numel() for shape in self._shapes]
+        rows = [torch.cat([start[name].flatten() for name in self.names]) for start in starts]
+        self._origin = torch.stack(rows).to(device)
+        self._weights = nn.Parameter(self._origin.clone(), requires_grad=False)
+        self._weights.grad = torch.zeros_like(self._origin)
+        self._training = training
+        options = {"lr": learning_rate, "weight_decay": training.weight_decay}
+        self._optimizer = OPTIMIZERS[training.optimizer]([self._weights], **options)
+        self._reached: set[str] = set()
+
+    def end(self, client: int) -> None:
+        """Keep what a client ends with: what the others' steps do to its row is of no account."""
+        self.ended[client] = self._weights[client].clone()
+
+    def leaves(self, members: Sequence[int]) -> list[Tensor]:
+        """The members' parameters ``(n, *shape)``, in the order of ``names``, for one forward."""
+        whole = len(members) == len(self._weights)
+        rows = self._weights if whole else self._weights[list(members)]
+        parts = rows.detach().split(self._sizes, dim=1)
+        return [
+            part.reshape(len(members), *shape).requires_grad_()
+            for part, shape in zip(parts, self._shapes, strict=True)
+        ]
+
+    def take_gradient(self, members: Sequence[int], gradients: Sequence[Tensor | None]) -> None:
+        """Keep the gradients of the members' leaves; None: the model does not use that one."""
+        flat = []
+        for name, size, gradient in zip(self.names, self._sizes, gradients, strict=True):
+            if gradient is None:
+                flat.append(self._origin.new_zeros(len(members), size))
+            else:
+                self._reached.add(name)
+                flat.append(gradient.reshape(len(members), size))
+        self._gradient[list(members)] = torch.cat(flat, dim=1)
+
+    def step(self) -> None:
+        """Proximal term, clipping, and the optimizer's step, every client for itself."""
+        training, gradient = self._training, self._gradient
+        if training.proximal:
+            gradient.add_(self._weights - self._origin, alpha=training.proximal)
+        if training.max_grad_norm is not None:
+            norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # (K, 1)
+            gradient.mul_((training.max_grad_norm / (norms + 1e-6)).clamp(max=1.0))
+        self._optimizer.step()
+        # A parameter without a gradient is none of the optimizer's business: no weight decay.
+        for name, start, size in self._columns():
+            if name not in self._reached:
+                columns = slice(start, start + size)
+                self._weights[:, columns] = self._origin[:, columns]
+        gradient.zero_()
+
+    def deltas(self) -> list[dict[str, Tensor]]:
+        """Every client's change from its start to where it ended, on the CPU."""
+        ended = torch.stack([self.ended[index] for index in range(len(self._origin))])
+        rows = (ended - self._origin).cpu()
+        return [
+            {
+                name: row[start : start + size].reshape(shape).clone()
+                for (name, start, size), shape in zip(self._columns(), self._shapes, strict=True)
+            }
+            for row in rows
+        ]
+
+    @property
+    def _gradient(self) -> Tensor:
+        assert self._weights.grad is not None  # made with it
+        return self._weights.grad
+
+    def _columns(self) -> Iterator[tuple[str, int, int]]:
+        start = 0
+        for name, size in zip(self.names, self._sizes, strict=True):
+            yield name, start, size
+            start += size
