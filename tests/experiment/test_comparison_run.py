@@ -267,7 +267,7 @@ def test_a_diverged_cell_is_an_outcome(make_comparison: MakeComparison, tmp_path
     assert len(ran(events)) == 2
     wild, lora = outcome.results.cells
     assert (wild.status, lora.status) == (Status.DIVERGED, Status.DONE)
-    assert "client north" in wild.error
+    assert "where: round 0, client " in wild.error
     assert "| wild | diverged |" in (out / "results.md").read_text()
     _, events = run(comparison, out)
     assert events == []

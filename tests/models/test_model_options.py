@@ -387,7 +387,15 @@ def test_frozen_weights_are_rounded_and_the_head_is_not(
     ],
 )
 @pytest.mark.parametrize(
-    "method", ["fedtt", "lora", "adapter", "bitfit", "prompt", "ia3", "vera", "head", "flexlora"]
+    "method",
+    [
+        "fedtt",
+        "lora",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("adapter", "bitfit", "prompt", "ia3", "vera", "head", "flexlora")
+        ),
+    ],
 )
 def test_a_round_over_quantized_weights(
     method: str, held: dict[str, Any], make_config: MakeConfig, tiny_bert: Path

@@ -40,7 +40,9 @@ def try_stacking(
     Changes ``model`` in its mode and, to ``start``, in its parameters.
     """
     names = sorted(trained)
-    if not can_batch(model, names):
+    # A recomputed forward runs in the backward, when the stacked parameters are out of place again.
+    recomputes = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    if recomputes or not can_batch(model, names):
         return None
     p.write_params(model, start)
     device = next(model.parameters()).device
