@@ -118,14 +118,9 @@ def measure(method: str, *, rounds: int, seed: int, overrides: Sequence[str]) ->
     federation = build_federation(config)
     state, results = federation.initial, []
     call = local_clients(
-        federation.model,
-        federation.splits["train"],
-        task=federation.task,
-        num_classes=len(federation.label_names),
+        federation,
         state=state,
-        training=federation.training,
         logit_adjustment=config.client.logit_adjustment,
-        pad_token_id=int(federation.tokenizer.pad_token_id),
         seed=seed,
     )
     of_updates: Callable[..., Errors] = lora_errors if method == "lora" else tt_errors

@@ -48,14 +48,8 @@ def config_of(arguments: argparse.Namespace, method: str, *, clients: int, rows:
 def engine(federation: Federation, *, max_tokens: int | None) -> CallClients:
     """The clients of the federation, in that way."""
     return local_clients(
-        federation.model,
-        federation.splits["train"],
-        task=federation.task,
-        num_classes=len(federation.label_names),
+        federation,
         state=federation.initial,
-        training=federation.training,
-        logit_adjustment=0.0,
-        pad_token_id=int(federation.tokenizer.pad_token_id),
         seed=0,
         max_tokens=max_tokens,
     )

@@ -71,14 +71,8 @@ def test_two_rounds_saved_are_what_peft_alone_reads(
     assert federation.notes == ()
     state = federation.initial
     call = local_clients(
-        federation.model,
-        federation.splits["train"],
-        task=federation.task,
-        num_classes=len(federation.label_names),
+        federation,
         state=state,
-        training=federation.training,
-        logit_adjustment=0.0,
-        pad_token_id=0,
         seed=config.seed,
     )
     for _ in range(2):

@@ -36,14 +36,8 @@ def one_round(config: RunConfig, federation: Federation) -> tuple[ServerState, R
         seed=config.seed,
         learning_rate=config.client.learning_rate,
         call_clients=local_clients(
-            federation.model,
-            federation.splits["train"],
-            task=federation.task,
-            num_classes=len(federation.label_names),
+            federation,
             state=federation.initial,
-            training=federation.training,
-            logit_adjustment=0.0,
-            pad_token_id=0,
             seed=config.seed,
         ),
     )

@@ -56,14 +56,8 @@ def rounds(
     """Server state before, the clients' updates, server state after."""
     state = federation.initial
     call = local_clients(
-        federation.model,
-        federation.splits["train"],
-        task=federation.task,
-        num_classes=len(federation.label_names),
+        federation,
         state=state,
-        training=federation.training,
-        logit_adjustment=0.0,
-        pad_token_id=int(federation.tokenizer.pad_token_id),
         seed=0,
     )
     for _ in range(count):

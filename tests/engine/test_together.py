@@ -97,14 +97,9 @@ def run(
 ) -> tuple[ServerState, list[RoundReport]]:
     state, reports = federation.initial, []
     call = local_clients(
-        federation.model,
-        federation.splits["train"],
-        task=federation.task,
-        num_classes=len(federation.label_names),
+        federation,
         state=state,
-        training=federation.training,
         logit_adjustment=logit_adjustment,
-        pad_token_id=int(federation.tokenizer.pad_token_id),
         seed=0,
         max_tokens=max_tokens,
     )
@@ -282,14 +277,8 @@ def test_the_hook_sees_every_step_of_every_client(configured: Configured) -> Non
             raise KeyboardInterrupt
 
     call = local_clients(
-        federation.model,
-        federation.splits["train"],
-        task=federation.task,
-        num_classes=len(federation.label_names),
+        federation,
         state=federation.initial,
-        training=federation.training,
-        logit_adjustment=0.0,
-        pad_token_id=0,
         seed=0,
         max_tokens=10**6,
         after_step=after_step,

@@ -99,7 +99,17 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], *, bos: bool) -> list[lis
     if not texts:
         return []
     special = getattr(tokenizer, "bos_token_id", None) if bos else None
-    encoded = tokenizer(
+    start = [special] if special is not None and _adds_bos(tokenizer, special) else []
+    return [[*start, *ids] for ids in _ids(tokenizer, texts, special=False)]
+
+
+def _adds_bos(tokenizer: Tokenizer, bos: int) -> bool:
+    """Whether the tokenizer itself begins a text with the token ``bos``."""
+    return _ids(tokenizer, ["a"], special=True)[0][:1] == [bos]
+
+
+def _ids(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+    return tokenizer(
         list(texts),
         padding=False,
         truncation=False,
@@ -107,24 +117,8 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], *, bos: bool) -> list[lis
         return_attention_mask=False,
         return_token_type_ids=False,
         verbose=False,
-        add_special_tokens=False,
-    )
-    start = [special] if special is not None and _adds_bos(tokenizer, special) else []
-    return [[*start, *ids] for ids in encoded["input_ids"]]
-
-
-def _adds_bos(tokenizer: Tokenizer, bos: int) -> bool:
-    """Whether the tokenizer itself begins a text with the token ``bos``."""
-    whole = tokenizer(
-        ["a"],
-        padding=False,
-        truncation=False,
-        max_length=None,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )["input_ids"][0]
-    return whole[:1] == [bos]
+        add_special_tokens=special,
+    )["input_ids"]
 
 
 def end_token(tokenizer: Tokenizer) -> int:

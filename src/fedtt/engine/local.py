@@ -1,19 +1,16 @@
 """The embedded engine: every client in this process, on one shared model."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
-from peft import PeftModel
 
 from fedtt import params as p
-from fedtt.data import TokenizedTexts
+from fedtt.engine.build import Federation
 from fedtt.engine.together import train_together
 from fedtt.engine.work import Site, StepHook, Work, train_alone, understand
 from fedtt.federated.broadcast import Broadcast, decode_broadcast
-from fedtt.federated.client import LocalTraining
 from fedtt.federated.round import CallClients, ClientTask
 from fedtt.federated.types import ServerState
-from fedtt.tasks import Task
 
 
 class LocalCopy:
@@ -43,36 +40,31 @@ class LocalCopy:
 
 
 def local_clients(
-    model: PeftModel,
-    train: Mapping[str, TokenizedTexts],
+    federation: Federation,
     *,
-    task: Task,
-    num_classes: int,
     state: ServerState,
-    training: LocalTraining,
-    logit_adjustment: float,
-    pad_token_id: int,
     seed: int,
+    logit_adjustment: float = 0.0,
     max_tokens: int | None = None,
     after_step: StepHook | None = None,
 ) -> CallClients:
     """The function that carries tasks to clients of this process and brings back their replies.
 
-    ``state`` is the server's before the first task. Each call changes ``model`` in place.
-    ``max_tokens`` is the budget of a forward for clients that train together, where their method
+    ``state`` is the server's before the first task. Each call changes the federation's model in
+    place. ``max_tokens`` is the budget of a forward for clients that train together, where their method
     can; None trains them one by one. A client's batches and dropout depend on the seed, the round
     and the client alone: who trains beside it, in what order, changes it by rounding only, and a
     restart not by a bit. ``after_step(task, step, steps, loss)`` is called after every local step.
     """
     copy = LocalCopy(state)
     site = Site(
-        model=model,
-        train=train,
-        task=task,
-        num_classes=num_classes,
-        training=training,
+        model=federation.model,
+        train=federation.splits["train"],
+        task=federation.task,
+        num_classes=len(federation.label_names),
+        training=federation.training,
         logit_adjustment=logit_adjustment,
-        pad_token_id=pad_token_id,
+        pad_token_id=int(federation.tokenizer.pad_token_id),
         seed=seed,
         after_step=after_step,
     )

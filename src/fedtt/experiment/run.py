@@ -198,14 +198,9 @@ def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClients:
         _stop_if_asked(run, where=f"round {task.round_index}, client {task.client_id}, step {step}")
 
     return local_clients(
-        run.federation.model,
-        run.federation.splits["train"],
-        task=run.federation.task,
-        num_classes=len(run.federation.label_names),
+        run.federation,
         state=state,
-        training=run.federation.training,
         logit_adjustment=run.config.client.logit_adjustment,
-        pad_token_id=int(run.federation.tokenizer.pad_token_id),
         seed=run.config.seed,
         max_tokens=_max_tokens(run),
         after_step=after_step,
