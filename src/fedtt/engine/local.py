@@ -51,10 +51,11 @@ def local_clients(
     """The function that carries tasks to clients of this process and brings back their replies.
 
     ``state`` is the server's before the first task. Each call changes the federation's model in
-    place. ``max_tokens`` is the budget of a forward for clients that train together, where their method
-    can; None trains them one by one. A client's batches and dropout depend on the seed, the round
-    and the client alone: who trains beside it, in what order, changes it by rounding only, and a
-    restart not by a bit. ``after_step(task, step, steps, loss)`` is called after every local step.
+    place. ``max_tokens`` is the budget of a forward for clients that train together, where their
+    method can; None trains them one by one. A client's batches and dropout depend on the seed, the
+    round and the client alone: who trains beside it, in what order, changes it by rounding only,
+    and a restart not by a bit. ``after_step(task, step, steps, loss)`` is called after every local
+    step.
     """
     copy = LocalCopy(state)
     site = Site(
