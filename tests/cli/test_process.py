@@ -97,6 +97,21 @@ def test_predict(run: Path) -> None:
     assert "[bold] dull" in fedtt("predict", run, "[bold] dull")
 
 
+def test_generate_prints_what_the_model_writes(
+    make_config: MakeConfig, tiny_llama: Path, tmp_path: Path
+) -> None:
+    table = {"kind": "language-modeling"}
+    config = make_config(
+        rounds=1, model={"name": str(tiny_llama), "max_length": 16, "device": "cpu"}, task=table
+    )
+    (tmp_path / "config.toml").write_text(dump_config(config))
+    fedtt("train", tmp_path / "config.toml", "--run", tmp_path / "run", "--quiet")
+    asked = ("generate", tmp_path / "run", "--prompt", "good film", "--max-new-tokens", 5)
+    written = json.loads(fedtt(*asked, "--temperature", 1, "--seed", 3, "--json"))
+    assert written["prompt"] == "good film"
+    assert fedtt(*asked, "--temperature", 1, "--seed", 3).split() == written["text"].split()
+
+
 @pytest.mark.slow  # several processes that each load torch
 def test_predict_of_any_bytes_and_to_any_stream(run: Path) -> None:
     """Bytes that are not UTF-8 are refused; a stream that lacks a character gets it escaped."""
