@@ -6,6 +6,7 @@ Runs are real; where only the bookkeeping is looked at, one round of one step is
 import json
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from fedtt.experiment.comparison import (
     Status,
     run_comparison,
 )
+from fedtt.experiment.comparison.layout import lock_path
+from fedtt.experiment.lock import locked_if_free
 
 MakeComparison = Callable[..., Comparison]
 
@@ -101,6 +104,7 @@ def test_a_comparison_writes_what_it_should(
         "all / plain / lora / seed 1",
     ]
     assert {path.name for path in out.iterdir()} == {
+        ".locks",
         "cells",
         "choices.json",
         "compare.toml",
@@ -336,3 +340,63 @@ def test_without_matplotlib_all_but_the_picture_is_there(
     outcome, _ = run(make_comparison(methods=[LORA]), tmp_path / "out")
     assert [path.name for path in outcome.files] == ["results.csv", "results.md", "results.tex"]
     assert "pip install 'fedtt[report]'" in outcome.notes[0]
+
+
+def test_a_run_of_another_process_is_waited_for_and_taken_over_if_that_process_stops(
+    make_comparison: MakeComparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedtt.experiment.comparison.run.POLL_SECONDS", 0.05)
+    comparison, out = make_comparison(), tmp_path / "out"
+    out.mkdir()
+    (out / "compare.toml").touch()
+    first = out / "cells" / "all" / "plain" / "fedtt" / "seed0"
+    asked: list[None] = []
+
+    with ExitStack() as other:
+        assert other.enter_context(locked_if_free(lock_path(out, first)))
+
+        def let_go() -> bool:
+            """Asked after every step, and while waiting."""
+            asked.append(None)
+            if len(asked) == 20:
+                other.close()
+            return False
+
+        outcome, events = run(comparison, out, should_stop=let_go)
+    assert ran(events) == ["all / plain / lora / seed 0", "all / plain / fedtt / seed 0"]
+    assert [cell.status for cell in outcome.results.cells] == [Status.DONE, Status.DONE]
+
+
+def test_what_another_process_finished_meanwhile_is_read_not_run_again(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    comparison, out = make_comparison(), tmp_path / "out"
+    nested: list[str] = []
+
+    def other(event: CompareEvent) -> None:
+        """Another process, with the same directory, once the first cell runs here."""
+        if isinstance(event, CellStarted) and not nested:
+            nested.append("")
+            stopped: list[CompareEvent] = []
+            with pytest.raises(InterruptedRunError, match="waiting for another process"):
+                run_comparison(
+                    comparison,
+                    out,
+                    notify=stopped.append,
+                    should_stop=lambda: any(isinstance(e, CellEnded) for e in stopped),
+                )
+            nested.extend(ran(stopped))
+
+    outcome = run_comparison(comparison, out, notify=other)
+    assert nested == ["", "all / plain / lora / seed 0"]
+    assert [cell.status for cell in outcome.results.cells] == [Status.DONE, Status.DONE]
+
+
+def test_stopped_while_waiting(make_comparison: MakeComparison, tmp_path: Path) -> None:
+    comparison, out = make_comparison(methods=[FEDTT]), tmp_path / "out"
+    out.mkdir()
+    (out / "compare.toml").touch()
+    lock = lock_path(out, out / "cells" / "all" / "plain" / "fedtt" / "seed0")
+    waiting = pytest.raises(InterruptedRunError, match="waiting for another process to finish all")
+    with locked_if_free(lock), waiting:
+        run(comparison, out, should_stop=lambda: True)

@@ -25,27 +25,36 @@ def locked(path: Path) -> Iterator[None]:
     the file system knows no such locks, the block runs unlocked. Raises :class:`RunError` if
     another process, or another run in this one, holds the directory.
     """
+    with locked_if_free(path) as free:
+        if not free:
+            raise RunError(
+                "another process is running this run",
+                where=str(path),
+                fix="wait for it or stop it; --run DIR starts another run",
+            )
+        yield
+
+
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Like :func:`locked`, but says whether it holds the directory instead of raising."""
     try:
         file = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise RunError("cannot write the run directory", where=str(path), got=error) from error
     try:
-        _lock(file, path)
-        yield
+        yield _lock(file)
     finally:
         os.close(file)
 
 
-def _lock(file: int, path: Path) -> None:
+def _lock(file: int) -> bool:
     if not SUPPORTED:
-        return
+        return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunError(
-            "another process is running this run",
-            where=str(path),
-            fix="wait for it or stop it; --run DIR starts another run",
-        ) from error
+    except BlockingIOError:
+        return False
     except OSError:
-        return
+        return True
+    return True

@@ -7,6 +7,7 @@
     choices.json                                       every candidate's score, and the choice
     cells/<setting>/<option>/<method>/seed<k>/         a run directory a cell
     results.csv  results.md  results.tex  curves.png  curves.svg
+    .locks/                                            who runs what, of several processes
 """
 
 import hashlib
@@ -42,6 +43,17 @@ def claim(out: Path, comparison: Comparison) -> None:
     except OSError as error:
         raise RunError("cannot create the directory", where=str(out), got=error) from error
     write_atomically(out / MARKER, dump_comparison(comparison).encode())
+
+
+def lock_path(out: Path, run: Path) -> Path:
+    """The directory, which it makes, whose lock a process holds while it runs ``run``."""
+    name = hashlib.sha256(str(run.relative_to(out)).encode()).hexdigest()[:16]
+    path = out / ".locks" / name
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError("cannot create the directory", where=str(path), got=error) from error
+    return path
 
 
 def cell_path(out: Path, cell: Cell) -> Path:

@@ -1,5 +1,6 @@
 """A comparison from wherever it stopped to its end: grids, choices, cells, files."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,14 @@ from fedtt.experiment.comparison.choice import RULE, Choice, choose
 from fedtt.experiment.comparison.curves import MISSING_MATPLOTLIB, draw_curves
 from fedtt.experiment.comparison.execute import PlannedRun, check_same, execute
 from fedtt.experiment.comparison.formats import to_csv, to_latex, to_markdown
-from fedtt.experiment.comparison.layout import CHOICES, cell_path, claim, tuning_path
+from fedtt.experiment.comparison.layout import CHOICES, cell_path, claim, lock_path, tuning_path
 from fedtt.experiment.comparison.records import CellResult, Status, read_result
 from fedtt.experiment.comparison.summary import Results, summarize_cells
 from fedtt.experiment.events import Event
+from fedtt.experiment.lock import locked_if_free
 from fedtt.experiment.run import ShouldStop
+
+POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +90,10 @@ def run_comparison(
 ) -> Outcome:
     """Run what is left of the comparison in ``out`` and write its tables and curves.
 
-    Finished runs are only read. A run that diverges is an outcome. Any other error ends the
-    comparison if nothing ran before it; later it is recorded with its cell, and tried again in the
-    next call. With ``overwrite``, runs whose configuration changed start afresh.
+    Finished runs are only read; what another process with the same ``out`` is running is left to
+    it. A run that diverges is an outcome. Any other error ends the comparison if nothing ran before
+    it; later it is recorded with its cell, and tried again in the next call. With ``overwrite``,
+    runs whose configuration changed start afresh.
 
     Raises :class:`ConfigError` for a bad cell before anything runs, or for a directory that holds
     another run; :class:`RunError` for a directory that is not a comparison's;
@@ -177,42 +182,72 @@ def _run_each(
 ) -> Iterator[tuple[PlannedRun, CellResult]]:
     """Run what is not finished, one after another; each with its outcome, as it ends.
 
-    ``before``: how many runs of the comparison come before the first of these; ``later``: how many
-    rounds come after the last.
+    What another process is running is left to it and waited for at the end; it is run here if that
+    process stops. ``before``: how many runs of the comparison come before the first of these;
+    ``later``: how many rounds come after the last.
     """
-    left = [run.rounds_left for run in runs]
-    total = len(task.grid) + len(all_cells(task.comparison))
-    for position, run in enumerate(runs):
-        if run.finished:
-            continue
-        index = before + position + 1
-        task.notify(CellStarted(run=run, index=index, total=total))
-        try:
-            execute(
-                run,
-                notify=task.notify,
-                should_stop=task.should_stop,
-                tolerate_errors=something_ran,
-            )
-        except InterruptedRunError as error:
-            raise InterruptedRunError(
-                "stopped on request",
-                where=f"{run} ({index} of {total})",
-                fix=f"fedtt compare {task.comparison.where} --out {task.out} goes on from there",
-            ) from error
-        something_ran = True
-        result = _result_of(run)
-        task.notify(
-            CellEnded(
-                run=run,
-                result=result,
-                index=index,
-                total=total,
-                rounds_run=left[position],
-                rounds_left=sum(left[position + 1 :]) + later,
-            )
+    left = {run.path: run.rounds_left for run in runs if not run.finished}
+    waiting = [(before + i + 1, run) for i, run in enumerate(runs) if run.path in left]
+    while waiting:
+        elsewhere = []
+        for index, run in waiting:
+            with locked_if_free(lock_path(task.out, run.path)) as free:
+                if not free:
+                    elsewhere.append((index, run))
+                    continue
+                rounds_run = left.pop(run.path)
+                if run.finished:  # by another process, since this one began
+                    yield run, _result_of(run)
+                    continue
+                _run_one(task, run, index=index, tolerate_errors=something_ran)
+                something_ran = True
+                result = _result_of(run)
+                task.notify(
+                    CellEnded(
+                        run=run,
+                        result=result,
+                        index=index,
+                        total=_total(task),
+                        rounds_run=rounds_run,
+                        rounds_left=sum(left.values()) + later,
+                    )
+                )
+            yield run, result
+        waiting = elsewhere
+        if waiting:
+            _pause(task, waiting[0][1])
+
+
+def _run_one(task: _Task, run: PlannedRun, *, index: int, tolerate_errors: bool) -> None:
+    task.notify(CellStarted(run=run, index=index, total=_total(task)))
+    try:
+        execute(
+            run,
+            notify=task.notify,
+            should_stop=task.should_stop,
+            tolerate_errors=tolerate_errors,
         )
-        yield run, result
+    except InterruptedRunError as error:
+        raise _interrupted(task, where=f"{run} ({index} of {_total(task)})") from error
+
+
+def _pause(task: _Task, run: PlannedRun) -> None:
+    """Give the process that runs ``run`` some time."""
+    if task.should_stop():
+        raise _interrupted(task, where=f"waiting for another process to finish {run}")
+    time.sleep(POLL_SECONDS)
+
+
+def _interrupted(task: _Task, *, where: str) -> InterruptedRunError:
+    return InterruptedRunError(
+        "stopped on request",
+        where=where,
+        fix=f"fedtt compare {task.comparison.where} --out {task.out} goes on from there",
+    )
+
+
+def _total(task: _Task) -> int:
+    return len(task.grid) + len(all_cells(task.comparison))
 
 
 def _rounds_of_cells(task: _Task) -> int:
