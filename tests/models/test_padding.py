@@ -34,7 +34,14 @@ def save(place: Path, model_type: str, *, pad_token: bool, pad_in_config: int | 
 
 @pytest.mark.parametrize("pad_token", [True, False])
 @pytest.mark.parametrize("pad_in_config", [None, 0, 9])
-@pytest.mark.parametrize("model_type", ["llama", "mistral", "qwen2", "gpt2", "gemma3"])
+@pytest.mark.parametrize(
+    "model_type",
+    [
+        "llama",
+        "gpt2",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mistral", "qwen2", "gemma3")),
+    ],
+)
 def test_a_text_alone_and_padded_has_the_same_logits(
     model_type: str, pad_in_config: int | None, pad_token: bool, tmp_path: Path
 ) -> None:
