@@ -9,6 +9,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from fedtt.errors import ModelError
+from fedtt.models.attention import choose_attention
 from fedtt.models.checks import check_options
 from fedtt.models.configuration import (
     TASK_CLASSES,
@@ -156,7 +157,17 @@ def _load_weights(
             **file,
             **arguments,
         )
+    if options.quantization is None:
+        _settle_dtype(model, getattr(torch, dtype))
     return model, loading
+
+
+def _settle_dtype(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    # Parameters that an architecture makes with a type of its own, as DeBERTa does two biases, keep
+    # it whatever from_pretrained is asked for; the first product with another type then fails.
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
 
 
 def _finish(
@@ -174,7 +185,11 @@ def _finish(
     if options.device_map is not None or options.quantization is not None:
         check_placed(model, device_map=options.device_map)
         return model
-    return model.to(resolve_device(device))
+    model = model.to(resolve_device(device))
+    if options.attention is None:
+        with quiet_transformers():
+            choose_attention(model)
+    return model
 
 
 def _check_decoder(config: PretrainedConfig, *, name: str) -> None:
