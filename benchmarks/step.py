@@ -1,12 +1,14 @@
 """A local training step against the frozen model alone: how near the adapters come to the limit.
 
-    python benchmarks/step.py [--models minilm smollm2] [--rows 8] [--length 32] [--json FILE]
+    python benchmarks/step.py [--models minilm smollm2] [--rows 8] [--length 32]
+        [--dtype float32] [--compile] [--json FILE]
 
 The limit is the base model's own forward and the backward through its activations, down to the
 embeddings, with no weight trained: what any adapter in the first block costs at least. A method's
 step is forward, backward and optimizer (AdamW, fused, with clipping) of the same batch. Turns
 alternate; times are medians. The same random tokens for all, every row of the whole length. One
-thread, float32.
+thread. ``--compile`` adds each method's step with the model compiled by ``torch.compile``, and
+the seconds of its first step: what has to be won back first.
 """
 
 import argparse
@@ -33,11 +35,11 @@ METHODS: dict[str, dict[str, object]] = {
 TASKS = {"minilm": "classification", "smollm2": "language-modeling"}
 
 
-def config_of(model: str, method: dict[str, object]) -> RunConfig:
+def config_of(model: str, method: dict[str, object], *, dtype: str) -> RunConfig:
     """Enough of a run to build its model."""
     table = {
         "rounds": 1,
-        "model": {"name": model, "dropout": 0.0, "dtype": "float32"},
+        "model": {"name": model, "dropout": 0.0, "dtype": dtype},
         "data": {"path": "unused.csv"},
         "task": {"kind": TASKS.get(model, "classification")},
         "method": method,
@@ -45,7 +47,9 @@ def config_of(model: str, method: dict[str, object]) -> RunConfig:
     return parse_config(table, where="benchmarks/step.py")
 
 
-def adapted_step(config: RunConfig, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
+def adapted_step(
+    config: RunConfig, batch: dict[str, torch.Tensor], *, compiled: bool = False
+) -> Callable[[], None]:
     """One training step of the method, as a client takes it."""
     kind = MODEL_CLASSES[config.task.kind]
     method = build_method(config.method, task=kind, server=config.server)
@@ -53,9 +57,10 @@ def adapted_step(config: RunConfig, batch: dict[str, torch.Tensor]) -> Callable[
     model.train()
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
+    forward = torch.compile(model) if compiled else model
 
     def step() -> None:
-        model(**batch).loss.backward()
+        forward(**batch).loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -90,16 +95,20 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--length", type=int, default=32)
     parser.add_argument("--turns", type=int, default=11)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     machine = describe_machine("transformers", "peft")
-    print(f"{machine}; {arguments.rows} texts x {arguments.length} tokens\n")
+    size = f"{arguments.rows} texts x {arguments.length} tokens, {arguments.dtype}"
+    print(f"{machine}; {size}\n")
     ratios: dict[str, float] = {}
     figures: dict[str, object] = {}
     rows = []
     for name in arguments.models:
-        config = config_of(name, METHODS["fedtt"])
+        configs = {m: config_of(name, own, dtype=arguments.dtype) for m, own in METHODS.items()}
+        config = configs["fedtt"]
         generator = torch.Generator().manual_seed(0)
         shape = (arguments.rows, arguments.length)
         ids = torch.randint(1000, 20_000, shape, generator=generator)
@@ -107,7 +116,15 @@ def main() -> None:
         labels = ids if causal else torch.arange(arguments.rows) % 2
         batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
         steps = {"frozen": frozen_step(config, batch)}
-        steps |= {m: adapted_step(config_of(name, own), batch) for m, own in METHODS.items()}
+        steps |= {method: adapted_step(own, batch) for method, own in configs.items()}
+        first: dict[str, float] = {}
+        if arguments.compile:
+            for method, own in configs.items():
+                key = f"{method}, compiled"
+                steps[key] = adapted_step(own, batch, compiled=True)
+                began = time.perf_counter()
+                steps[key]()
+                first[key] = time.perf_counter() - began
         times: dict[str, list[float]] = {method: [] for method in steps}
         for turn in range(arguments.turns + 2):
             for method, step in steps.items():
@@ -119,9 +136,12 @@ def main() -> None:
         for method, taken in times.items():
             seconds = statistics.median(taken)
             ratios[f"{name}, {method}"] = seconds / limit
-            figures[f"{name}, {method}"] = {"ms": 1e3 * seconds}
-            rows.append((name, method, f"{1e3 * seconds:.1f}", f"{seconds / limit:.3f}"))
-    print_table(("model", "method", "ms a step", "times the frozen model"), rows)
+            figures[f"{name}, {method}"] = {"ms": 1e3 * seconds, "first_s": first.get(method)}
+            once = f"{first[method]:.1f}" if method in first else ""
+            rows.append((name, method, f"{1e3 * seconds:.1f}", f"{seconds / limit:.3f}", once))
+    header = ("model", "method", "ms a step", "times the frozen model", "s to compile")
+    columns = len(header) if arguments.compile else len(header) - 1
+    print_table(header[:columns], [row[:columns] for row in rows])
     write_json(arguments.json, ratios=ratios, figures=figures, machine=machine)
 
 
