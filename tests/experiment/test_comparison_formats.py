@@ -89,6 +89,28 @@ def test_a_title_names_the_option_where_there_are_options() -> None:
     assert text_tables(shown)[0].title.startswith("iid, plain (")
 
 
+def test_several_settings_have_an_overview_first() -> None:
+    other = [
+        done("fedtt", 0, test=0.6, accuracies=[0.5], up=6000, down=1, setting="skewed"),
+        not_done("lora_8", 0, Status.DIVERGED, setting="skewed"),
+        not_done("bad", 0, Status.MISSING, setting="skewed"),
+        not_done("ugly", 0, Status.MISSING, setting="skewed"),
+    ]
+    results = summarize_cells([*CELLS, *other], reference="fedtt")
+    first, *rest = text_tables(results)
+    assert first.title == "test accuracy"
+    assert first.header == ("method", "up kB per client and round", "iid", "skewed")
+    assert first.rows == (  # fedtt: the mean of 1 kB and 3 kB
+        ("fedtt", "2.00", "0.810 ± 0.014", "0.600"),
+        ("lora_8", "4.00", "0.800 ± 0.014", "diverged"),
+        ("bad", "4.50", "0.500 (1 diverged)", "–"),  # noqa: RUF001
+        ("ugly", "–", "diverged", "–"),  # noqa: RUF001
+    )
+    assert [table.title.split(" (")[0] for table in rest] == ["iid", "skewed"]
+    assert to_markdown(results).startswith("## test accuracy\n\n| method | up kB per")
+    assert to_latex(results).count("midrule") == 2
+
+
 def test_cells_yet_to_run_show_as_such() -> None:
     cells = [CELLS[0], not_done("fedtt", 1, Status.MISSING), not_done("lora_8", 0, Status.MISSING)]
     first, second = text_tables(summarize_cells(cells, reference="fedtt"))[0].rows

@@ -38,7 +38,7 @@ def to_csv(results: Results) -> str:
 
 
 def to_markdown(results: Results, *, choices: Iterable[str] = ()) -> str:
-    """A section a setting and option; ``choices``: lines on the chosen hyper-parameters."""
+    """A section a table; ``choices``: lines on the chosen hyper-parameters."""
     parts = [_markdown_table(table) for table in text_tables(results)]
     chosen = "\n".join(f"- {line}" for line in choices)
     notes = [caption(results)] + ([f"Chosen on validation data:\n\n{chosen}"] if chosen else [])
@@ -56,6 +56,8 @@ def to_latex(results: Results) -> str:
         " & ".join(map(escape_latex, columns)) + r" \\",
     ]
     for table in text_tables(results):
+        if table.header != columns:  # the overview has columns of its own
+            continue
         title = escape_latex(table.title)
         lines += [
             r"\midrule",

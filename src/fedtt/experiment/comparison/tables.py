@@ -1,17 +1,20 @@
 """Results as a table of words, which the terminal, Markdown and LaTeX then only set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from fedtt.experiment.comparison.records import Status
 from fedtt.experiment.comparison.summary import Group, Reached, Results, Row, Spread
 
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+UPLINK = "up kB per client and round"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextTable:
-    """One setting and option; every row as long as ``header``."""
+    """One table of a comparison; every row as long as ``header``."""
 
     title: str
     header: tuple[str, ...]
@@ -19,8 +22,9 @@ class TextTable:
 
 
 def text_tables(results: Results) -> tuple[TextTable, ...]:
-    """One table a setting and option, one row a method."""
-    return tuple(
+    """One table a setting and option, one row a method; of several of them an overview first."""
+    overview = (_overview(results),) if len(results.groups) > 1 else ()
+    return overview + tuple(
         TextTable(
             title=_title(results, group),
             header=header(results),
@@ -28,6 +32,28 @@ def text_tables(results: Results) -> tuple[TextTable, ...]:
         )
         for group in results.groups
     )
+
+
+def _overview(results: Results) -> TextTable:
+    """The test scores alone, one column a setting and option."""
+    by_method: dict[str, list[Row]] = {}
+    for group in results.groups:
+        for row in group.rows:
+            by_method.setdefault(row.method, []).append(row)
+    return TextTable(
+        title=f"test {results.score.name}",
+        header=("method", UPLINK, *map(results.title, results.groups)),
+        rows=tuple(
+            (method, _scaled(_uplink(rows), 1e3), *map(_score, rows))
+            for method, rows in by_method.items()
+        ),
+    )
+
+
+def _uplink(rows: Sequence[Row]) -> float | None:
+    """Mean over the settings and options that have any cell done."""
+    known = [row.uplink_per_client_round for row in rows if row.uplink_per_client_round is not None]
+    return fmean(known) if known else None
 
 
 def header(results: Results) -> tuple[str, ...]:
@@ -38,7 +64,7 @@ def header(results: Results) -> tuple[str, ...]:
         f"Δ to {results.reference}",
         "n",
         "best round",
-        "up kB per client and round",
+        UPLINK,
         "total MB",
         *(f"MB to {target:g}" for target in results.targets),
         f"{results.score.name} at equal bytes",
