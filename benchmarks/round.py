@@ -3,8 +3,8 @@
     python benchmarks/round.py [--clients 10 100] [--rounds 3] [--steps 10] [--json FILE]
 
 MiniLM on SST-2 (``--path FILE --column NAME`` takes another file): every client takes part in every
-round and trains ``--steps`` steps with eight texts of its own. fedtt trains the cohort in one step;
-the others train PEFT's LoRA, r=8, as their users do: a client loads the global weights into the one
+round and trains ``--steps`` steps with eight texts of its own. fedtt trains the cohort in one step,
+its base model in the type that it chooses for the processor, or in float32; the others train PEFT's LoRA, r=8, as their users do: a client loads the global weights into the one
 model of its process, trains, and hands its weights back. Flower's simulation runs them in Ray
 actors, a processor each; an actor keeps its model from one client to the next. Each engine runs in
 a process of its own, with one thread a processor that it uses. Total is the whole process, imports
@@ -28,23 +28,23 @@ from typing import Any
 from report import describe_machine, print_table, write_json
 
 SST2 = Path(__file__).parents[2] / "shared" / "data" / "glue" / "sst2" / "train.parquet"
-ENGINES = ("fedtt", "fedtt, LoRA", "client by client", "Flower simulation")
+ENGINES = ("fedtt", "fedtt, float32", "fedtt, LoRA", "client by client", "Flower simulation")
 ROWS = 8
 JOB = "FEDTT_BENCHMARK_JOB"  # how a Ray actor learns what the job is
 _ACTOR: dict[str, Any] = {}  # an actor's federation, from one client to the next
 
 
-def build(job: dict[str, Any], *, method: str) -> Any:
+def build(job: dict[str, Any], *, method: str, dtype: str = "float32") -> Any:
     """The job's federation: model, clients, tokens."""
     import torch
 
     from fedtt.config import parse_config
-    from fedtt.engine.build import build_federation
+    from fedtt.engine.build import build_federation, settle
 
     torch.set_num_threads(job["threads"])
     table = {
         "rounds": job["rounds"],
-        "model": {"name": "minilm", "max_length": 64, "dropout": 0.0, "dtype": "float32"},
+        "model": {"name": "minilm", "max_length": 64, "dropout": 0.0, "dtype": dtype},
         "data": {
             "path": job["path"],
             "text_column": job["column"],
@@ -54,16 +54,16 @@ def build(job: dict[str, Any], *, method: str) -> Any:
         "method": {"name": method, "rank": 5 if method == "fedtt" else 8},
         "client": {"steps": job["steps"], "batch_size": ROWS, "learning_rate": 2e-3},
     }
-    return build_federation(parse_config(table, where="benchmarks/round.py"))
+    return build_federation(settle(parse_config(table, where="benchmarks/round.py")))
 
 
-def run_fedtt(job: dict[str, Any], *, method: str) -> list[float]:
+def run_fedtt(job: dict[str, Any], *, method: str, dtype: str) -> list[float]:
     """Seconds of every round."""
     from fedtt.engine.limits import auto_max_tokens
     from fedtt.engine.local import local_clients
     from fedtt.federated.round import run_round
 
-    federation = build(job, method=method)
+    federation = build(job, method=method, dtype=dtype)
     state, seconds = federation.initial, []
     budget = auto_max_tokens(federation.model)
     call = local_clients(federation, state=state, seed=0, max_tokens=budget)
@@ -194,7 +194,9 @@ def _flower_client(message: Any, context: Any) -> Any:
 def run_one(job: dict[str, Any]) -> list[float]:
     """The job by its engine, in this process."""
     if job["engine"].startswith("fedtt"):
-        return run_fedtt(job, method="lora" if "LoRA" in job["engine"] else "fedtt")
+        method = "lora" if "LoRA" in job["engine"] else "fedtt"
+        dtype = "float32" if "float32" in job["engine"] else "auto"
+        return run_fedtt(job, method=method, dtype=dtype)
     return run_flower(job) if "Flower" in job["engine"] else run_one_by_one(job)
 
 
