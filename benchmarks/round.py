@@ -4,13 +4,14 @@
 
 MiniLM on SST-2 (``--path FILE --column NAME`` takes another file): every client takes part in every
 round and trains ``--steps`` steps with eight texts of its own. fedtt trains the cohort in one step,
-its base model in the type that it chooses for the processor, or in float32; the others train PEFT's LoRA, r=8, as their users do: a client loads the global weights into the one
-model of its process, trains, and hands its weights back. Flower's simulation runs them in Ray
-actors, a processor each; an actor keeps its model from one client to the next. Each engine runs in
-a process of its own, with one thread a processor that it uses. Total is the whole process, imports
-and model included; a round is the mean of those after the first. Memory is the peak of the process
-tree's resident sizes, sampled, shared pages divided among those who share them where the system
-tells (PSS). Needs `pip install "fedtt[bench]"` for Flower.
+its base model in the type that it chooses for the processor, or in float32; the others train PEFT's
+LoRA, r=8, as their users do: a client loads the global weights into the one model of its process,
+trains, and hands its weights back. Flower's simulation runs them in Ray actors, a processor each;
+an actor keeps its model from one client to the next. Each engine runs in a process of its own, with
+one thread a processor that it uses. Total is the whole process, imports and model included; a round
+is the mean of those after the first. Memory is the peak of the process tree's resident sizes,
+sampled, shared pages divided among those who share them where the system tells (PSS). Needs `pip
+install "fedtt[bench]"` for Flower.
 """
 
 import argparse
