@@ -213,6 +213,37 @@ def cost(
     )
 
 
+@app.command()
+def keys(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where they go; keep it as you keep passwords.")
+    ],
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--host",
+            metavar="NAME",
+            help="Name or address under which sites reach the server; repeatable.",
+        ),
+    ] = None,
+    sites: Annotated[
+        list[str] | None,
+        typer.Option("--site", metavar="NAME", help="A site that may join; repeatable."),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the keys named here; the old ones end."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a certificate for the server and a key pair for every site; see docs/deploy.md."""
+    from fedtt.cli.keys import keys_command
+
+    keys_command(
+        directory, hosts=hosts or [], sites=sites or [], overwrite=overwrite, as_json=as_json
+    )
+
+
 @data_app.command()
 def preview(config: ConfigPath, overrides: Overrides = None, as_json: Json = False) -> None:
     """Show every client's examples: how many, how labeled, how long."""

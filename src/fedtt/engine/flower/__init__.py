@@ -1,0 +1,1 @@
+"""Real clients on real sites, carried by Flower."""
