@@ -1,1 +1,9 @@
-"""Real clients on real sites, carried by Flower."""
+"""Flower as the carrier: one site a machine, each with its own data; the round is ours.
+
+``fedtt serve`` holds the run; Flower's ServerApp and ClientApp only pass messages on, over unix
+sockets: each is a new process for Flower, and loads neither torch nor a model.
+
+::
+
+    fedtt serve = relay.Relay .. server_app = SuperLink = SuperNode = client_app .. worker = fedtt join
+"""
