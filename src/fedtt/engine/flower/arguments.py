@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tomli_w
 
-from fedtt.engine.flower.keys import ServerKeys, SiteKeys, read_public_key
+from fedtt.engine.flower.keys import ServerKeys, SiteKeys, public_key_pem
 from fedtt.errors import ConfigError, FedttError
 
 CONNECTION = "fedtt"  # [superlink.fedtt] in $FLWR_HOME/config.toml
@@ -60,10 +60,9 @@ def register_nodes(keys: ServerKeys, *, flwr_home: Path) -> dict[int, str]:
     )
     from flwr.supercore.control import ControlHttpClient
     from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
-    from flwr.supercore.primitives.asymmetric import public_key_to_bytes
     from httpx import HTTPError
 
-    wanted = {public_key_to_bytes(read_public_key(path)): name for name, path in keys.nodes.items()}
+    wanted = {public_key_pem(path): name for name, path in keys.nodes.items()}
     client = ControlHttpClient.from_server_address(
         _address_in(flwr_home / "config.toml"),
         insecure=False,

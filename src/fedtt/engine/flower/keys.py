@@ -24,6 +24,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
     load_pem_private_key,
     load_ssh_private_key,
     load_ssh_public_key,
@@ -137,6 +139,11 @@ def read_public_key(path: Path) -> ec.EllipticCurvePublicKey:
     return key
 
 
+def public_key_pem(path: Path) -> bytes:
+    """A site's public key as Flower sends and keeps it. Raises like :func:`load_server_keys`."""
+    return read_public_key(path).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
 def _check_server(keys: ServerKeys) -> None:
     authority, certificate = read_authority(keys.ca), _certificate(keys.certificate)
     _check_time(
@@ -155,8 +162,7 @@ def _check_server(keys: ServerKeys) -> None:
     owners: dict[bytes, str] = {}
     for name, path in keys.nodes.items():
         check_site_name(name, where=str(path))
-        point = read_public_key(path).public_numbers()
-        owner = owners.setdefault(f"{point.x} {point.y}".encode(), name)
+        owner = owners.setdefault(public_key_pem(path), name)
         if owner != name:
             raise _unusable(path, f"the key of site {owner!r} too; every site needs its own")
     if not keys.nodes:
