@@ -5,5 +5,5 @@ sockets: each is a new process for Flower, and loads neither torch nor a model.
 
 ::
 
-    fedtt serve = relay.Relay .. server_app = SuperLink = SuperNode = client_app .. worker = fedtt join
+    fedtt serve .. server app == SuperLink == fence ==== SuperNode == client app .. fedtt join
 """

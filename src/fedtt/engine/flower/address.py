@@ -1,9 +1,12 @@
 """Network addresses, and which of them may be used without keys."""
 
 import ipaddress
+import socket
+import ssl
 from dataclasses import dataclass
+from pathlib import Path
 
-from fedtt.errors import ConfigError
+from fedtt.errors import ConfigError, SitesError
 
 LOOPBACK_NAME = "localhost"
 
@@ -73,3 +76,30 @@ def check_exposure(address: Address, *, has_keys: bool, plain_text: bool) -> str
         "reaches this port, or the network between, can read and change models and updates, and "
         "take part under any site's name"
     )
+
+
+def check_server(address: Address, *, ca: Path | None, timeout: float) -> None:
+    """Raise :class:`SitesError` where a server listens whose certificate ``ca`` did not sign.
+
+    Returns where nobody listens yet: whoever calls waits. (Flower's SuperNode retries a
+    certificate that it does not trust, silently and for ever.)
+    """
+    if ca is None:
+        return
+    try:
+        context = ssl.create_default_context(cafile=str(ca))
+        with (
+            socket.create_connection((address.host, address.port), timeout=timeout) as plain,
+            context.wrap_socket(plain, server_hostname=address.host),
+        ):
+            return
+    except ssl.SSLCertVerificationError as error:
+        raise SitesError(
+            "the server's certificate does not verify",
+            where=str(address),
+            got=error.verify_message,
+            expected=f"one that {ca} signed, for {address.host}",
+            fix="use the keys that fedtt keys made for this server, and its name",
+        ) from error
+    except OSError:
+        return

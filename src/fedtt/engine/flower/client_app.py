@@ -10,20 +10,18 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from fedtt.engine.flower.frames import Frame, ask
+from fedtt.engine.flower.frames import OWN_LIMIT, SITE_SOCKET, Frame, ask
 from fedtt.engine.flower.messages import from_record, to_record
 from fedtt.errors import WireError
 
-SOCKET = "FEDTT_SITE_SOCKET"
-LIMIT = 2**36  # what a server sends to its own sites
 PATIENCE = 12 * 3600.0  # the worker itself knows how long a round lasts
 
 
 def answer(message: Message, _context: Context) -> Message:
     """The worker's answer to the message, as Flower carries it."""
     try:
-        asked = from_record(message.content, limit=LIMIT)
-        reply = ask(Path(os.environ[SOCKET]), asked, timeout=PATIENCE, limit=LIMIT)
+        asked = from_record(message.content, limit=OWN_LIMIT)
+        reply = ask(Path(os.environ[SITE_SOCKET]), asked, timeout=PATIENCE, limit=OWN_LIMIT)
     except (WireError, OSError) as error:
         reply = Frame(content={"error": f"the site's worker does not answer: {error}"})
     return Message(to_record(reply), reply_to=message)

@@ -48,6 +48,7 @@ NO_KEY, UNKNOWN_KEY = 2001, 2004
 STRANGERS = 1024  # keys that are remembered where every key may come
 REMEMBERED = 256  # replies of a site
 AT_ONCE = 8
+DIGITS = 15  # of a length; Python refuses to read very long numbers
 
 
 class Refusal(Exception):  # noqa: N818
@@ -185,7 +186,7 @@ class Gate:
 
 def _size(given: Mapping[bytes, bytes], account: Account) -> int:
     length = given.get(b"content-length", b"")
-    if b"transfer-encoding" in given or not length.isdigit():
+    if b"transfer-encoding" in given or not length.isdigit() or len(length) > DIGITS:
         raise Refusal(411, "a body of unknown length", site=account.site)
     return int(length)
 

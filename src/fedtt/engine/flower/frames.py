@@ -18,6 +18,9 @@ from typing import Any
 from fedtt.errors import WireError
 
 MAX_TEXT = 2**24
+OWN_LIMIT = 2**36  # bytes of blobs between processes of one owner
+# Where the path of the socket stands in the environment of Flower's processes.
+SITE_SOCKET, SERVE_SOCKET = "FEDTT_SITE_SOCKET", "FEDTT_SERVE_SOCKET"
 _LENGTH = struct.Struct(">I")
 _PIECE = 2**20
 

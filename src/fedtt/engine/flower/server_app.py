@@ -10,21 +10,24 @@ from typing import Any
 from flwr.app import Context, Message
 from flwr.serverapp import Grid, ServerApp
 
-from fedtt.engine.flower.frames import Frame, receive_frame, send_frame
+from fedtt.engine.flower.frames import (
+    OWN_LIMIT,
+    SERVE_SOCKET,
+    Frame,
+    receive_frame,
+    send_frame,
+)
 from fedtt.engine.flower.messages import QUERY, from_record, to_record
 from fedtt.errors import WireError
-
-SOCKET = "FEDTT_SERVE_SOCKET"
-LIMIT = 2**36  # what our own server sends
 
 
 def serve_requests(grid: Grid, _context: Context) -> None:
     """Until the other end is gone: one answer a request."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.connect(os.environ[SOCKET])
+        connection.connect(os.environ[SERVE_SOCKET])
         while True:
             try:
-                asked = receive_frame(connection, limit=LIMIT)
+                asked = receive_frame(connection, limit=OWN_LIMIT)
                 send_frame(connection, handle(grid, asked))
             except OSError:
                 return

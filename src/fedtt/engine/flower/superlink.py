@@ -15,6 +15,7 @@ from fedtt.engine.flower.address import Address
 from fedtt.engine.flower.app_directory import write_app
 from fedtt.engine.flower.arguments import connection_toml, register_nodes, superlink_arguments
 from fedtt.engine.flower.fence import fence_command
+from fedtt.engine.flower.frames import SERVE_SOCKET
 from fedtt.engine.flower.keys import load_server_keys
 from fedtt.engine.flower.processes import (
     Child,
@@ -74,7 +75,7 @@ def running_superlink(
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         listener = stack.enter_context(_listening(home / "serve"))
         port = free_port()
-        env = flower_environment(home, FEDTT_SERVE_SOCKET=str(home / "serve"))
+        env = flower_environment(home, **{SERVE_SOCKET: str(home / "serve")})
         arguments = [
             *superlink_arguments(server_keys),
             *("--host", HERE, "--port", str(port), "--database", str(home / "state.db")),
