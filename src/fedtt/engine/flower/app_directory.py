@@ -31,6 +31,11 @@ def write_app(directory: Path) -> Path:
     """Make the app's directory; where it is."""
     app = directory / "fedtt-sites"
     app.mkdir(parents=True, exist_ok=True)
-    plain = ".".join(part for part in __version__.split(".")[:3] if part.isdigit())
-    (app / "pyproject.toml").write_text(_PYPROJECT.format(version=plain), encoding="utf-8")
+    (app / "pyproject.toml").write_text(app_text(), encoding="utf-8")
     return app
+
+
+def app_text() -> str:
+    """All that the app consists of."""
+    plain = ".".join(part for part in __version__.split(".")[:3] if part.isdigit())
+    return _PYPROJECT.format(version=plain)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from fedtt.engine.flower.address import Address, check_server
+from fedtt.engine.flower.app_guard import REFUSED
 from fedtt.engine.flower.arguments import supernode_arguments
 from fedtt.engine.flower.frames import OWN_LIMIT, SITE_SOCKET, receive_frame, send_frame
 from fedtt.engine.flower.keys import SiteKeys
@@ -62,6 +63,8 @@ class _SuperNode:
 
     def _check_refused(self, child: Child) -> None:
         tail = child.tail()
+        if REFUSED in tail:
+            raise SitesError(REFUSED, where=str(self._server), got=tail.partition(REFUSED)[2][:700])
         if any(refusal in tail for refusal in REFUSALS):
             raise SitesError(
                 "the server does not take this site's key",

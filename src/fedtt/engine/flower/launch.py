@@ -1,9 +1,10 @@
 """Starts a SuperLink or a SuperNode of Flower: ``python -m fedtt.engine.flower.launch KIND ...``.
 
-As Flower's own commands, but for two things. A process whose parent is gone ends itself, so that
-nothing is left behind whatever happens to ``fedtt serve`` or ``fedtt join``. And a SuperNode looks
-for messages four times a second: every 3 s, as it is written in Flower's loop, makes most of what
-a round takes. ``version`` keeps this to releases of Flower whose loop is known.
+As Flower's own commands, but for three things. A process whose parent is gone ends itself, so that
+nothing is left behind whatever happens to ``fedtt serve`` or ``fedtt join``. A SuperNode looks for
+messages four times a second: every 3 s, as it is written in Flower's loop, makes most of what a
+round takes. And it runs no app but fedtt's. ``version`` keeps this to releases of Flower whose
+loop is known.
 """
 
 import os
@@ -13,6 +14,7 @@ import threading
 import time
 from types import SimpleNamespace
 
+from fedtt.engine.flower.app_guard import refuse_other_apps
 from fedtt.engine.flower.version import check_flower
 from fedtt.errors import FedttError
 
@@ -54,6 +56,7 @@ def main() -> None:
         flower_superlink()
     elif kind == "supernode":
         look_often()
+        refuse_other_apps()
         from flwr.supernode.cli import flower_supernode
 
         flower_supernode()
