@@ -27,10 +27,11 @@ from tests.sites.fences import (
 )
 
 from fedtt.engine.flower import fence_hall, fence_relay
-from fedtt.engine.flower.address import Address
+from fedtt.engine.flower.address import Address, check_server
 from fedtt.engine.flower.fence import fence_command
 from fedtt.engine.flower.keygen import make_keys
 from fedtt.engine.flower.processes import free_port
+from fedtt.errors import SitesError
 
 PULL, REPLY, CONTENT = "/v1/fleet/pull-messages", "/v1/fleet/push-messages", "/v1/fleet/push-object"
 
@@ -130,6 +131,28 @@ def test_plain_text_meets_nothing(
         time.sleep(0.01)
     assert str(lines[0]["reason"]).startswith("no TLS")
     assert superlink.seen == []
+
+
+def test_a_site_is_told_where_its_keys_are_not_the_servers(
+    keys: Path, superlink: SuperLink, tmp_path: Path, capfd: object
+) -> None:
+    ca = keys / "sites" / "north" / "ca.crt"
+    make_keys(tmp_path / "other", hosts=[HERE])
+    with running_fence(keys=keys, superlink=superlink) as address:
+        check_server(address, ca=ca, timeout=30)
+        with pytest.raises(SitesError, match="does not verify"):
+            check_server(address, ca=tmp_path / "other" / "ca.crt", timeout=30)
+        with pytest.raises(SitesError, match="does not verify"):
+            check_server(Address(host="0.0.0.0", port=address.port), ca=ca, timeout=30)
+        with pytest.raises(SitesError, match="the server speaks TLS") as caught:
+            check_server(address, ca=None, timeout=30)
+        assert "give --keys" in str(caught.value)
+    check_server(address, ca=ca, timeout=30)  # nobody there: wait
+    check_server(address, ca=None, timeout=30)
+    with running_fence(keys=None, superlink=superlink) as address:
+        check_server(address, ca=None, timeout=30)
+        with pytest.raises(SitesError, match="plain text"):
+            check_server(address, ca=ca, timeout=30)
 
 
 def test_old_tls_is_refused(fence: Address, keys: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from fedtt.errors import ConfigError, SitesError
 
 LOOPBACK_NAME = "localhost"
+NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}  # what OpenSSL calls an answer in plain text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,20 +80,21 @@ def check_exposure(address: Address, *, has_keys: bool, plain_text: bool) -> str
 
 
 def check_server(address: Address, *, ca: Path | None, timeout: float) -> None:
-    """Raise :class:`SitesError` where a server listens whose certificate ``ca`` did not sign.
+    """Raise :class:`SitesError` where a server listens that is not the one with these keys.
 
-    Returns where nobody listens yet: whoever calls waits. (Flower's SuperNode retries a
-    certificate that it does not trust, silently and for ever.)
+    ``ca`` is the authority that must have signed its certificate; None: it must have none. Returns
+    where nobody listens yet: whoever calls waits. (Flower's SuperNode tries such a server again,
+    silently and for ever.)
     """
+    context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     if ca is None:
-        return
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        context = ssl.create_default_context(cafile=str(ca))
         with (
             socket.create_connection((address.host, address.port), timeout=timeout) as plain,
             context.wrap_socket(plain, server_hostname=address.host),
         ):
-            return
+            speaks_tls = True
     except ssl.SSLCertVerificationError as error:
         raise SitesError(
             "the server's certificate does not verify",
@@ -101,5 +103,18 @@ def check_server(address: Address, *, ca: Path | None, timeout: float) -> None:
             expected=f"one that {ca} signed, for {address.host}",
             fix="use the keys that fedtt keys made for this server, and its name",
         ) from error
+    except ssl.SSLError as error:
+        if error.reason not in NO_TLS:
+            return
+        speaks_tls = False
     except OSError:
         return
+    if speaks_tls == (ca is None):
+        raise SitesError(
+            "the server speaks TLS" if speaks_tls else "the server speaks plain text",
+            where=str(address),
+            got="no --keys" if speaks_tls else "--keys",
+            fix="give --keys with the keys that fedtt keys made for this site"
+            if speaks_tls
+            else "start the server with --keys too",
+        )

@@ -25,6 +25,7 @@ from fedtt.engine.flower.keys import ServerKeys, load_server_keys, public_key_pe
 from fedtt.errors import ConfigError, FedttError
 
 HANDSHAKE, GOODBYE = 10.0, 2.0  # seconds of TLS
+NOT_HTTP = b"HTTP/1.1 400 \r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 LOOK = 1.0  # seconds between two looks for the parent process
 
 
@@ -92,6 +93,8 @@ async def _visit(
         client.writer.close()
     except h11.ProtocolError as error:
         report(Refusal(400, f"not HTTP: {error}"), b"")
+        client.writer.write(NOT_HTTP)  # whoever speaks TLS to a fence without sees that it has none
+        client.writer.close()
     except OSError:  # gone, or too slow
         pass
     finally:
