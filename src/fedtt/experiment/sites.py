@@ -81,23 +81,25 @@ def _run_rounds(
     run: Run, sites: Sites, state: ServerState, records: list[Record]
 ) -> tuple[ServerState, list[Record]]:
     while state.next_round < run.config.rounds:
-        started = time.perf_counter()
-        state, report, measured = _try_round(run, sites, state)
+        state, report, measured, seconds = _try_round(run, sites, state)
         _keep_measured(run, records, measured)
-        seconds = time.perf_counter() - started
         records = [*records, finish_round(run, state, report, None, seconds=seconds)]
     return state, records
 
 
 def _try_round(
     run: Run, sites: Sites, state: ServerState
-) -> tuple[ServerState, RoundReport, SiteMetrics]:
-    """A round, again while too few sites answer: it has changed nothing then."""
+) -> tuple[ServerState, RoundReport, SiteMetrics, float]:
+    """A round, again while too few sites answer: it has changed nothing then.
+
+    With what the sites measured, and its seconds, without the wait for sites to join.
+    """
     for attempt in range(1, ATTEMPTS + 1):
         population = run.federation.population
         cohort_size = run.config.cohort.size
         known = sites.gather(state, cohort_size=cohort_size or len(population))
         carried = sites.round(_splits(run, state))
+        started = time.perf_counter()
         try:
             after, report = one_round(
                 run,
@@ -111,7 +113,7 @@ def _try_round(
             if attempt == ATTEMPTS:
                 raise
         else:
-            return after, report, carried.metrics
+            return after, report, carried.metrics, time.perf_counter() - started
     raise AssertionError("the last attempt returned or raised")
 
 
