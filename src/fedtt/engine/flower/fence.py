@@ -56,6 +56,8 @@ async def run_fence(
     with _listen(listen) as door:
         try:
             while True:
+                # Let others work, the last visitor first of all: accepting need not wait.
+                await asyncio.sleep(0)
                 try:
                     connection, peer = await loop.sock_accept(door)
                 except OSError:  # no descriptor is left: some connection has to end first
