@@ -1,6 +1,5 @@
 """Sites without processes: what Flower would carry goes through a list, a message at a time."""
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,11 +7,9 @@ from typing import Any
 
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation, build_federation
-from fedtt.engine.flower.facts import facts_of
 from fedtt.engine.flower.frames import Frame
 from fedtt.engine.flower.relay import Reply
-from fedtt.engine.flower.roster import Invitation, Roster
-from fedtt.engine.flower.serve import reply_limit
+from fedtt.engine.flower.serve import open_sites
 from fedtt.engine.flower.shares import Share
 from fedtt.engine.flower.site_data import SiteData
 from fedtt.engine.flower.sites import Sites
@@ -105,8 +102,6 @@ def connect(
     news: list[str],
     expected: dict[str, tuple[str, ...]] | None = None,
     names: dict[int, str] | None = None,
-    stop: threading.Event | None = None,
-    epoch: str = "first",
 ) -> Sites:
     """The server's end, with the bench for Flower."""
     expected = expected or expected_shares(federation)
@@ -114,27 +109,14 @@ def connect(
     def tell(site: str, what: str) -> None:
         news.append(f"{site}: {what}")
 
-    invitation = Invitation(
-        epoch=epoch,
-        config=config.model_dump(mode="json"),
-        facts=facts_of(config, federation),
-        expected=expected,
-    )
-    roster = Roster(bench, invitation, names=names, patience=5.0, tell=tell)
-
-    def check() -> None:
-        if stop is not None and stop.is_set():
-            raise KeyboardInterrupt
-
-    return Sites(
+    return open_sites(
+        config,
+        federation,
         bench,
-        roster,
-        config=config.sites,
+        names=names,
         expected=expected,
-        population=federation.population,
-        limit=reply_limit(federation, clients=max(map(len, expected.values()))),
         tell=tell,
-        check=check,
+        check=lambda: None,
         on_wait=lambda *_: None,
     )
 
@@ -145,17 +127,18 @@ def run_sites(
     bench: Bench,
     *,
     news: list[str] | None = None,
-    epoch: str = "first",
     on_round: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
     """The run at ``path``, new or taken up, with the bench's nodes; ``on_round`` after a round."""
     federation = federation_of(config)
     directory = open_run(path) if path.exists() else create_run(path, config, overwrite=False)
-    sites = connect(config, federation, bench, news=[] if news is None else news, epoch=epoch)
+    sites = connect(config, federation, bench, news=[] if news is None else news)
 
     def notify(event: object) -> None:
         record = getattr(event, "record", None)
         if record is not None:
             on_round(record["round"])
 
-    return run_with_sites(config, federation, directory, sites, notify=notify)
+    summary = run_with_sites(config, federation, directory, sites, notify=notify)
+    sites.close()
+    return summary

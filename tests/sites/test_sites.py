@@ -120,7 +120,7 @@ def test_a_server_that_was_killed_goes_on_to_the_same_bits(
         run_sites(config, tmp_path / "cut", Bench(answers_of(workers)), on_round=kill)
     assert len(records(tmp_path / "cut")) == 2
     again = workers if warm else share_workers()
-    run_sites(config, tmp_path / "cut", Bench(answers_of(again)), epoch="second")
+    run_sites(config, tmp_path / "cut", Bench(answers_of(again)))
     assert_same(tmp_path / "whole", tmp_path / "cut")
     scores = [
         [r["validation"]["loss"]["mean"] for r in records(tmp_path / p)] for p in ("whole", "cut")

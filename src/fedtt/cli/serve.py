@@ -106,7 +106,9 @@ def run_over_flower(
             should_stop=stop.is_set,
         ) as sites,
     ):
-        return experiment.run_with_sites(config, federation, directory, sites, notify=notify)
+        summary = experiment.run_with_sites(config, federation, directory, sites, notify=notify)
+        sites.close()
+        return summary
 
 
 def _prepare(

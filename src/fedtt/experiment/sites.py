@@ -45,6 +45,7 @@ def run_with_sites(
 ) -> dict[str, Any]:
     """Run what is left of the run in ``directory`` with the sites; its summary, also saved there.
 
+    The sites stay, until they are told that it is over (``sites.close()``).
     Raises like :func:`run_experiment`, and :class:`SitesError` where too few sites take part.
     """
     run = Run(
@@ -73,7 +74,6 @@ def run_with_sites(
             test=test,
         )
         directory.save_summary(summary)
-    sites.close()
     return summary
 
 

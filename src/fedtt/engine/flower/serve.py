@@ -10,6 +10,7 @@ from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
 from fedtt.engine.flower.address import Address
 from fedtt.engine.flower.facts import facts_of
+from fedtt.engine.flower.relay import Carrier
 from fedtt.engine.flower.roster import Invitation, Roster, Tell
 from fedtt.engine.flower.sites import OnWait, Sites
 from fedtt.engine.flower.superlink import running_superlink
@@ -37,8 +38,7 @@ def connected_sites(
     ``expected`` maps the sites that may come to their clients. Raises :class:`FedttError` where
     Flower does not start, and :class:`InterruptedRunError` from any wait once asked to stop.
     """
-    limit = reply_limit(federation, clients=max(map(len, expected.values())))
-    facts = facts_of(config, federation)
+    limit = reply_limit(federation, expected)
     with running_superlink(address, keys=keys, logs=logs, max_bytes=limit) as flower:
 
         def check() -> None:
@@ -49,33 +49,51 @@ def connected_sites(
                     fix=f"--resume {logs} goes on from the last finished round",
                 )
 
-        invitation = Invitation(
-            epoch=secrets.token_hex(8),
-            config=config.model_dump(mode="json"),
-            facts=facts,
-            expected=expected,
-        )
-        roster = Roster(
+        yield open_sites(
+            config,
+            federation,
             flower.relay,
-            invitation,
             names=flower.names,
-            patience=config.sites.patience,
-            tell=tell,
-        )
-        yield Sites(
-            flower.relay,
-            roster,
-            config=config.sites,
             expected=expected,
-            population=federation.population,
-            limit=limit,
             tell=tell,
             check=check,
             on_wait=on_wait,
         )
 
 
-def reply_limit(federation: Federation, *, clients: int) -> int:
-    """The most bytes that a site of so many clients has to say: an update of everything, each."""
+def open_sites(
+    config: RunConfig,
+    federation: Federation,
+    carrier: Carrier,
+    *,
+    names: Mapping[int, str] | None,
+    expected: Mapping[str, Sequence[str]],
+    tell: Tell,
+    check: Callable[[], None],
+    on_wait: OnWait,
+) -> Sites:
+    """The sites of one run, which ``carrier`` reaches; see :class:`Sites`."""
+    invitation = Invitation(
+        epoch=secrets.token_hex(8),
+        config=config.model_dump(mode="json"),
+        facts=facts_of(config, federation),
+        expected=expected,
+    )
+    patience = config.sites.patience
+    return Sites(
+        carrier,
+        Roster(carrier, invitation, names=names, patience=patience, tell=tell),
+        config=config.sites,
+        expected=expected,
+        population=federation.population,
+        limit=reply_limit(federation, expected),
+        tell=tell,
+        check=check,
+        on_wait=on_wait,
+    )
+
+
+def reply_limit(federation: Federation, expected: Mapping[str, Sequence[str]]) -> int:
+    """The most bytes that a site has to say: an update of everything for each of its clients."""
     structure = p.structure_of(federation.initial.params)
-    return clients * update_length(structure) + SLACK
+    return max(map(len, expected.values())) * update_length(structure) + SLACK
