@@ -114,7 +114,7 @@ def test_the_control_api_is_not_there_from_outside(
 def test_no_key_and_a_wrong_key_do_not_pass(
     fence: Address, keys: Path, superlink: SuperLink, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for signer, code in ((None, 2001), (new_signer(), 2004)):
+    for signer, code in ((None, 2001), (new_signer(), 9004)):
         answer = post(fence, PULL, keys=keys, signer=signer)
         assert (answer.status_code, answer.json()["code"]) == (412, code)
     assert superlink.seen == []

@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse
 from google.protobuf.message import DecodeError
 
+from fedtt.engine.flower.keys import NO_KEY, UNKNOWN_KEY
+
 FLEET = b"/v1/fleet/"
 SMALL, TREE = 2**16, 2**18  # bytes of a request's body: numbers and names; a reply's parts, by name
 PUSH_REPLY, PUSH_CONTENT = FLEET + b"push-messages", FLEET + b"push-object"
@@ -43,8 +45,6 @@ PASSED = (b"content-type", b"accept", KEY, SIGNED, SIGNATURE, *VERSION)
 RETURNED = (b"content-type", b"content-length", b"flwr-version-incompatibility-message")
 # Flower's own window for the age of a signature, in seconds.
 YOUNGEST, OLDEST = -5.0, 305.0
-# Flower's codes, which its SuperNode shows: not authenticated, not registered.
-NO_KEY, UNKNOWN_KEY = 2001, 2004
 STRANGERS = 1024  # keys that are remembered where every key may come
 REMEMBERED = 256  # replies of a site
 AT_ONCE = 8

@@ -12,7 +12,7 @@ from fedtt.engine.flower.address import Address, check_server
 from fedtt.engine.flower.app_guard import REFUSED
 from fedtt.engine.flower.arguments import supernode_arguments
 from fedtt.engine.flower.frames import OWN_LIMIT, SITE_SOCKET, receive_frame, send_frame
-from fedtt.engine.flower.keys import SiteKeys
+from fedtt.engine.flower.keys import NO_KEY, UNKNOWN_KEY, SiteKeys
 from fedtt.engine.flower.processes import Child, flower_environment, free_port, launch
 from fedtt.engine.flower.version import check_flower
 from fedtt.engine.flower.worker import Worker
@@ -22,8 +22,8 @@ LOOK_EVERY = 0.5
 LINGER = 3.0  # seconds for the last reply to reach the server
 MESSAGE_PATIENCE = 600.0  # seconds for a local process to hand over a message
 LONGEST_PAUSE = 10.0
-# What a SuperNode says when the SuperLink does not take its key: not registered, or none given.
-REFUSALS = ("code: 2001", "code: 2004", "401")
+# What a SuperNode says when the fence does not take its key.
+REFUSALS = tuple(f"[code: {code}]" for code in (NO_KEY, UNKNOWN_KEY))
 
 
 class _SuperNode:
@@ -69,7 +69,7 @@ class _SuperNode:
             raise SitesError(
                 "the server does not take this site's key",
                 where=str(self._server),
-                got=tail[-400:],
+                got=tail[tail.index("[code: ") :].splitlines()[0],
                 fix="use the keys that fedtt keys made for this server",
             )
 

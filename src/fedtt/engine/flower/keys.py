@@ -44,6 +44,9 @@ NODE_PUBLIC = "node.pub"
 SITE = "site.json"
 # A site's name is a file's name too.
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+# What the fence answers, as codes that Flower's SuperNode shows. Flower has one of its own for a
+# key of no site, 2004, which it also says of a site that it believes to be there still.
+NO_KEY, UNKNOWN_KEY = 2001, 9004
 REMAKE = "fedtt keys DIR --host NAME --site NAME ... makes keys (docs/deploy.md)"
 UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)  # what cryptography raises
 
