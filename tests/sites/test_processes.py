@@ -1,6 +1,7 @@
 """A federation of real processes: parity, and what happens when they are killed or cut off."""
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +18,10 @@ from tests.sites.federation import (
     commands,
     free_port,
     rounds_of,
-    wait_until,
 )
 from tests.tiny import save_tiny_bert, write_reviews
 
-from fedtt.config import RunConfig, load_config
+from fedtt.config import load_config
 from fedtt.engine.build import build_federation
 from fedtt.engine.flower.address import Address
 from fedtt.engine.flower.serve import open_sites
@@ -136,8 +136,9 @@ def test_the_network_is_cut_and_the_server_killed(
     site_files: dict[str, Path],
     tmp_path: Path,
 ) -> None:
-    """Sites come back by themselves, and the run ends with the bits of one that nothing happened to."""
-    job, port = write_config(rounds=4), free_port()
+    """Sites come back by themselves; the run ends with the bits of one that nothing happened to."""
+    sites = {"names": list(SIZES), "deadline": 120, "patience": 240, "min_replies": 3}
+    job, port = write_config(rounds=4, sites=sites), free_port()
     wire = Wire(port)
     serve = ["serve", str(job), "--address", f"127.0.0.1:{port}", "--run", str(tmp_path / "run")]
     other = save_tiny_bert(tmp_path / "other-bert", seed=8)
@@ -203,7 +204,9 @@ def test_a_site_is_killed_another_is_slow_and_one_talks_nonsense(
         rogue = Path(__file__).with_name("rogue.py")
         data = write_reviews(tmp_path / "rogue.jsonl", clients={"rogue": 24})
         started.append(
-            Command(address, str(data), log=tmp_path / "rogue.log", argv=[sys_python(), str(rogue)])
+            Command(
+                address, str(data), log=tmp_path / "rogue.log", argv=[sys.executable, str(rogue)]
+            )
         )
         server.wait_for("round   2/6")
         west = joins["west"].family()
@@ -249,12 +252,6 @@ def test_ctrl_c_leaves_no_process(write_config: Callable[..., Path], tmp_path: P
     assert len(rounds_of(path)) >= 1
 
 
-def sys_python() -> str:
-    import sys
-
-    return sys.executable
-
-
 def memory_of(command: Command) -> int:
     """Most bytes that the server, or any process of its, ever had."""
     peaks = []
@@ -266,6 +263,3 @@ def memory_of(command: Command) -> int:
             ]
             peaks.append(int(line.split()[1]) * 1024)
     return max(peaks)
-
-
-_ = (RunConfig, wait_until)

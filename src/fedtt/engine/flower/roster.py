@@ -10,7 +10,8 @@ from fedtt.engine.flower.relay import Carrier, Reply
 from fedtt.errors import WireError
 
 Tell = Callable[[str, str], None]  # of a site, what happened
-AGAIN = 5.0  # seconds until a node that did not answer is asked again
+AGAIN = 5.0  # seconds until a node that answered with an error is asked again
+ASK_AGAIN = 30.0  # seconds until one that did not answer is, then twice as long, and so on
 MAX_SHOWN = 500
 
 
@@ -58,7 +59,7 @@ class Roster:
         self._patience = patience
         self._tell = tell
         self._asked: dict[str, int] = {}  # message -> node
-        self._not_before: dict[int, float] = {}
+        self._again: dict[int, tuple[float, float]] = {}  # node -> when, and the pause after
         self._refused: set[int] = set()
 
     def look(self) -> None:
@@ -70,20 +71,19 @@ class Roster:
         self._refused &= nodes
         self._asked = {message: node for message, node in self._asked.items() if node in nodes}
         known = {site.node for site in self.present.values()}
-        now = time.monotonic()
-        for node in sorted(nodes - known - self._refused - set(self._asked.values())):
-            if self._not_before.get(node, now) <= now:
-                message = self._carrier.push(
-                    node, self._invitation.frame(), seconds=self._patience, group="join"
-                )
-                self._asked[message] = node
+        self._again = {node: again for node, again in self._again.items() if node in nodes}
+        for node in sorted(nodes - known - self._refused):
+            self._ask(node)
         if self._asked:
             for reply in self._carrier.pull(list(self._asked), limit=0):
-                self._greet(reply, node=self._asked.pop(reply.message_id))
+                if reply.message_id in self._asked:
+                    self._greet(reply, node=self._asked.pop(reply.message_id))
 
     def lose(self, name: str) -> None:
         """Count the site as away until it answers again."""
-        self.present.pop(name, None)
+        site = self.present.pop(name, None)
+        if site is not None:
+            self._again.pop(site.node, None)
 
     def refuse(self, node: int, reason: str) -> None:
         """Tell the node, and the log, why it cannot take part."""
@@ -96,6 +96,17 @@ class Roster:
             group="join",
         )
 
+    def _ask(self, node: int) -> None:
+        """Send the invitation, and again now and then: the network may have lost it."""
+        at, pause = self._again.get(node, (0.0, ASK_AGAIN))
+        if time.monotonic() < at:
+            return
+        message = self._carrier.push(
+            node, self._invitation.frame(), seconds=self._patience, group="join"
+        )
+        self._asked[message] = node
+        self._again[node] = (time.monotonic() + pause, 2 * pause)
+
     def _greet(self, reply: Reply, *, node: int) -> None:
         if reply.refused is not None:
             self.refuse(node, reply.refused)
@@ -105,7 +116,7 @@ class Roster:
             self.refuse(node, shown(content["unfit"]))
             return
         if reply.error is not None or "error" in content:
-            self._not_before[node] = time.monotonic() + AGAIN
+            self._again[node] = (time.monotonic() + AGAIN, ASK_AGAIN)
             if "error" in content:
                 self._tell(self._called(node), shown(content["error"]))
             return
@@ -114,6 +125,7 @@ class Roster:
         except WireError as error:
             self.refuse(node, str(error))
             return
+        self._asked = {message: other for message, other in self._asked.items() if other != node}
         self.present[site.name] = site
         self._tell(site.name, f"joined ({sum(site.num_examples.values()):,} training examples)")
 

@@ -5,7 +5,7 @@ The round itself is :func:`fedtt.federated.round.run_round`. Nothing here waits 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from fedtt.federated.types import ServerState
 OnWait = Callable[[int, int, int, float], None]  # round, answered, asked, seconds left
 LOOK_EVERY = 1.0
 PULL_EVERY = 0.1
+ASK_AGAIN = 30.0  # seconds until a message is sent again, then twice as long, and so on
 GOODBYE = 10.0  # seconds for the sites to hear that the run is over
 SLACK = 60.0  # a message lives that much longer than anybody waits for its answer
 
@@ -173,39 +174,65 @@ class Sites:
         read: Callable[[Frame, PresentSite], T],
     ) -> dict[str, tuple[PresentSite, T]]:
         """Ask every site that is there, and read what comes back by the deadline."""
-        seconds = self._config.deadline
-        asked: dict[str, PresentSite] = {}
+        deadline = time.monotonic() + self._config.deadline
+        number = next(iter(by_site.values()))[0].round_index
+        waiting: dict[str, _Asked] = {}
         for name, tasks in by_site.items():
             site = self._roster.present.get(name)
             if site is None:
                 self._tell(name, "is not there")
                 continue
             frame = _request(what, tasks, site, positions=self._positions, splits=splits)
-            frame.content["seconds"] = seconds
-            group = f"{what} {tasks[0].round_index}"
-            message = self._carrier.push(site.node, frame, seconds=seconds + SLACK, group=group)
-            asked[message] = site
+            waiting[name] = _Asked(site=site, frame=frame, group=f"{what} {number}")
         answers: dict[str, tuple[PresentSite, T]] = {}
-        deadline, looked = time.monotonic() + seconds, time.monotonic()
-        while asked:
+        looked = time.monotonic()
+        while waiting:
             self._check()
             left = deadline - time.monotonic()
-            number = next(iter(by_site.values()))[0].round_index
             self._on_wait(number, len(answers), len(by_site), max(0.0, left))
-            for reply in self._carrier.pull(list(asked), limit=self._limit):
-                site = asked.pop(reply.message_id)
+            for name, reply in self._pull(waiting):
+                site = waiting.pop(name).site
                 answer = self._read(reply, site, read)
                 if answer is not None:
-                    answers[site.name] = (site, answer)
+                    answers[name] = (site, answer)
             if left <= 0:
                 break
+            for asked in waiting.values():
+                self._ask(asked, left=left)
             if time.monotonic() - looked > LOOK_EVERY:
                 self._roster.look()
                 looked = time.monotonic()
             time.sleep(PULL_EVERY)
-        for site in asked.values():
-            self._lose(site, f"did not answer within {seconds:.0f} s")
+        for asked in waiting.values():
+            self._lose(asked.site, f"did not answer within {self._config.deadline:.0f} s")
         return answers
+
+    def _ask(self, asked: "_Asked", *, left: float) -> None:
+        """Send the message, and again now and then.
+
+        Flower gives a message away once: where the network is cut in that moment, it is lost. A
+        site that has it twice does the work once.
+        """
+        if time.monotonic() < asked.again_at:
+            return
+        asked.frame.content["seconds"] = left
+        asked.messages.append(
+            self._carrier.push(
+                asked.site.node, asked.frame, seconds=left + SLACK, group=asked.group
+            )
+        )
+        asked.again_at = time.monotonic() + asked.pause
+        asked.pause *= 2
+
+    def _pull(self, waiting: Mapping[str, "_Asked"]) -> Iterator[tuple[str, Reply]]:
+        """The first reply of every site that has one."""
+        owners = {message: name for name, asked in waiting.items() for message in asked.messages}
+        heard: set[str] = set()
+        for reply in self._carrier.pull(list(owners), limit=self._limit) if owners else []:
+            name = owners[reply.message_id]
+            if name not in heard:
+                heard.add(name)
+                yield name, reply
 
     def _read(
         self, reply: Reply, site: PresentSite, read: Callable[[Frame, PresentSite], T]
@@ -229,6 +256,18 @@ class Sites:
     def _lose(self, site: PresentSite, why: str) -> None:
         self._tell(site.name, why)
         self._roster.lose(site.name)
+
+
+@dataclass
+class _Asked:
+    """What a site was asked, in how many messages, and when to ask again."""
+
+    site: PresentSite
+    frame: Frame
+    group: str
+    messages: list[str] = field(default_factory=list)
+    again_at: float = 0.0
+    pause: float = ASK_AGAIN
 
 
 @dataclass

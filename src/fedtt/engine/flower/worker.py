@@ -50,6 +50,7 @@ class Worker:
         self._tell, self._should_stop = tell, should_stop
         self._joined: _Joined | None = None
         self._deadline = 0.0
+        self._done: tuple[object, Frame] | None = None  # the last work, and its reply
         self.over = False
         self.problem: FedttError | None = None
 
@@ -143,6 +144,9 @@ class Worker:
         joined, content = self._joined, asked.content
         if joined is None or content["session"] != joined.session:
             return Frame(content={"stale": True})
+        work = (joined.session, content["do"], content["round"], tuple(asked.blobs))
+        if self._done is not None and self._done[0] == work:
+            return self._done[1]  # the server did not get the reply, or the network lost it
         started = time.monotonic()
         self._deadline = started + content["seconds"]
         tasks = [self._task(joined, asked, entry) for entry in content["tasks"]]
@@ -151,7 +155,9 @@ class Worker:
         if content["do"] == "train":
             blobs = list(joined.clients(tasks))
             self._tell(f"round {content['round'] + 1}: {time.monotonic() - started:.1f} s")
-        return Frame(content={"metrics": metrics}, blobs=blobs)
+        reply = Frame(content={"metrics": metrics}, blobs=blobs)
+        self._done = (work, reply)
+        return reply
 
     def _task(self, joined: _Joined, asked: Frame, entry: Sequence[Any]) -> ClientTask:
         client_id, position, index = entry
