@@ -65,6 +65,9 @@ class SiteData:
 
 
 def _check_agreed(server: RunConfig, agreed: RunConfig, *, where: Path) -> None:
+    if agreed.model.dtype == "auto":  # left to the server's machine, which has settled it
+        model = agreed.model.model_copy(update={"dtype": server.model.dtype})
+        agreed = agreed.model_copy(update={"model": model})
     differences = foreign_differences(agreed, server)
     if differences:
         raise ConfigError(

@@ -138,10 +138,10 @@ class Sites:
         return _join([metrics for _, metrics in answers.values()], splits)
 
     def close(self) -> None:
-        """Tell the sites that the run is over."""
+        """Tell every node that the run is over."""
         asked = {
-            self._carrier.push(site.node, Frame(content={"do": "end"}), seconds=SLACK, group="end")
-            for site in self._roster.present.values()
+            self._carrier.push(node, Frame(content={"do": "end"}), seconds=SLACK, group="end")
+            for node in self._carrier.nodes()
         }
         deadline = time.monotonic() + GOODBYE
         while asked and time.monotonic() < deadline:
