@@ -4,13 +4,16 @@ import json
 import socket
 import subprocess
 import sys
+import threading
+import time
 from importlib.metadata import version
 
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedtt.engine.flower import server_app
 from fedtt.engine.flower import version as version_module
 from fedtt.engine.flower.frames import Frame, receive_frame, send_frame
 from fedtt.engine.flower.messages import RECORD, from_record, to_record
@@ -113,3 +116,32 @@ def test_flower_s_processes_load_no_torch(module: str) -> None:
     """A new one is started for every message."""
     code = f"import sys, fedtt.engine.flower.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class Grid:
+    """Flower's grid, of which one message never comes, as where a node announces and sends none."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def pull_messages(self, message_ids: list[str]) -> list[Message]:
+        (message_id,) = message_ids
+        if message_id == "stuck":
+            self.released.wait(60)
+        if message_id == "none yet":
+            return []
+        return [Message(RecordDict(), dst_node_id=1, message_type="query", group_id=message_id)]
+
+
+def test_a_reply_that_never_comes_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_app, "PATIENCE", 0.2)
+    grid = Grid()
+    mailbox = server_app.Mailbox(grid)
+    found = mailbox.pull(["first", "stuck", "none yet", "second"])
+    assert sorted(reply.metadata.group_id for reply in found) == ["first", "second"]
+    assert mailbox.pull(["stuck", "none yet"]) == []
+    grid.released.set()
+    deadline = time.monotonic() + 30
+    while not (late := mailbox.pull(["stuck"])) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [reply.metadata.group_id for reply in late] == ["stuck"]

@@ -4,9 +4,15 @@ The run itself, with torch, is in the process of ``fedtt serve``; this one only 
 """
 
 import os
+import random
 import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+import httpx
 from flwr.app import Context, Message
 from flwr.serverapp import Grid, ServerApp
 
@@ -20,20 +26,60 @@ from fedtt.engine.flower.frames import (
 from fedtt.engine.flower.messages import QUERY, from_record, to_record
 from fedtt.errors import WireError
 
+LOOKS_AT_ONCE = 32
+PATIENCE = 1.0  # seconds for replies that are there
+MOST_KEPT = 64  # replies that came after anybody asked for them
+
 
 def serve_requests(grid: Grid, _context: Context) -> None:
     """Until the other end is gone: one answer a request."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(os.environ[SERVE_SOCKET])
+        mailbox = Mailbox(grid)
         while True:
             try:
                 asked = receive_frame(connection, limit=OWN_LIMIT)
-                send_frame(connection, handle(grid, asked))
+                send_frame(connection, handle(grid, mailbox, asked))
             except OSError:
                 return
 
 
-def handle(grid: Grid, asked: Frame) -> Frame:
+class Mailbox:
+    """Pulls every reply in a thread of its own.
+
+    Flower waits for what a node has announced and not sent yet, for two hours if it never does.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._running: dict[str, threading.Thread] = {}
+        self._found: dict[str, Message] = {}  # the reply to each message
+
+    def pull(self, message_ids: Sequence[str]) -> list[Message]:
+        """The replies to these messages that are there."""
+        self._running = {i: thread for i, thread in self._running.items() if thread.is_alive()}
+        idle = [i for i in message_ids if i not in self._running]
+        started = {
+            message_id: threading.Thread(target=self._look, args=(message_id,), daemon=True)
+            for message_id in random.sample(idle, min(len(idle), LOOKS_AT_ONCE))
+        }
+        for thread in started.values():
+            thread.start()
+        until = time.monotonic() + PATIENCE
+        for thread in started.values():
+            thread.join(max(0.0, until - time.monotonic()))
+        self._running |= started
+        for forgotten in list(self._found)[:-MOST_KEPT]:
+            self._found.pop(forgotten, None)
+        return [self._found.pop(i) for i in message_ids if i in self._found]
+
+    def _look(self, message_id: str) -> None:
+        with suppress(httpx.HTTPError):  # fedtt serve sees by itself where the SuperLink is gone
+            for reply in self._grid.pull_messages([message_id]):
+                self._found[message_id] = reply
+
+
+def handle(grid: Grid, mailbox: Mailbox, asked: Frame) -> Frame:
     """The answer to one request: who is there, send this, what has come back."""
     request = asked.content
     if request["do"] == "nodes":
@@ -50,7 +96,7 @@ def handle(grid: Grid, asked: Frame) -> Frame:
         return Frame(content={"id": message_id})
     replies: list[dict[str, Any]] = []
     blobs: list[bytes] = []
-    for reply in grid.pull_messages(request["ids"]):
+    for reply in mailbox.pull(request["ids"]):
         described, own = _describe(reply, limit=request["limit"])
         replies.append(described)
         blobs += own

@@ -22,7 +22,7 @@ from fedtt.federated.types import ServerState
 
 OnWait = Callable[[int, int, int, float], None]  # round, answered, asked, seconds left
 LOOK_EVERY = 1.0
-PULL_EVERY = 0.1
+PULL_EVERY = 0.2
 ASK_AGAIN = 30.0  # seconds until a message is sent again, then twice as long, and so on
 GOODBYE = 10.0  # seconds for the sites to hear that the run is over
 SLACK = 60.0  # a message lives that much longer than anybody waits for its answer
