@@ -58,7 +58,8 @@ class Mailbox:
     def pull(self, message_ids: Sequence[str]) -> list[Message]:
         """The replies to these messages that are there."""
         self._running = {i: thread for i, thread in self._running.items() if thread.is_alive()}
-        idle = [i for i in message_ids if i not in self._running]
+        # Not what is here already: Flower gives a reply away once, and then says there is none.
+        idle = [i for i in message_ids if i not in self._running and i not in self._found]
         started = {
             message_id: threading.Thread(target=self._look, args=(message_id,), daemon=True)
             for message_id in random.sample(idle, min(len(idle), LOOKS_AT_ONCE))
