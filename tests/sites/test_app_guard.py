@@ -92,7 +92,7 @@ def test_an_app_with_any_other_file_is_refused(more: dict[str, str]) -> None:
         ("[tool.flwr.app.config]", '[tool.uv]\nindex-url = "https://evil.example"'),
         ("[project]", "[other]"),
         ("[project]", "]"),
-        (app_text(), "x = 1\n" * 20_000),
+        ("[project]", "#" * 70_000 + "\n[project]"),
     ],
 )
 def test_an_app_that_says_anything_else_is_refused(old: str, new: str) -> None:
