@@ -12,6 +12,12 @@ from fedtt.engine.flower.facts import OWN_KEYS, foreign_differences
 from fedtt.engine.flower.shares import Share
 from fedtt.errors import ConfigError
 
+# Keys of a site's own business that a server could misuse: what a site reads, and what it loads.
+HELD = {
+    "model": ("name", "revision"),
+    "data": ("text_column", "pair_column", "label_column", "client_column"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SiteData:
@@ -34,7 +40,9 @@ class SiteData:
         """
         server = parse_config(table, where="the server's configuration")
         if self.agreed is not None:
-            _check_agreed(server, load_config(self.agreed), where=self.agreed)
+            agreed = load_config(self.agreed)
+            _check_agreed(server, agreed, where=self.agreed)
+            server = _hold_to(agreed, server)
         own = override_config(server, self.overrides)
         foreign = foreign_differences(server, own)
         if foreign:
@@ -62,6 +70,18 @@ class SiteData:
         if isinstance(self.data, Share):
             return self.data.of(federation.population)
         return (self.name,)
+
+
+def _hold_to(agreed: RunConfig, server: RunConfig) -> RunConfig:
+    """The server's configuration, but for which columns are read and which model is loaded.
+
+    These may differ from the server's, and so are not compared; nor may the server choose them.
+    """
+    sections = {}
+    for section, keys in HELD.items():
+        own = {key: getattr(getattr(agreed, section), key) for key in keys}
+        sections[section] = getattr(server, section).model_copy(update=own)
+    return server.model_copy(update=sections)
 
 
 def _check_agreed(server: RunConfig, agreed: RunConfig, *, where: Path) -> None:

@@ -17,7 +17,13 @@ from fedtt.engine.flower.frames import Frame
 from fedtt.engine.flower.replies import SiteMetrics
 from fedtt.engine.flower.site_data import SiteData
 from fedtt.engine.local import LocalClients, local_clients
-from fedtt.errors import FedttError, InterruptedRunError, SitesError
+from fedtt.errors import (
+    ConfigError,
+    DivergenceError,
+    FedttError,
+    InterruptedRunError,
+    SitesError,
+)
 from fedtt.federated.round import ClientTask
 
 Tell = Callable[[str], None]
@@ -78,7 +84,7 @@ class Worker:
             raise
         except FedttError as error:
             self._tell(str(error))
-            return Frame(content={"error": str(error)})
+            return Frame(content={"error": told(error)})
         return Frame(content={"done": True})
 
     def _end(self, problem: FedttError | None) -> None:
@@ -93,7 +99,7 @@ class Worker:
         except FedttError as error:
             # Nothing gets better by waiting: the site ends, and the server's log says why.
             self._end(error)
-            return Frame(content={"unfit": str(error)})
+            return Frame(content={"unfit": told(error)})
         federation = joined.federation
         counts = {client: len(federation.splits["train"][client]) for client in joined.own}
         return Frame(
@@ -200,6 +206,13 @@ class Worker:
             raise InterruptedRunError("stopped on request", where=f"site {self._site.name}")
         if time.monotonic() > self._deadline:
             raise _LateError("the round's deadline has passed")
+
+
+def told(error: FedttError) -> str:
+    """What the server hears of an error here: those of data quote it, and data stay here."""
+    if isinstance(error, (SitesError, ConfigError, DivergenceError)):
+        return str(error)
+    return f"{type(error).__name__} at the site; what it says is shown there only"
 
 
 def limit_threads(count: int) -> None:
