@@ -93,6 +93,7 @@ class SuperLink:
     """Answers every request with ``answer``; ``seen`` are target, headers and body of each."""
 
     answer: bytes = b"fine"
+    status: int = 200
     port: int = 0
     seen: list[tuple[bytes, Headers, bytes]] = field(default_factory=list)
 
@@ -112,7 +113,7 @@ class SuperLink:
         assert request is not None
         self.seen.append((request.target, dict(request.headers), body))
         headers = [("content-length", str(len(self.answer))), ("server", "secret")]
-        writer.write(http.send(h11.Response(status_code=200, headers=headers)))
+        writer.write(http.send(h11.Response(status_code=self.status, headers=headers)))
         writer.write(http.send(h11.Data(data=self.answer)) + http.send(h11.EndOfMessage()))
         await writer.drain()
         writer.close()

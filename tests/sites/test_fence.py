@@ -191,6 +191,30 @@ def test_content_passes_after_its_reply_and_no_more_than_that(
     assert len(superlink.seen) == 2
 
 
+def test_content_that_got_lost_on_the_way_does_not_count(
+    plain: Address, north: Signer, superlink: SuperLink, capfd: object
+) -> None:
+    superlink.answer = taken("x")
+    say(plain, head(REPLY.encode(), north.headers(size=len(reply()))), reply())
+    request = head(CONTENT.encode(), north.headers(size=60_000))
+    for _ in range(3):  # each would take most of the 67536 bytes
+        with socket.create_connection((plain.host, plain.port), timeout=30) as connection:
+            connection.sendall(request + b"x" * 30_000)
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert say(plain, request, b"x" * 60_000).startswith(b"HTTP/1.1 200 ")
+    assert say(plain, request, b"x" * 60_000).startswith(b"HTTP/1.1 413 ")
+
+
+def test_an_error_of_the_superlink_grants_nothing(
+    plain: Address, north: Signer, superlink: SuperLink
+) -> None:
+    superlink.answer, superlink.status = taken("x"), 412
+    answer = say(plain, head(REPLY.encode(), north.headers(size=len(reply()))), reply())
+    assert answer.startswith(b"HTTP/1.1 412 ")
+    assert say(plain, head(CONTENT.encode(), north.headers(size=1)), b"x")[9:12] == b"413"
+
+
 def test_a_reply_in_anothers_name_does_not_arrive(
     fence: Address, keys: Path, north: Signer, superlink: SuperLink, capfd: object
 ) -> None:

@@ -201,6 +201,19 @@ def test_an_instruction_is_worth_so_many_bytes_once() -> None:
     assert send(gate, 66536)
 
 
+def test_what_is_given_back_is_no_more_than_was_granted() -> None:
+    gate = new_gate()
+    give(gate)
+    admission = admit(gate, CONTENT, NORTH.headers(size=1000))
+    give(gate, answers="b")
+    gate.give_back(admission)
+    assert admission.account.allowed == 67536
+    pulled = admit(gate, PULL, NORTH.headers(size=1000))
+    assert send(gate, 1000)
+    gate.give_back(pulled)
+    assert admission.account.allowed == 66536
+
+
 def test_a_gigabyte_is_refused_by_its_head() -> None:
     gate = new_gate()
     give(gate)

@@ -7,6 +7,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,22 +93,32 @@ class Relay:
             if admission.is_reply:
                 body = await _read(client, most=admission.size)
                 reply_to = self.gate.check_reply(admission, body)
-            server = await self._connect()
+            arrived = False
             try:
-                host = (b"host", str(self.superlink).encode())
-                length = (b"content-length", str(admission.size).encode())
-                headers = [host, length, (b"connection", b"close"), *admission.headers]
-                await server.send(
-                    h11.Request(method=b"POST", target=admission.target, headers=headers)
-                )
-                if reply_to is not None:
-                    await server.send(h11.Data(data=body))
-                    await server.send(h11.EndOfMessage())
-                else:
-                    await _pass_on(client, server)
-                await self._answer(client, server, admission, reply_to)
+                server = await self._connect()
+                with closing(server.writer):
+                    await server.send(self._request(admission))
+                    if reply_to is None:
+                        await _pass_on(client, server)
+                    else:
+                        await _send_all(server, body)
+                    answer = await server.event(seconds=ANSWER)
+                    if not isinstance(answer, h11.Response):
+                        raise ConnectionError("the SuperLink closed the connection")
+                    arrived = True
+                    await self._answer(client, server, answer, admission, reply_to)
             finally:
-                server.writer.close()
+                if not arrived:
+                    self.gate.give_back(admission)
+
+    def _request(self, admission: Admission) -> h11.Request:
+        headers = [
+            (b"host", str(self.superlink).encode()),
+            (b"content-length", str(admission.size).encode()),
+            (b"connection", b"close"),
+            *admission.headers,
+        ]
+        return h11.Request(method=b"POST", target=admission.target, headers=headers)
 
     async def _connect(self) -> Side:
         host, port = self.superlink.host, self.superlink.port
@@ -119,11 +130,13 @@ class Relay:
         return Side(reader=reader, writer=writer, http=h11.Connection(h11.CLIENT))
 
     async def _answer(
-        self, client: Side, server: Side, admission: Admission, reply_to: str | None
+        self,
+        client: Side,
+        server: Side,
+        answer: h11.Response,
+        admission: Admission,
+        reply_to: str | None,
     ) -> None:
-        answer = await server.event(seconds=ANSWER)
-        if not isinstance(answer, h11.Response):
-            raise ConnectionError("the SuperLink closed the connection")
         returned = [(name, value) for name, value in answer.headers if name in RETURNED]
         head = h11.Response(status_code=answer.status_code, headers=returned)
         if reply_to is None:
@@ -131,10 +144,15 @@ class Relay:
             await _pass_on(server, client)
             return
         content = await _read(server, most=TREE)
-        self.gate.grant(admission.account, reply_to, content)
+        if answer.status_code == 200:  # before the site hears of it, and sends the content
+            self.gate.grant(admission.account, reply_to, content)
         await client.send(head)
-        await client.send(h11.Data(data=content))
-        await client.send(h11.EndOfMessage())
+        await _send_all(client, content)
+
+
+async def _send_all(sink: Side, content: bytes) -> None:
+    await sink.send(h11.Data(data=content))
+    await sink.send(h11.EndOfMessage())
 
 
 async def _pass_on(source: Side, sink: Side) -> None:
@@ -168,8 +186,7 @@ async def _refuse(client: Side, refusal: Refusal) -> None:
         (b"connection", b"close"),
     ]
     await client.send(h11.Response(status_code=refusal.status, headers=headers))
-    await client.send(h11.Data(data=body))
-    await client.send(h11.EndOfMessage())
+    await _send_all(client, body)
     if client.writer.can_write_eof():
         client.writer.write_eof()
     async with asyncio.timeout(LINGER):

@@ -158,6 +158,12 @@ class Gate:
             while len(account.replies) > REMEMBERED:
                 account.replies.popitem(last=False)
 
+    def give_back(self, admission: Admission) -> None:
+        """Content that did not arrive does not count: a network that fails is no offense."""
+        if admission.target == PUSH_CONTENT:
+            account = admission.account
+            account.allowed = min(account.allowed + admission.size, self._allowance)
+
     def _authenticate(self, given: Mapping[bytes, bytes]) -> Account:
         """The account of whoever signed the request just now."""
         try:
