@@ -65,7 +65,7 @@ def measure(federation: Federation, call: CallClients, *, steps: int) -> tuple[f
 
     spent = 0.0
 
-    def timed(tasks: Iterable[ClientTask]) -> Iterable[bytes]:
+    def timed(tasks: Iterable[ClientTask]) -> Iterable[bytes | None]:
         nonlocal spent
         listed = list(tasks)
         began = time.perf_counter()

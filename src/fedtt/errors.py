@@ -9,6 +9,7 @@
     ├── ModelError          (ValueError)       a base model or its architecture
     ├── WireError           (ValueError)       a payload from a peer or a file
     ├── RunError            (OSError)          a run directory
+    ├── SitesError          (OSError)          a site, or too few of them
     ├── DivergenceError     (ArithmeticError)  a loss or an update that is not finite
     └── InterruptedRunError                    stopped on request; the state is saved
 
@@ -60,6 +61,10 @@ class WireError(FedttError, ValueError):
 
 class RunError(FedttError, OSError):
     """A run directory that cannot be written, read or resumed."""
+
+
+class SitesError(FedttError, OSError):
+    """Sites that did not come, did not answer, or do not fit the run."""
 
 
 class DivergenceError(FedttError, ArithmeticError):

@@ -24,6 +24,12 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of CONFIG; repeatable."),
 ]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Delete an earlier run in the run directory.")
+]
+PlainText = Annotated[
+    bool, typer.Option("--plain-text", help="Without keys off this machine: nothing is secret.")
+]
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see presets/.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A directory that train made.")]
 
@@ -50,9 +56,13 @@ def train(
         Path | None,
         typer.Option("--resume", metavar="RUN", help="Go on with a run that stopped."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete an earlier run in the run directory.")
-    ] = False,
+    overwrite: Overwrite = False,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="local, or flower: sites on this machine.")
+    ] = "local",
+    sites: Annotated[
+        int | None, typer.Option(min=1, help="With --engine flower: how many sites.")
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -65,8 +75,99 @@ def train(
         run=run,
         resume=resume,
         overwrite=overwrite,
+        engine=engine,
+        sites=sites,
         quiet=quiet,
         as_json=as_json,
+    )
+
+
+@app.command()
+def serve(
+    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where sites reach this.")],
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="A TOML file with [sites].")
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What fedtt keys made for the server.")
+    ] = None,
+    plain_text: PlainText = False,
+    overrides: Overrides = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Run directory (default: under runs/).")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with a run that stopped."),
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train CONFIG's method on the data of the sites that join; see docs/deploy.md."""
+    from fedtt.cli.serve import serve_command
+
+    serve_command(
+        config,
+        address=address,
+        keys=keys,
+        plain_text=plain_text,
+        overrides=overrides or [],
+        run=run,
+        resume=resume,
+        overwrite=overwrite,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def join(
+    server: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where fedtt serve is.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="This site's examples; they stay here.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="One of sites.names; a key says it itself.")
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What fedtt keys made for this site.")
+    ] = None,
+    plain_text: PlainText = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="CONFIG", help="Refuse a server whose configuration is another."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Of this machine, such as model.device=cuda."
+        ),
+    ] = None,
+    logs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep Flower's own log here.")
+    ] = None,
+    patience: Annotated[
+        float, typer.Option(min=1, help="Give up when the server says nothing for these seconds.")
+    ] = 24 * 3600.0,
+    share: Annotated[str | None, typer.Option(hidden=True)] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Take part in the run of a server with this machine's own data, until it is over."""
+    from fedtt.cli.join import join_command
+
+    join_command(
+        server=server,
+        data=data,
+        share=share,
+        name=name,
+        keys=keys,
+        plain_text=plain_text,
+        agreed=config,
+        overrides=overrides or [],
+        logs=logs,
+        patience=patience,
+        quiet=quiet,
     )
 
 
@@ -210,6 +311,37 @@ def cost(
         max_length=max_length,
         dtype=dtype,
         as_json=as_json,
+    )
+
+
+@app.command()
+def keys(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where they go; keep it as you keep passwords.")
+    ],
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--host",
+            metavar="NAME",
+            help="Name or address under which sites reach the server; repeatable.",
+        ),
+    ] = None,
+    sites: Annotated[
+        list[str] | None,
+        typer.Option("--site", metavar="NAME", help="A site that may join; repeatable."),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the keys named here; the old ones end."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a certificate for the server and a key pair for every site; see docs/deploy.md."""
+    from fedtt.cli.keys import keys_command
+
+    keys_command(
+        directory, hosts=hosts or [], sites=sites or [], overwrite=overwrite, as_json=as_json
     )
 
 

@@ -7,7 +7,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedtt.cli.console import format_bytes, format_seconds, print_line
-from fedtt.experiment.events import Evaluated, Event, Notify, RoundDone, RunPrepared, StepDone
+from fedtt.experiment.events import (
+    Evaluated,
+    Event,
+    Notify,
+    RoundDone,
+    RunPrepared,
+    SiteNews,
+    StepDone,
+    Waiting,
+)
+
+MEASURED = {"before": "before training", "validation": "  validation after the round before"}
 
 
 @contextmanager
@@ -56,8 +67,10 @@ class PlainLines:
                 return f"baseline: {event.client_id} alone ..."
             case RoundDone():
                 return self._round_line(event)
-            case Evaluated(what="before"):
-                return f"before training: {describe_score(event.metrics)}"
+            case Evaluated() if event.what in MEASURED:
+                return f"{MEASURED[event.what]}: {describe_score(event.metrics)}"
+            case SiteNews():
+                return f"site {event.site}: {event.what}"
             case _:
                 return None
 
@@ -95,6 +108,8 @@ class LiveLine:
             )
         if isinstance(event, StepDone):
             self._step(event)
+        if isinstance(event, Waiting):
+            self._wait(event)
         self._plain(event)
 
     def _step(self, event: StepDone) -> None:
@@ -107,6 +122,16 @@ class LiveLine:
             advance=1 / event.steps,
             description=f"round {event.round_index + 1}/{prepared.rounds} {phase}",
             detail=f"step {event.step + 1}/{event.steps} loss {event.loss:.3f}",
+        )
+
+    def _wait(self, event: Waiting) -> None:
+        rounds = self._prepared.rounds if self._prepared else "?"
+        self._progress.update(
+            self._task,
+            completed=event.round_index * event.asked + event.answered,
+            description=f"round {event.round_index + 1}/{rounds}",
+            detail=f"{event.answered} of {event.asked} sites answered, "
+            f"{format_seconds(event.seconds_left)} to the deadline",
         )
 
 

@@ -13,6 +13,8 @@ from fedtt.cli.report import print_notes, print_result
 from fedtt.config import RunConfig, load_config
 from fedtt.errors import ConfigError
 
+LOCAL, FLOWER = ENGINES = ("local", "flower")
+
 
 def train_command(
     config_path: Path | None,
@@ -21,41 +23,63 @@ def train_command(
     run: Path | None,
     resume: Path | None,
     overwrite: bool,
+    engine: str,
+    sites: int | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Start a run, or resume one, and show its result."""
+    _check_engine(engine, sites=sites)
     given = None if config_path is None else load_config(config_path, overrides=overrides)
-    _check_arguments(given, overrides, run=run, resume=resume, overwrite=overwrite)
+    check_arguments(given, overrides, run=run, resume=resume, overwrite=overwrite)
     if config_path is not None and run is not None and overwrite:
-        _check_apart(config_path, run)
+        check_apart(config_path, run)
     silent = quiet or as_json
     with interrupt_flag() as stop:
         result = _train(
-            given, run=run, resume=resume, overwrite=overwrite, silent=silent, stop=stop
+            given,
+            run=run,
+            resume=resume,
+            overwrite=overwrite,
+            engine=engine,
+            sites=sites,
+            silent=silent,
+            stop=stop,
         )
     if result is None:  # the process that leads has it
         return
     summary, path = result
-    if as_json:
-        print_json(summary)
-    elif not quiet:
-        print_result(summary, path=path)
+    show_result(summary, path, quiet=quiet, as_json=as_json)
 
 
-def _check_arguments(
+def _check_engine(engine: str, *, sites: int | None) -> None:
+    if engine not in ENGINES:
+        raise ConfigError(
+            "no such engine", where="--engine", got=engine, expected=" or ".join(ENGINES)
+        )
+    if engine != FLOWER and sites is not None:
+        raise ConfigError("--sites goes with --engine flower", got=f"--sites {sites}")
+    if engine == FLOWER:
+        from fedtt.engine.flower.version import check_flower
+
+        check_flower()
+
+
+def check_arguments(
     given: RunConfig | None,
     overrides: list[str],
     *,
     run: Path | None,
     resume: Path | None,
     overwrite: bool,
+    verb: str = "train",
 ) -> None:
+    """Raise :class:`ConfigError` for options that do not go together."""
     if given is None and resume is None:
         raise ConfigError(
-            "nothing to train",
+            f"nothing to {verb}",
             expected="a configuration file, or --resume RUN",
-            fix="fedtt train presets/silos.toml",
+            fix=f"fedtt {verb} presets/silos.toml",
         )
     if given is None and overrides:
         raise ConfigError("--set changes a CONFIG, and none is given", got=", ".join(overrides))
@@ -65,7 +89,8 @@ def _check_arguments(
         )
 
 
-def _check_apart(config_path: Path, run: Path) -> None:
+def check_apart(config_path: Path, run: Path) -> None:
+    """Raise :class:`ConfigError` where overwriting the run would delete the configuration."""
     if run.resolve() in config_path.resolve().parents:
         raise ConfigError(
             "the run directory holds the configuration that is given",
@@ -81,18 +106,20 @@ def _train(
     run: Path | None,
     resume: Path | None,
     overwrite: bool,
+    engine: str,
+    sites: int | None,
     silent: bool,
     stop: threading.Event,
 ) -> tuple[dict[str, Any], Path] | None:
     """The summary and the directory of the run; None in a process that only helps."""
     out = console()
-    with out.status("loading torch and transformers ...") if _shown(silent) else _nothing():
+    with loading(silent=silent):
         from fedtt import experiment
         from fedtt.cli.progress import watch
         from fedtt.engine.build import build_federation, settle
         from fedtt.engine.processes import join_processes
 
-    processes = join_processes()
+    processes = join_processes() if engine == LOCAL else None
     if processes is not None and not processes.leads:
         experiment.help_experiment(processes, should_stop=stop.is_set)
         return None
@@ -108,15 +135,22 @@ def _train(
         stop_if_asked(stop, fix=f"fedtt train --resume {resume} goes on")
     else:
         if given is None:
-            raise AssertionError("checked by _check_arguments")
+            raise AssertionError("checked by check_arguments")
         config = settle(given)
-        path = run or _default_run_path(config)
+        path = run or default_run_path(config)
         experiment.check_new_run(path, overwrite=overwrite)
         if processes is not None:
             experiment.call_helpers(processes, config)
         federation = build_federation(config)
         stop_if_asked(stop, fix="start again; nothing was written")
         directory = experiment.create_run(path, config, overwrite=overwrite)
+    if engine == FLOWER:
+        from fedtt.cli.loopback import train_on_loopback
+
+        summary = train_on_loopback(
+            config, federation, directory, sites=sites, silent=silent, stop=stop
+        )
+        return summary, directory.path
     if not silent:
         print_notes(out, federation.notes)
     with watch(out, silent=silent) as notify:
@@ -131,15 +165,26 @@ def _train(
     return summary, directory.path
 
 
-def _default_run_path(config: RunConfig) -> Path:
+def default_run_path(config: RunConfig) -> Path:
+    """A new directory under ``runs/``, named after the time, the method and the seed."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     return Path("runs") / f"{stamp}-{config.method.name}-seed{config.seed}"
 
 
-def _shown(silent: bool) -> bool:  # noqa: FBT001
-    return not silent and console().is_terminal
+def show_result(summary: dict[str, Any], path: Path, *, quiet: bool, as_json: bool) -> None:
+    """On stdout, as asked for."""
+    if as_json:
+        print_json(summary)
+    elif not quiet:
+        print_result(summary, path=path)
 
 
 @contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+def loading(*, silent: bool) -> Iterator[None]:
+    """A live line, on a terminal, while the block imports what takes seconds."""
+    out = console()
+    if silent or not out.is_terminal:
+        yield
+    else:
+        with out.status("loading torch and transformers ..."):
+            yield

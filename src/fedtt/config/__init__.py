@@ -21,6 +21,7 @@ from fedtt.config.load import (
     config_differences,
     dump_config,
     load_config,
+    override_config,
     parse_config,
     parse_method,
     parse_methods,
@@ -48,6 +49,7 @@ from fedtt.config.schema import (
     PartitionConfig,
     RunConfig,
     ServerConfig,
+    SitesConfig,
     TaskConfig,
 )
 
@@ -75,6 +77,7 @@ __all__ = [
     "PromptConfig",
     "RunConfig",
     "ServerConfig",
+    "SitesConfig",
     "TaskConfig",
     "VariantConfig",
     "VeRAConfig",
@@ -87,6 +90,7 @@ __all__ = [
     "load_comparison",
     "load_config",
     "options_of",
+    "override_config",
     "parse_config",
     "parse_method",
     "parse_methods",

@@ -75,6 +75,14 @@ def parse_config(table: Mapping[str, Any], *, where: str) -> RunConfig:
     return config
 
 
+def override_config(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """The config with ``key=value`` overrides applied. Raises like :func:`load_config`."""
+    table: Table = config.model_dump(mode="json", exclude_none=True)
+    for override in overrides:
+        table = _apply_override(table, override)
+    return parse_config(table, where="--set")
+
+
 def parse_method(name: str, *, overrides: Iterable[str]) -> MethodConfig:
     """The ``[method]`` section of that name, with ``key=value`` overrides of its keys."""
     table: Table = {"name": name}

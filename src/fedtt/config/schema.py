@@ -3,6 +3,7 @@
 Unknown keys are refused. Paths are absolute by the time they are here (see ``config.load``).
 """
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -31,6 +32,7 @@ from fedtt.data.named.catalog import TASKS as NAMED_TASKS
 from fedtt.data.named.task import NamedTask
 
 NAMES = ", ".join(SOURCES)
+SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
 DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"] | dict[str, int | str]
@@ -320,6 +322,33 @@ class EvaluationConfig(Section):
         return self
 
 
+class SitesConfig(Section):
+    """``[sites]``: machines that each hold one client's data; for ``fedtt serve``."""
+
+    names: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None, description="every site that may join, each one client, in a fixed order"
+    )
+    min_replies: PositiveInt | None = Field(
+        None, description="a round counts with so many replies; left out: one of each called"
+    )
+    deadline: PositiveFloat = Field(
+        600.0, description="seconds for a round; who has not answered by then is left out"
+    )
+    patience: PositiveFloat = Field(
+        600.0, description="seconds to wait for sites to join, at the start for all of them"
+    )
+
+    @field_validator("names")
+    @classmethod
+    def _names(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in names or ():
+            if not SITE_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no site's name: at most 63 letters, digits, - and _")
+        if names is not None and len(set(names)) < len(names):
+            raise ValueError("two sites have the same name")
+        return names
+
+
 class RunConfig(Section):
     """A whole run."""
 
@@ -334,6 +363,7 @@ class RunConfig(Section):
     client: ClientConfig = ClientConfig()
     server: ServerConfig = ServerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    sites: SitesConfig = SitesConfig()
 
     @property
     def _named(self) -> NamedTask | None:

@@ -40,11 +40,14 @@ from fedtt.data.preview import (
     summarize_clients,
 )
 from fedtt.data.prompts import PromptColumns, load_numbers, load_prompts, load_texts
+from fedtt.data.silos import LABEL_NAMES as SILO_LABELS
 from fedtt.data.silos import load_sentiment_silos
 from fedtt.data.split import split_clients
 from fedtt.data.stack import concatenate, stack_batches
 from fedtt.data.tokens import TokenizedTexts, collate, tokenize
 from fedtt.data.types import (
+    NOTHING,
+    ONE_CLASS,
     SHARED,
     SPLITS,
     ClientData,
@@ -58,8 +61,11 @@ from fedtt.data.types import (
 )
 
 __all__ = [
+    "NOTHING",
+    "ONE_CLASS",
     "SHARED",
     "SILOS",
+    "SILO_LABELS",
     "SOURCES",
     "SPLITS",
     "TASKS",

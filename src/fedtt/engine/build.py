@@ -13,6 +13,7 @@ from fedtt import params as p
 from fedtt.config import ClientConfig, ModelConfig, RunConfig
 from fedtt.data import (
     SPLITS,
+    FederatedData,
     Held,
     LabeledTexts,
     TokenizedTexts,
@@ -112,8 +113,10 @@ def settle(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"model": model})
 
 
-def build_federation(config: RunConfig) -> Federation:
+def build_federation(config: RunConfig, data: FederatedData | None = None) -> Federation:
     """All objects of the run that ``config`` describes, the model with its initial adapter.
+
+    With ``data``, that is what the clients hold, and ``[data]`` and ``[partition]`` are not read.
 
     What can be wrong is checked in order of cost: the data's files and their split, then model and
     adapter on the meta device, then the tokens, and the weights last. The same config gives the
@@ -121,7 +124,8 @@ def build_federation(config: RunConfig) -> Federation:
     """
     model_class = MODEL_CLASSES[config.task.kind]
     method = build_method(config.method, task=model_class, server=config.server)
-    data = build_data(config.data, config.partition, config.task)
+    if data is None:
+        data = build_data(config.data, config.partition, config.task)
     check_client_ids(data.client_ids)
     outputs = output_names(config.task, label_names=data.label_names)
     model_config = load_model_config(

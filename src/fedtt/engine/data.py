@@ -1,6 +1,6 @@
 """From ``[data]`` and ``[partition]`` to the clients' examples; loads neither torch nor a model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +8,9 @@ import numpy as np
 
 from fedtt.config import DataConfig, PartitionConfig, TaskConfig
 from fedtt.data import (
+    NOTHING,
+    ONE_CLASS,
+    SILO_LABELS,
     SILOS,
     FederatedData,
     Pool,
@@ -16,7 +19,9 @@ from fedtt.data import (
     by_owner,
     by_proportions,
     dirichlet,
+    find_task,
     hand_out,
+    hold,
     iid,
     leave_out_small,
     load_named,
@@ -31,7 +36,7 @@ from fedtt.data import (
     split_clients,
     split_pool,
 )
-from fedtt.errors import ConfigError
+from fedtt.errors import ConfigError, DataError
 
 Parts = Mapping[str, np.ndarray]
 CLASSES = TaskConfig()
@@ -74,6 +79,66 @@ def build_data(
     absent = sum(len(texts) > 0 for texts in raw.texts_by_client.values()) - len(data.train)
     note = f"{absent:,} values of {partition.column} have no training example and are no client."
     return replace(data, notes=(*data.notes, note)) if absent else data
+
+
+def build_site_data(config: DataConfig, task: TaskConfig, *, client_id: str) -> FederatedData:
+    """The examples of ``config``'s file, split, as those of one client.
+
+    Raises :class:`DataError` for a file that names several clients: each has a site of its own.
+    """
+    raw = _load_raw(config, task, client_column=config.client_column)
+    if len(raw.texts_by_client) != 1:
+        raise DataError(
+            "a site holds the data of one client",
+            where=str(config.path),
+            got=f"{len(raw.texts_by_client)} clients in column {config.client_column!r}",
+            expected="a file with the examples of one",
+            fix="give every client's examples to a site of its own",
+        )
+    (texts,) = raw.texts_by_client.values()
+    if config.examples is not None:
+        raw = sample_examples(raw, config.examples, seed=config.split_seed)
+        (texts,) = raw.texts_by_client.values()
+    return split_clients(
+        replace(raw, texts_by_client={client_id: texts}),
+        seed=config.split_seed,
+        validation=config.validation,
+        test=config.test,
+    )
+
+
+def absent_data(
+    config: DataConfig, task: TaskConfig, *, client_ids: Sequence[str]
+) -> FederatedData:
+    """What a server knows of data that lies at its clients: who they are, and the classes.
+
+    Raises :class:`ConfigError` where the classes are in the data only.
+    """
+    nothing = hold(dict.fromkeys(client_ids, NOTHING))
+    return FederatedData(
+        name="sites",
+        label_names=_known_classes(config, task),
+        train=nothing,
+        validation=nothing,
+        test=nothing,
+    )
+
+
+def _known_classes(config: DataConfig, task: TaskConfig) -> tuple[str, ...]:
+    if not task.has_classes:
+        return ONE_CLASS
+    if config.label_names is not None:
+        return config.label_names
+    if config.source == SILOS:
+        return SILO_LABELS
+    if config.source is not None:
+        return find_task(config.source).label_names
+    raise ConfigError(
+        "the server does not see the data, and so not its classes",
+        where="data.label_names",
+        expected="the names of the classes, in order",
+        fix='for example label_names = ["negative", "positive"]',
+    )
 
 
 def _deal_out(pool: Pool, partition: PartitionConfig) -> Parts:

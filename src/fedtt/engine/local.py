@@ -74,6 +74,10 @@ class LocalClients:
 
         return list(self(own()))
 
+    def hear(self, task: ClientTask) -> dict[str, torch.Tensor]:
+        """The parameters after the task's broadcast, which may be heard again with the task."""
+        return self._copy.update(self._decoded(task), task=task)
+
     def task(
         self, client_id: str, *, payload: bytes, round_index: int, learning_rate: float
     ) -> ClientTask:

@@ -7,11 +7,21 @@ from fedtt.experiment.directory import (
     create_run,
     open_run,
 )
-from fedtt.experiment.events import Evaluated, Event, Notify, RoundDone, RunPrepared, StepDone
+from fedtt.experiment.events import (
+    Evaluated,
+    Event,
+    Notify,
+    RoundDone,
+    RunPrepared,
+    SiteNews,
+    StepDone,
+    Waiting,
+)
 from fedtt.experiment.generate import Sampling, generate_text
 from fedtt.experiment.helpers import call_helpers, help_experiment
 from fedtt.experiment.run import run_experiment
 from fedtt.experiment.saved import Prediction, evaluate_run, predict_texts
+from fedtt.experiment.sites import run_with_sites
 
 __all__ = [
     "Evaluated",
@@ -22,7 +32,9 @@ __all__ = [
     "RunDirectory",
     "RunPrepared",
     "Sampling",
+    "SiteNews",
     "StepDone",
+    "Waiting",
     "call_helpers",
     "check_new_run",
     "check_same_config",
@@ -33,4 +45,5 @@ __all__ = [
     "open_run",
     "predict_texts",
     "run_experiment",
+    "run_with_sites",
 ]

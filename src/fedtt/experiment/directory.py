@@ -27,6 +27,7 @@ from fedtt.config import RunConfig, config_differences, dump_config, load_config
 from fedtt.engine.checkpoint import dump_json, is_state, load_state, save_state, write_atomically
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment.lock import LOCK, locked
+from fedtt.experiment.measure import Metrics
 from fedtt.experiment.records import Record, is_metrics, is_scores_by_client, read_record
 from fedtt.federated.types import ServerState
 from fedtt.params import Structure
@@ -129,6 +130,15 @@ class RunDirectory:
             self.path / "rounds.jsonl", "".join(f"{line}\n" for line in lines).encode()
         )
         return kept
+
+    def add_validation(self, round_index: int, validation: Metrics) -> None:
+        """Put a measurement that came later into the record of its round."""
+        lines = self._round_lines()
+        record = {**read_record(lines[round_index], index=round_index), "validation": validation}
+        lines[round_index] = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        write_atomically(
+            self.path / "rounds.jsonl", "".join(f"{line}\n" for line in lines).encode()
+        )
 
     def baselines(self) -> dict[str, Any]:
         """What was measured besides the rounds; empty at first. Raises :class:`RunError`."""

@@ -51,5 +51,23 @@ class Evaluated:
     metrics: dict[str, dict[str, float]]
 
 
-Event = RunPrepared | StepDone | RoundDone | Evaluated
+@dataclass(frozen=True, kw_only=True)
+class SiteNews:
+    """Something happened to a site: it joined, was late, was refused, left."""
+
+    site: str
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """A round waits for sites: how many have answered, of how many, for how many seconds more."""
+
+    round_index: int
+    answered: int
+    asked: int
+    seconds_left: float
+
+
+Event = RunPrepared | StepDone | RoundDone | Evaluated | SiteNews | Waiting
 Notify = Callable[[Event], None]

@@ -7,42 +7,33 @@ every state, so what lies on disk is always one model, however the process ends.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
 from fedtt.engine.processes import Processes
 from fedtt.engine.spread import keep_waiting, spread_clients, stop_helpers
 from fedtt.errors import DivergenceError, InterruptedRunError
-from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory
-from fedtt.experiment.events import Evaluated, Notify, RoundDone, RunPrepared, StepDone
-from fedtt.experiment.helpers import check_helpers, clients_here
+from fedtt.experiment.events import Evaluated, Notify, StepDone
+from fedtt.experiment.helpers import clients_here
 from fedtt.experiment.measure import Metrics, measure
-from fedtt.experiment.records import Record, round_record
+from fedtt.experiment.records import Record
+from fedtt.experiment.stages import (
+    Run,
+    ShouldStop,
+    finish_round,
+    is_validation_due,
+    one_round,
+    structure_of_run,
+    take_up,
+)
 from fedtt.experiment.summary import summarize
-from fedtt.federated.learning_rate import learning_rate_at
-from fedtt.federated.round import CallClients, ClientTask, run_round
-from fedtt.federated.types import RoundReport, ServerState
+from fedtt.federated.round import CallClients, ClientTask
+from fedtt.federated.types import ServerState
 from fedtt.metrics import MEAN, mean_over_clients
 
-ShouldStop = Callable[[], bool]
 MAX_ALONE_BY_DEFAULT = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Run:
-    """What every part of a run needs."""
-
-    config: RunConfig
-    federation: Federation
-    directory: RunDirectory
-    notify: Notify
-    should_stop: ShouldStop
-    processes: Processes | None
 
 
 def run_experiment(
@@ -62,7 +53,7 @@ def run_experiment(
     last saved state; :class:`RunError` if another process runs the run, a file of it is damaged or
     cannot be written, or data or base model changed. The last finished round is then on disk.
     """
-    run = _Run(
+    run = Run(
         config=config,
         federation=federation,
         directory=directory,
@@ -71,14 +62,14 @@ def run_experiment(
         processes=processes,
     )
     with directory.locked():
-        state, records = _take_up(run)
+        state, records = take_up(run, alone=_wants_alone(run))
         try:
             before = _measure_before(run) if config.evaluation.test else None
             state, records = _run_rounds(run, state, records)
             alone = _measure_alone(run)
             test = _measure_test(run, state) if config.evaluation.test else None
         except DivergenceError as error:
-            saved = directory.load_state(expected=_structure(run)).next_round
+            saved = directory.load_state(expected=structure_of_run(run)).next_round
             raise DivergenceError(
                 f"{error}\n  last saved state: {directory.state_path} (after {saved} rounds)"
             ) from error
@@ -92,51 +83,13 @@ def run_experiment(
     return summary
 
 
-def _take_up(run: _Run) -> tuple[ServerState, list[Record]]:
-    """The state to go on from and the records before it, once everything is known to fit."""
-    directory, federation = run.directory, run.federation
-    description = describe(federation)
-    check_unchanged(directory.data() or {}, description, where=str(directory.path))
-    if run.processes is not None:
-        check_helpers(run.processes, description)
-    directory.baselines()  # damaged ones are refused now, not after the last round
-    state = _first_state(run)
-    records = directory.forget_rounds_from(state.next_round)
-    directory.save_data(description)
-    _save_adapter(run, state)
-    run.notify(
-        RunPrepared(
-            rounds=run.config.rounds,
-            next_round=state.next_round,
-            clients=federation.population,
-            cohort_size=run.config.cohort.size or len(federation.population),
-            alone=_wants_alone(run),
-            exchanged_parameters=federation.exchanged_parameters,
-            sent_bytes=sum(r["uplink_bytes"] + r["downlink_bytes"] for r in records),
-            notes=federation.notes,
-        )
-    )
-    return state, records
-
-
-def _first_state(run: _Run) -> ServerState:
-    # Records without a state are a damaged run, not a new one.
-    if not run.directory.state_path.exists() and not run.directory.rounds():
-        run.directory.save_state(run.federation.initial)
-    return run.directory.load_state(expected=_structure(run))
-
-
-def _structure(run: _Run) -> p.Structure:
-    return p.structure_of(run.federation.initial.params)
-
-
 def _run_rounds(
-    run: _Run, state: ServerState, records: list[Record]
+    run: Run, state: ServerState, records: list[Record]
 ) -> tuple[ServerState, list[Record]]:
     call_clients = _clients(run, state, alone=False)
     while state.next_round < run.config.rounds:
         started = time.perf_counter()
-        state, report = _one_round(
+        state, report = one_round(
             run,
             state,
             call_clients,
@@ -145,54 +98,12 @@ def _run_rounds(
             dropout_rate=run.config.cohort.dropout,
         )
         validation = _validate(run, state)
-        record = round_record(
-            report,
-            validation,
-            learning_rate=_learning_rate(run.config, report.round_index),
-            seconds=time.perf_counter() - started,
-        )
-        # The record first: a crash between the two leaves a record too many, which is dropped on
-        # resuming, never one too few.
-        run.directory.append_round(record)
-        run.directory.save_state(state)
-        _save_adapter(run, state)
+        record = finish_round(run, state, report, validation, seconds=time.perf_counter() - started)
         records = [*records, record]
-        run.notify(RoundDone(record=record, rounds=run.config.rounds))
     return state, records
 
 
-def _one_round(
-    run: _Run,
-    state: ServerState,
-    call_clients: CallClients,
-    *,
-    population: tuple[str, ...],
-    cohort_size: int | None,
-    dropout_rate: float,
-) -> tuple[ServerState, RoundReport]:
-    return run_round(
-        state,
-        method=run.federation.method,
-        population=population,
-        cohort_size=cohort_size,
-        seed=run.config.seed,
-        learning_rate=_learning_rate(run.config, state.next_round),
-        call_clients=call_clients,
-        dropout_rate=dropout_rate,
-    )
-
-
-def _learning_rate(config: RunConfig, round_index: int) -> float:
-    return learning_rate_at(
-        round_index,
-        rounds=config.rounds,
-        base=config.client.learning_rate,
-        decay=config.client.decay,
-        warmup_rounds=config.client.warmup_rounds,
-    )
-
-
-def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClients:
+def _clients(run: Run, state: ServerState, *, alone: bool) -> CallClients:
     def after_step(task: ClientTask, step: int, steps: int, loss: float) -> None:
         run.notify(
             StepDone(
@@ -212,7 +123,7 @@ def _clients(run: _Run, state: ServerState, *, alone: bool) -> CallClients:
     return spread_clients(run.processes, local, state)
 
 
-def _stop_if_asked(run: _Run, *, where: str) -> None:
+def _stop_if_asked(run: Run, *, where: str) -> None:
     if run.should_stop():
         raise InterruptedRunError(
             "stopped on request",
@@ -221,15 +132,13 @@ def _stop_if_asked(run: _Run, *, where: str) -> None:
         )
 
 
-def _validate(run: _Run, state: ServerState) -> Metrics | None:
-    every = run.config.evaluation.every
-    due = every and (state.next_round % every == 0 or state.next_round == run.config.rounds)
-    if not due:
+def _validate(run: Run, state: ServerState) -> Metrics | None:
+    if not is_validation_due(run.config, state.next_round):
         return None
     return _measure(run, state, split="validation", pooled=True)
 
 
-def _measure_before(run: _Run) -> Metrics:
+def _measure_before(run: Run) -> Metrics:
     baselines = run.directory.baselines()
     if "before" not in baselines:
         before = _measure(run, run.federation.initial, split="test")
@@ -240,14 +149,14 @@ def _measure_before(run: _Run) -> Metrics:
     return saved
 
 
-def _measure_test(run: _Run, state: ServerState) -> Metrics:
+def _measure_test(run: Run, state: ServerState) -> Metrics:
     test = _measure(run, state, split="test")
     run.notify(Evaluated(what="test", metrics=test))
     return test
 
 
 def _measure(
-    run: _Run,
+    run: Run,
     state: ServerState,
     *,
     split: str,
@@ -266,7 +175,7 @@ def _measure(
     )
 
 
-def _measure_alone(run: _Run) -> Metrics | None:
+def _measure_alone(run: Run) -> Metrics | None:
     """Every client trained alone: the same start, rounds, steps and batches, nobody to average."""
     if not _wants_alone(run):
         return None
@@ -280,7 +189,7 @@ def _measure_alone(run: _Run) -> Metrics | None:
         while state.next_round < run.config.rounds:
             if run.processes is not None:
                 keep_waiting(run.processes)
-            state, _ = _one_round(
+            state, _ = one_round(
                 run,
                 state,
                 call_clients,
@@ -296,16 +205,9 @@ def _measure_alone(run: _Run) -> Metrics | None:
     return alone
 
 
-def _wants_alone(run: _Run) -> bool:
+def _wants_alone(run: Run) -> bool:
     population = len(run.federation.population)
     everyone = run.config.cohort.size in (None, population)
     wanted = run.config.evaluation.alone
     by_default = everyone and population <= MAX_ALONE_BY_DEFAULT and run.config.evaluation.test
     return by_default if wanted is None else wanted
-
-
-def _save_adapter(run: _Run, state: ServerState) -> None:
-    p.write_params(run.federation.model, state.params)
-    run.directory.save_adapter(
-        lambda path: run.federation.model.save_pretrained(path, save_embedding_layers=False)
-    )

@@ -35,9 +35,10 @@ class ClientTask:
 
 
 CallClient = Callable[[ClientTask], bytes]
-# Carries the tasks of a cohort to its clients and brings back one reply a task, in their order.
-# Both are streams: the next task is made when it is asked for.
-CallClients = Callable[[Iterable[ClientTask]], Iterable[bytes]]
+# Carries the tasks of a cohort to its clients and brings back one reply a task, in their order; in
+# the place of one that did not come, None. Both are streams: the next task is made when it is asked
+# for.
+CallClients = Callable[[Iterable[ClientTask]], Iterable[bytes | None]]
 
 
 def one_by_one(call_client: CallClient) -> CallClients:
@@ -60,8 +61,9 @@ def run_round(
 
     ``call_clients`` carries the cohort's tasks to its clients and brings back the uplink payloads;
     it is all that differs between engines. ``learning_rate`` is this round's, for the clients. A
-    client that drops out (with probability ``dropout_rate``) was called and does not answer; a
-    round in which nobody answers leaves the parameters as they were.
+    client that drops out (with probability ``dropout_rate``), or whose reply the engine gives up,
+    was called and does not answer; a round in which nobody answers leaves the parameters as they
+    were.
 
     Raises :class:`WireError` for a reply that is not what it should be, :class:`DivergenceError`
     for a new state that is not finite, :class:`FedttError` for an engine that loses replies.
@@ -72,7 +74,7 @@ def run_round(
     dropped: dict[str, int] = {}
 
     def tasks() -> Iterator[ClientTask]:
-        for task in _tasks(
+        for task in tasks_of(
             state,
             method=method,
             population=population,
@@ -95,6 +97,9 @@ def run_round(
     for reply in call_clients(tasks()):
         _check_expected(called, answered=len(reports))
         task = called.popleft()
+        if reply is None:
+            dropped[task.client_id] = len(task.payload)
+            continue
         expected = {name: task.structure[name] for name in sorted(trained)}
         update = decode_update(reply, expected=expected)
         aggregation = aggregation.include(
@@ -109,7 +114,7 @@ def run_round(
     return _step(state, method, aggregate, heard=reports), report
 
 
-def _tasks(
+def tasks_of(
     state: ServerState,
     *,
     method: Method,

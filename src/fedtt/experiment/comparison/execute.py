@@ -12,7 +12,8 @@ from fedtt.experiment.comparison.layout import FAILURE
 from fedtt.experiment.comparison.records import Status, status_of
 from fedtt.experiment.directory import CONFIG, create_run, open_run
 from fedtt.experiment.events import Notify
-from fedtt.experiment.run import ShouldStop, run_experiment
+from fedtt.experiment.run import run_experiment
+from fedtt.experiment.stages import ShouldStop
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from fedtt.experiment.comparison.records import CellResult, Status, read_result
 from fedtt.experiment.comparison.summary import Results, summarize_cells
 from fedtt.experiment.events import Event
 from fedtt.experiment.lock import locked_if_free
-from fedtt.experiment.run import ShouldStop
+from fedtt.experiment.stages import ShouldStop
 
 POLL_SECONDS = 1.0
 

@@ -1,0 +1,157 @@
+"""What a round over Flower costs beside the training: fedtt's sites, and plain Flower's.
+
+    python benchmarks/deployment.py [--rounds 5] [--json FILE]
+
+One job on loopback twice, MiniLM with FedTT at three sites: ``fedtt train --engine flower``, whose
+sites keep the model loaded, and stock SuperNodes with a client app that loads it for every
+message, as Flower's tutorials do. The round in which sites load for the first time is left out of
+both. The training itself is taken off each round: the slowest site's, and of plain Flower, which
+reports no other, the mean. One thread a site.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+from report import describe_machine, print_table, write_json
+
+from fedtt.config import dump_config, load_config
+from fedtt.engine.flower.processes import (
+    flower_environment,
+    free_port,
+    start,
+    wait_for_port,
+)
+
+PRESET = Path(__file__).parents[1] / "presets" / "parity.toml"
+PLAIN = Path(__file__).parent / "plain_flower"
+SITES = 3
+PATIENCE = 1800.0
+
+
+def write_job(path: Path, *, rounds: int) -> None:
+    """The preset without validations, which plain Flower does not do either."""
+    overrides = [f"rounds={rounds}", "evaluation.every=0", "client.steps=2"]
+    path.write_text(dump_config(load_config(PRESET, overrides=overrides)), encoding="utf-8")
+
+
+def fedtt_rounds(job: Path, folder: Path) -> list[tuple[float, float]]:
+    """Seconds of every round but the first, and of its training."""
+    run = folder / "run"
+    command = [sys.executable, "-m", "fedtt", "train", str(job), "--engine", "flower"]
+    command += ["--sites", str(SITES), "--run", str(run), "--quiet"]
+    subprocess.run(
+        command, check=True, timeout=PATIENCE, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    records = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+    logs = [(run / f"site-{index}" / "join.log").read_text() for index in range(SITES)]
+    found = []
+    for record in records[1:]:
+        line = re.compile(rf"^round {record['round'] + 1}: ([0-9.]+) s$", re.MULTILINE)
+        training = max(float(match[1]) for log in logs if (match := line.search(log)))
+        found.append((record["seconds"], training))
+    return found
+
+
+def plain_rounds(job: Path, folder: Path) -> list[tuple[float, float]]:
+    """The same of stock Flower."""
+    result = folder / "plain.json"
+    more = {"PLAIN_JOB": str(job), "PLAIN_RESULT": str(result), "OMP_NUM_THREADS": "1"}
+    env = flower_environment(folder, **more)
+    with _stock_flower(folder, env):
+        app = Path(shutil.copytree(PLAIN, folder / "plain-flower"))
+        flwr = str(Path(sys.executable).with_name("flwr"))
+        subprocess.run([flwr, "run", str(app), "plain"], env=env, check=True, timeout=PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        while not result.exists() and time.monotonic() < deadline:
+            time.sleep(1)
+        time.sleep(1)
+        document = json.loads(result.read_text())
+    ends = document["times"]  # the first is before the first round
+    training = [metrics["seconds"] for metrics in document["training"]]
+    rounds = zip(pairwise(ends), training, strict=True)
+    return [(after - before, trained) for (before, after), trained in rounds][1:]
+
+
+@contextmanager
+def _stock_flower(folder: Path, env: Mapping[str, str]) -> Iterator[None]:
+    """A SuperLink and three SuperNodes by Flower's own commands."""
+    bin_folder = Path(sys.executable).parent
+    port = free_port()
+    (folder / "config.toml").write_text(
+        f'[superlink.plain]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+    )
+    stock = {**env, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "1.0"}
+    with ExitStack() as stack:
+        arguments = ["--insecure", "--host", "127.0.0.1", "--port", str(port)]
+        arguments += ["--database", str(folder / "plain.db")]
+        arguments += ["--disable-runtime-dependency-installation"]
+        link = start(
+            "superlink",
+            [str(bin_folder / "flower-superlink"), *arguments],
+            log=folder / "superlink.log",
+            env=stock,
+        )
+        stack.callback(link.stop)
+        wait_for_port(link, host="127.0.0.1", port=port, patience=120)
+        for index in range(SITES):
+            arguments = ["--insecure", "--superlink", f"127.0.0.1:{port}", "--host", "127.0.0.1"]
+            arguments += ["--port", str(free_port())]
+            arguments += ["--node-config", f"partition-id={index} num-partitions={SITES}"]
+            node = start(
+                "supernode",
+                [str(bin_folder / "flower-supernode"), *arguments],
+                log=folder / f"supernode-{index}.log",
+                env=stock,
+            )
+            stack.callback(node.stop)
+        yield
+
+
+def main() -> None:
+    """Measure both and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fedtt-") as name:
+        folder = Path(name)
+        write_job(folder / "job.toml", rounds=arguments.rounds)
+        measured = {
+            "fedtt, warm sites": fedtt_rounds(folder / "job.toml", folder),
+            "plain Flower, a model load a message": plain_rounds(folder / "job.toml", folder),
+        }
+    machine = describe_machine("flwr")
+    print(machine)
+    rows, beside_training = [], []
+    for title, rounds in measured.items():
+        whole = statistics.median(seconds for seconds, _ in rounds)
+        training = statistics.median(training for _, training in rounds)
+        beside = [seconds - training for seconds, training in rounds]
+        beside_training.append(statistics.median(beside))
+        cells = (f"{whole:.1f}", f"{training:.1f}", f"{statistics.median(beside):.1f}")
+        rows.append((title, *cells, f"{max(beside):.1f}"))
+    header = ("", "round, s", "training, s", "beside it, s", "at most, s")
+    print_table(header, rows)
+    ours, plain = beside_training
+    write_json(
+        arguments.json,
+        ratios={"plain Flower / fedtt, beside the training": plain / ours},
+        figures=measured,
+        machine=machine,
+    )
+
+
+if __name__ == "__main__":
+    main()

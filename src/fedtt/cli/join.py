@@ -1,0 +1,103 @@
+"""``fedtt join``: take part in a run with this machine's own data."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedtt.cli.console import console, print_error, print_line
+from fedtt.cli.interrupt import interrupt_flag
+from fedtt.cli.train import loading
+from fedtt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedtt.engine.flower.keys import SiteKeys
+    from fedtt.engine.flower.shares import Share
+
+
+def join_command(
+    *,
+    server: str,
+    data: Path | None,
+    share: str | None,
+    name: str | None,
+    keys: Path | None,
+    plain_text: bool,
+    agreed: Path | None,
+    overrides: list[str],
+    logs: Path | None,
+    patience: float,
+    quiet: bool,
+) -> None:
+    """Train for the server until its run is over, or Ctrl-C."""
+    from fedtt.engine.flower.address import check_exposure, parse_address
+    from fedtt.engine.flower.keys import load_site_keys
+    from fedtt.engine.flower.launch import end_with_parent
+    from fedtt.engine.flower.version import check_flower
+
+    check_flower()
+    place = parse_address(server, where="--server")
+    warning = check_exposure(place, has_keys=keys is not None, plain_text=plain_text)
+    site_keys = None if keys is None else load_site_keys(keys)
+    own_name = _name(name, site_keys)
+    held = _held(data, share)
+    if warning is not None:
+        print_error("warning: ", warning, style="bold yellow")
+    out = console()
+    if share is not None:  # a try on one machine, and a child of it
+        end_with_parent()
+    with interrupt_flag() as stop, tempfile.TemporaryDirectory(prefix="fedtt-") as scratch:
+        with loading(silent=quiet):
+            from fedtt.engine.flower.join import join_federation
+            from fedtt.engine.flower.site_data import SiteData
+            from fedtt.engine.flower.worker import Worker
+        worker = Worker(
+            SiteData(name=own_name, data=held, agreed=agreed, overrides=overrides),
+            tell=(lambda _line: None) if quiet else (lambda line: print_line(out, line)),
+            should_stop=stop.is_set,
+        )
+        if logs is not None:
+            logs.mkdir(parents=True, exist_ok=True)
+        join_federation(
+            worker,
+            server=place,
+            keys=site_keys,
+            logs=logs or Path(scratch),
+            patience=patience,
+            should_stop=stop.is_set,
+        )
+
+
+def _name(name: str | None, keys: "SiteKeys | None") -> str:
+    """The site's name, which its key fixes where it has one."""
+    if keys is not None:
+        if name is not None and name != keys.name:
+            raise ConfigError(
+                "a key may act only as its own site", where="--name", got=name, expected=keys.name
+            )
+        return keys.name
+    if name is None:
+        raise ConfigError(
+            "which site this is is not said",
+            where="--name",
+            expected="one of the server's sites.names",
+            fix="give --name NAME, or --keys DIR with the site's own keys",
+        )
+    return name
+
+
+def _held(data: Path | None, share: str | None) -> "Path | Share":
+    from fedtt.engine.flower.shares import parse_share
+
+    if (data is None) == (share is None):
+        raise ConfigError(
+            "a site has data of its own",
+            where="--data",
+            expected="a .csv, .jsonl or .parquet file with this site's examples",
+        )
+    if share is not None:
+        return parse_share(share)
+    if data is not None and not data.is_file():
+        raise ConfigError("no such file", where="--data", got=data)
+    if data is None:
+        raise AssertionError("checked above")
+    return data

@@ -1,0 +1,82 @@
+"""``fedtt train --engine flower``: server and sites on this machine, to try out a federation."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedtt.config import RunConfig
+from fedtt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedtt.engine.build import Federation
+    from fedtt.engine.flower.address import Address
+    from fedtt.engine.flower.processes import Child
+    from fedtt.engine.flower.shares import Share
+    from fedtt.experiment import RunDirectory
+
+HERE = "127.0.0.1"
+MOST_BY_DEFAULT = 4
+
+
+def train_on_loopback(
+    config: RunConfig,
+    federation: "Federation",
+    directory: "RunDirectory",
+    *,
+    sites: int | None,
+    silent: bool,
+    stop: threading.Event,
+) -> dict[str, Any]:
+    """The summary of the run, its clients dealt out to so many sites of this machine."""
+    from fedtt.cli.serve import run_over_flower
+    from fedtt.engine.flower.address import Address
+    from fedtt.engine.flower.processes import free_port
+    from fedtt.engine.flower.shares import Share
+
+    clients = federation.population
+    count = min(MOST_BY_DEFAULT, len(clients)) if sites is None else sites
+    if count > len(clients):
+        raise ConfigError(
+            "more sites than clients",
+            where="--sites",
+            got=count,
+            expected=f"at most {len(clients)}",
+        )
+    shares = {f"site-{index}": Share(index=index, count=count) for index in range(count)}
+    address = Address(host=HERE, port=free_port())
+    with _started(shares, address=address, logs=directory.path):
+        return run_over_flower(
+            config,
+            federation,
+            directory,
+            address=address,
+            keys=None,
+            expected={name: share.of(clients) for name, share in shares.items()},
+            silent=silent,
+            stop=stop,
+        )
+
+
+@contextmanager
+def _started(
+    shares: "Mapping[str, Share]", *, address: "Address", logs: Path
+) -> Iterator[list["Child"]]:
+    """A ``fedtt join`` for every share, for the duration of the block."""
+    from fedtt.engine.flower.processes import start
+
+    threads = max(1, (os.cpu_count() or 1) // len(shares))
+    env = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    with ExitStack() as stack:
+        children = []
+        for name, share in shares.items():
+            argv = [sys.executable, "-m", "fedtt", "join", "--server", str(address)]
+            argv += ["--name", name, "--share", str(share), "--logs", str(logs / name)]
+            (logs / name).mkdir(exist_ok=True)
+            child = start(name, argv, log=logs / name / "join.log", env=env)
+            stack.callback(child.stop)
+            children.append(child)
+        yield children

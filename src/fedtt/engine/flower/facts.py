@@ -1,0 +1,74 @@
+"""What a server and a site must agree on before a round, and how they differ."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedtt import params as p
+from fedtt._version import __version__
+from fedtt.config import RunConfig, config_differences
+from fedtt.engine.build import Federation
+from fedtt.engine.fingerprint import digest_base
+
+Facts = dict[str, Any]
+MOST_SHOWN = 3
+# What is a machine's own business: where its files are, what its columns are called, what computes.
+OWN_KEYS = frozenset(
+    {
+        "model.name",
+        "model.revision",
+        "model.device",
+        "model.device_map",
+        "model.attn_implementation",
+        "model.gradient_checkpointing",
+        "data.source",
+        "data.directory",
+        "data.path",
+        "data.test_path",
+        "data.text_column",
+        "data.pair_column",
+        "data.label_column",
+        "data.client_column",
+        "data.label_names",
+    }
+)
+
+
+def facts_of(config: RunConfig, federation: Federation) -> Facts:
+    """Version, method, classes, what is exchanged, and a digest of the base model; no texts."""
+    structure = p.structure_of(federation.initial.params)
+    return {
+        "fedtt": __version__,
+        "method": config.method.name,
+        "label_names": list(federation.label_names),
+        "exchanged": {n: [*spec.shape, str(spec.dtype)] for n, spec in structure.items()},
+        "base_model": digest_base(federation.model, federation.initial.params),
+    }
+
+
+def fact_differences(server: Mapping[str, Any], site: Mapping[str, Any]) -> list[str]:
+    """A line a difference, the server's value first; empty where the two fit together."""
+    found = [
+        f"{key}: {server.get(key)!r} at the server, {site.get(key)!r} here"
+        for key in ("fedtt", "method", "label_names")
+        if server.get(key) != site.get(key)
+    ]
+    theirs, own = server.get("exchanged", {}), site.get("exchanged", {})
+    names = [name for name in sorted({*theirs, *own}) if theirs.get(name) != own.get(name)]
+    found += [
+        f"{name}: {theirs.get(name, 'unknown')} at the server, {own.get(name, 'unknown')} here"
+        for name in names[:MOST_SHOWN]
+    ]
+    if len(names) > MOST_SHOWN:
+        found.append(f"and {len(names) - MOST_SHOWN} more parameters")
+    if not names and server.get("base_model") != site.get("base_model"):
+        found.append("base_model: the weights of the base model are not the same")
+    return found
+
+
+def foreign_differences(server: RunConfig, site: RunConfig) -> list[str]:
+    """As :func:`config_differences`, without what is a site's own business."""
+    return [
+        line
+        for line in config_differences(server, site)
+        if line.partition(":")[0] not in OWN_KEYS and not line.startswith("sites.")
+    ]

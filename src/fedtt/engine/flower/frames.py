@@ -1,0 +1,85 @@
+"""What processes of one machine tell each other over a unix socket: JSON, and bytes beside it.
+
+::
+
+    frame = 4 bytes: length of the JSON, then the JSON {"content": ..., "sizes": [...]}, the blobs
+
+Nothing is unpickled, and no more is read than the reader allows. Loads neither torch nor Flower.
+"""
+
+import json
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedtt.errors import WireError
+
+MAX_TEXT = 2**24
+OWN_LIMIT = 2**36  # bytes of blobs between processes of one owner
+# Where the path of the socket stands in the environment of Flower's processes.
+SITE_SOCKET, SERVE_SOCKET = "FEDTT_SITE_SOCKET", "FEDTT_SERVE_SOCKET"
+_LENGTH = struct.Struct(">I")
+_PIECE = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """``content`` is whatever JSON can say; ``blobs`` are bytes beside it."""
+
+    content: dict[str, Any]
+    blobs: Sequence[bytes] = ()
+
+
+def send_frame(connection: socket.socket, frame: Frame) -> None:
+    """Raises ``OSError`` where the other end is gone."""
+    sizes = [len(blob) for blob in frame.blobs]
+    text = json.dumps({"content": frame.content, "sizes": sizes}).encode()
+    connection.sendall(_LENGTH.pack(len(text)) + text)
+    for blob in frame.blobs:
+        connection.sendall(blob)
+
+
+def receive_frame(connection: socket.socket, *, limit: int) -> Frame:
+    """The next frame, of at most ``limit`` bytes of blobs.
+
+    Raises :class:`WireError` for what is none, and ``OSError`` where the other end is gone.
+    """
+    (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size))
+    if not 0 < length <= MAX_TEXT:
+        raise WireError("a frame's text has an impossible length", got=f"{length} bytes")
+    try:
+        header = json.loads(_read(connection, length))
+        content, sizes = header["content"], header["sizes"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WireError("a frame cannot be read", got=error) from error
+    if not isinstance(content, dict) or not _are_sizes(sizes):
+        raise WireError("a frame is no table with sizes")
+    if sum(sizes) > limit:
+        raise WireError("a frame is too large", got=f"{sum(sizes)} bytes", expected=limit)
+    return Frame(content=content, blobs=[_read(connection, size) for size in sizes])
+
+
+def ask(path: Path, frame: Frame, *, timeout: float, limit: int) -> Frame:
+    """The answer of whoever listens at ``path``. Raises like :func:`receive_frame`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        connection.connect(str(path))
+        send_frame(connection, frame)
+        return receive_frame(connection, limit=limit)
+
+
+def _are_sizes(sizes: object) -> bool:
+    return isinstance(sizes, list) and all(type(size) is int and size >= 0 for size in sizes)
+
+
+def _read(connection: socket.socket, count: int) -> bytes:
+    pieces = bytearray()
+    while len(pieces) < count:
+        piece = connection.recv(min(_PIECE, count - len(pieces)))
+        if not piece:
+            raise ConnectionResetError("the other end closed the connection")
+        pieces += piece
+    return bytes(pieces)

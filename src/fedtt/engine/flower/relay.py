@@ -1,0 +1,111 @@
+"""The server's side of the socket to Flower's server app: who is there, send, what came back."""
+
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fedtt.engine.flower.frames import Frame, receive_frame, send_frame
+from fedtt.errors import FedttError, WireError
+
+PATIENCE = 120.0  # seconds for one request: everything but the sites' own work is fast
+REPLIES_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What came back for the message ``message_id``, as Flower says from ``node``.
+
+    Either a ``frame``, or why there is none: ``error`` where Flower gave up, ``refused`` where the
+    node sent something that is no frame of ours.
+    """
+
+    message_id: str
+    node: int
+    frame: Frame | None = None
+    error: str | None = None
+    refused: str | None = None
+
+
+class Carrier(Protocol):
+    """What carries messages to nodes; in tests a list, else Flower."""
+
+    def nodes(self) -> Sequence[int]:
+        """The nodes that are there now."""
+        ...
+
+    def push(self, node: int, frame: Frame, *, seconds: float, group: str) -> str:
+        """Send the frame to the node, for that long; the message's id."""
+        ...
+
+    def pull(self, message_ids: Iterable[str], *, limit: int) -> list[Reply]:
+        """The replies that have come since, of at most ``limit`` bytes each."""
+        ...
+
+
+class Relay:
+    """The carrier that is Flower. Raises :class:`FedttError` once its server app is gone."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._connection.settimeout(PATIENCE)
+
+    def nodes(self) -> Sequence[int]:
+        """See :class:`Carrier`."""
+        answer = self._ask({"do": "nodes"}, limit=0)
+        return [int(node) for node in answer.content["nodes"]]
+
+    def push(self, node: int, frame: Frame, *, seconds: float, group: str) -> str:
+        """See :class:`Carrier`."""
+        request = {
+            "do": "push",
+            "node": node,
+            "ttl": seconds,
+            "group": group,
+            "message": frame.content,
+        }
+        return str(self._ask(request, blobs=frame.blobs, limit=0).content["id"])
+
+    def pull(self, message_ids: Iterable[str], *, limit: int) -> list[Reply]:
+        """See :class:`Carrier`."""
+        wanted = list(message_ids)
+        replies: list[Reply] = []
+        for start in range(0, len(wanted), REPLIES_AT_ONCE):
+            ids = wanted[start : start + REPLIES_AT_ONCE]
+            request = {"do": "pull", "ids": ids, "limit": limit}
+            replies += _replies(self._ask(request, limit=limit * len(ids)))
+        return replies
+
+    def close(self) -> None:
+        """Let the server app end, and with it Flower's run."""
+        self._connection.close()
+
+    def _ask(self, request: dict[str, Any], *, blobs: Sequence[bytes] = (), limit: int) -> Frame:
+        try:
+            send_frame(self._connection, Frame(content=request, blobs=blobs))
+            return receive_frame(self._connection, limit=limit)
+        except (OSError, WireError) as error:
+            raise FedttError(
+                "Flower's server app is gone",
+                got=error,
+                fix="fedtt serve --resume RUN goes on from the last finished round",
+            ) from error
+
+
+def _replies(answer: Frame) -> list[Reply]:
+    replies, blobs = [], list(answer.blobs)
+    for described in answer.content["replies"]:
+        frame = None
+        if "message" in described:
+            own, blobs = blobs[: described["blobs"]], blobs[described["blobs"] :]
+            frame = Frame(content=described["message"], blobs=own)
+        replies.append(
+            Reply(
+                message_id=described["id"],
+                node=described["node"],
+                frame=frame,
+                error=described.get("error"),
+                refused=described.get("refused"),
+            )
+        )
+    return replies

@@ -1,0 +1,119 @@
+"""Flower's server app: does with Flower's grid what ``fedtt serve`` asks over a unix socket.
+
+The run itself, with torch, is in the process of ``fedtt serve``; this one only carries messages.
+"""
+
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import httpx
+from flwr.app import Context, Message
+from flwr.serverapp import Grid, ServerApp
+
+from fedtt.engine.flower.frames import (
+    OWN_LIMIT,
+    SERVE_SOCKET,
+    Frame,
+    receive_frame,
+    send_frame,
+)
+from fedtt.engine.flower.messages import QUERY, from_record, to_record
+from fedtt.errors import WireError
+
+LOOKS_AT_ONCE = 32
+PATIENCE = 1.0  # seconds for replies that are there
+MOST_KEPT = 64  # replies that came after anybody asked for them
+
+
+def serve_requests(grid: Grid, _context: Context) -> None:
+    """Until the other end is gone: one answer a request."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(os.environ[SERVE_SOCKET])
+        mailbox = Mailbox(grid)
+        while True:
+            try:
+                asked = receive_frame(connection, limit=OWN_LIMIT)
+                send_frame(connection, handle(grid, mailbox, asked))
+            except OSError:
+                return
+
+
+class Mailbox:
+    """Pulls every reply in a thread of its own.
+
+    Flower waits for what a node has announced and not sent yet, for two hours if it never does.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._running: dict[str, threading.Thread] = {}
+        self._found: dict[str, Message] = {}  # the reply to each message
+
+    def pull(self, message_ids: Sequence[str]) -> list[Message]:
+        """The replies to these messages that are there."""
+        self._running = {i: thread for i, thread in self._running.items() if thread.is_alive()}
+        # Not what is here already: Flower gives a reply away once, and then says there is none.
+        idle = [i for i in message_ids if i not in self._running and i not in self._found]
+        started = {
+            message_id: threading.Thread(target=self._look, args=(message_id,), daemon=True)
+            for message_id in random.sample(idle, min(len(idle), LOOKS_AT_ONCE))
+        }
+        for thread in started.values():
+            thread.start()
+        until = time.monotonic() + PATIENCE
+        for thread in started.values():
+            thread.join(max(0.0, until - time.monotonic()))
+        self._running |= started
+        for forgotten in list(self._found)[:-MOST_KEPT]:
+            self._found.pop(forgotten, None)
+        return [self._found.pop(i) for i in message_ids if i in self._found]
+
+    def _look(self, message_id: str) -> None:
+        with suppress(httpx.HTTPError):  # fedtt serve sees by itself where the SuperLink is gone
+            for reply in self._grid.pull_messages([message_id]):
+                self._found[message_id] = reply
+
+
+def handle(grid: Grid, mailbox: Mailbox, asked: Frame) -> Frame:
+    """The answer to one request: who is there, send this, what has come back."""
+    request = asked.content
+    if request["do"] == "nodes":
+        return Frame(content={"nodes": list(grid.get_node_ids())})
+    if request["do"] == "push":
+        message = Message(
+            to_record(Frame(content=request["message"], blobs=asked.blobs)),
+            dst_node_id=request["node"],
+            message_type=QUERY,
+            ttl=request["ttl"],
+            group_id=request["group"],
+        )
+        (message_id,) = grid.push_messages([message])
+        return Frame(content={"id": message_id})
+    replies: list[dict[str, Any]] = []
+    blobs: list[bytes] = []
+    for reply in mailbox.pull(request["ids"]):
+        described, own = _describe(reply, limit=request["limit"])
+        replies.append(described)
+        blobs += own
+    return Frame(content={"replies": replies}, blobs=blobs)
+
+
+def _describe(reply: Message, *, limit: int) -> tuple[dict[str, Any], list[bytes]]:
+    known = {"id": reply.metadata.reply_to_message_id, "node": reply.metadata.src_node_id}
+    if reply.has_error():
+        return {**known, "error": f"Flower: {reply.error.reason or reply.error.code}"}, []
+    try:
+        frame = from_record(reply.content, limit=limit)
+    except WireError as error:
+        return {**known, "refused": str(error)}, []
+    return {**known, "message": frame.content, "blobs": len(frame.blobs)}, list(frame.blobs)
+
+
+app = ServerApp()
+app.main()(serve_requests)

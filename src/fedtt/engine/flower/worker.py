@@ -1,0 +1,220 @@
+"""A site's warm worker: model and data stay loaded, and every message of the server finds them."""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fedtt import params as p
+from fedtt.config import RunConfig
+from fedtt.engine.build import Federation
+from fedtt.engine.evaluation import judge
+from fedtt.engine.flower.facts import fact_differences, facts_of
+from fedtt.engine.flower.frames import Frame
+from fedtt.engine.flower.replies import SiteMetrics
+from fedtt.engine.flower.site_data import SiteData
+from fedtt.engine.local import LocalClients, local_clients
+from fedtt.errors import (
+    ConfigError,
+    DivergenceError,
+    FedttError,
+    InterruptedRunError,
+    SitesError,
+)
+from fedtt.federated.round import ClientTask
+
+Tell = Callable[[str], None]
+
+
+class _LateError(FedttError):
+    """The server no longer waits for this reply."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Joined:
+    """What the site is to one server process: ``session`` names what ``clients`` have heard."""
+
+    epoch: str
+    session: str
+    config: RunConfig
+    federation: Federation
+    clients: LocalClients
+    own: Sequence[str]
+
+
+class Worker:
+    """Answers the server's messages, one after another.
+
+    ``over`` says why the site is done, once it is: None for a run that ended, or an error.
+    """
+
+    def __init__(self, site: SiteData, *, tell: Tell, should_stop: Callable[[], bool]) -> None:
+        self._site = site
+        self._tell, self._should_stop = tell, should_stop
+        self._joined: _Joined | None = None
+        self._deadline = 0.0
+        self._done: tuple[object, Frame] | None = None  # the last work, and its reply
+        self.over = False
+        self.problem: FedttError | None = None
+
+    def answer(self, asked: Frame) -> Frame:
+        """The reply to a message. Raises :class:`InterruptedRunError` once asked to stop."""
+        content = asked.content
+        try:
+            match content.get("do"):
+                case "hello":
+                    return self._hello(content)
+                case "train" | "measure":
+                    return self._work(asked)
+                case "refuse":
+                    reason = str(content.get("reason"))
+                    self._end(SitesError("the server refuses this site", got=reason))
+                case "end":
+                    self._tell("the run is over")
+                    self._end(None)
+                case other:
+                    return Frame(content={"error": f"an unknown message: {other!r}"})
+        except _LateError:
+            self._tell("too slow for this round")
+            return Frame(content={"error": "did not finish within the round's deadline"})
+        except InterruptedRunError:
+            raise
+        except FedttError as error:
+            self._tell(str(error))
+            return Frame(content={"error": told(error)})
+        return Frame(content={"done": True})
+
+    def _end(self, problem: FedttError | None) -> None:
+        self.over, self.problem = True, problem
+
+    def _hello(self, content: Mapping[str, Any]) -> Frame:
+        """Join: build what the server's configuration describes, and see that all fits."""
+        try:
+            joined = self._join(content)
+        except InterruptedRunError:
+            raise
+        except FedttError as error:
+            # Nothing gets better by waiting: the site ends, and the server's log says why.
+            self._end(error)
+            return Frame(content={"unfit": told(error)})
+        federation = joined.federation
+        counts = {client: len(federation.splits["train"][client]) for client in joined.own}
+        return Frame(
+            content={"site": self._site.name, "session": joined.session, "num_examples": counts}
+        )
+
+    def _join(self, content: Mapping[str, Any]) -> _Joined:
+        joined, epoch = self._joined, str(content["epoch"])
+        if joined is not None and joined.epoch == epoch:
+            return joined
+        config = self._site.config(content["config"])
+        if joined is not None and joined.config == config:
+            federation = joined.federation  # another server process, the same run or its like
+        else:
+            self._tell(f"loading {config.model.name} ...")
+            federation = self._site.build(config)
+        p.write_params(federation.model, federation.initial.params)
+        differences = fact_differences(content["facts"], facts_of(config, federation))
+        if differences:
+            raise SitesError(
+                "server and site do not fit together:\n"
+                + "\n".join(f"  - {line}" for line in differences),
+                where=f"site {self._site.name}",
+                fix="use the same fedtt, base model and classes on both",
+            )
+        own = self._site.clients(federation)
+        self._joined = _Joined(
+            epoch=epoch,
+            session=secrets.token_hex(8),
+            config=config,
+            federation=federation,
+            clients=self._clients(config, federation),
+            own=own,
+        )
+        self._tell(f"joined as {self._site.name}")
+        return self._joined
+
+    def _clients(self, config: RunConfig, federation: Federation) -> LocalClients:
+        return local_clients(
+            federation,
+            state=federation.initial,
+            logit_adjustment=config.client.logit_adjustment,
+            seed=config.seed,
+            after_step=lambda *_: self._look_up(),
+        )
+
+    def _work(self, asked: Frame) -> Frame:
+        joined, content = self._joined, asked.content
+        if joined is None or content["session"] != joined.session:
+            return Frame(content={"stale": True})
+        work = (joined.session, content["do"], content["round"], tuple(asked.blobs))
+        if self._done is not None and self._done[0] == work:
+            return self._done[1]  # the server did not get the reply, or the network lost it
+        started = time.monotonic()
+        self._deadline = started + content["seconds"]
+        tasks = [self._task(joined, asked, entry) for entry in content["tasks"]]
+        metrics = self._measure(joined, tasks, content["splits"])
+        blobs: list[bytes] = []
+        if content["do"] == "train":
+            blobs = list(joined.clients(tasks))
+            self._tell(f"round {content['round'] + 1}: {time.monotonic() - started:.1f} s")
+        reply = Frame(content={"metrics": metrics}, blobs=blobs)
+        self._done = (work, reply)
+        return reply
+
+    def _task(self, joined: _Joined, asked: Frame, entry: Sequence[Any]) -> ClientTask:
+        client_id, position, index = entry
+        if client_id not in joined.own:
+            raise SitesError("the server asks for another site's client", got=client_id)
+        whole = p.structure_of(joined.federation.initial.params)
+        return ClientTask(
+            round_index=asked.content["round"],
+            client_id=client_id,
+            payload=asked.blobs[index],
+            structure=joined.federation.method.client_structure(whole, position),
+            learning_rate=asked.content["learning_rate"],
+        )
+
+    def _measure(
+        self, joined: _Joined, tasks: Sequence[ClientTask], splits: Sequence[str]
+    ) -> SiteMetrics:
+        """What each client makes of the global model, before it trains."""
+        federation = joined.federation
+        found: SiteMetrics = {split: {} for split in splits}
+        for task in tasks:
+            known = joined.clients.hear(task)
+            if splits:
+                p.write_params(federation.model, known)
+            for split in splits:
+                outcomes = judge(
+                    federation.model,
+                    federation.task,
+                    federation.held(split, task.client_id),
+                    batch_size=joined.config.evaluation.batch_size,
+                    before_batch=lambda _: self._look_up(),
+                )
+                measured = {holder: federation.task.metrics(o) for holder, o in outcomes.items()}
+                found[split] |= {h: dict(m) for h, m in measured.items()}
+        return found
+
+    def _look_up(self) -> None:
+        """Between two steps: is there still somebody who wants the result?"""
+        if self._should_stop():
+            raise InterruptedRunError("stopped on request", where=f"site {self._site.name}")
+        if time.monotonic() > self._deadline:
+            raise _LateError("the round's deadline has passed")
+
+
+def told(error: FedttError) -> str:
+    """What the server hears of an error here: those of data quote it, and data stay here."""
+    if isinstance(error, (SitesError, ConfigError, DivergenceError)):
+        return str(error)
+    return f"{type(error).__name__} at the site; what it says is shown there only"
+
+
+def limit_threads(count: int) -> None:
+    """Leave the other cores to other sites of this machine."""
+    torch.set_num_threads(max(1, count))

@@ -1,0 +1,161 @@
+"""A run whose clients are sites: the same rounds, records and checkpoints, measured by the sites.
+
+What a round began with is measured in it, before training: no message is spent on measuring but
+one after the last round. So the validation of a round's outcome is known one round later, and
+then put into its record.
+"""
+
+import time
+from typing import Any
+
+from fedtt.config import RunConfig
+from fedtt.engine.build import Federation
+from fedtt.engine.flower.replies import SiteMetrics
+from fedtt.engine.flower.sites import Sites
+from fedtt.errors import DivergenceError, SitesError
+from fedtt.experiment.directory import RunDirectory
+from fedtt.experiment.events import Evaluated, Notify
+from fedtt.experiment.measure import Metrics
+from fedtt.experiment.records import Record
+from fedtt.experiment.stages import (
+    Run,
+    ShouldStop,
+    finish_round,
+    is_validation_due,
+    one_round,
+    structure_of_run,
+    take_up,
+)
+from fedtt.experiment.summary import summarize
+from fedtt.federated.types import RoundReport, ServerState
+from fedtt.metrics import mean_over_clients
+
+ATTEMPTS = 3  # at one round, each as long as its deadline
+VALIDATION, TEST = "validation", "test"
+
+
+def run_with_sites(
+    config: RunConfig,
+    federation: Federation,
+    directory: RunDirectory,
+    sites: Sites,
+    *,
+    notify: Notify,
+    should_stop: ShouldStop = lambda: False,
+) -> dict[str, Any]:
+    """Run what is left of the run in ``directory`` with the sites; its summary, also saved there.
+
+    The sites stay, until they are told that it is over (``sites.close()``).
+    Raises like :func:`run_experiment`, and :class:`SitesError` where too few sites take part.
+    """
+    run = Run(
+        config=config,
+        federation=federation,
+        directory=directory,
+        notify=notify,
+        should_stop=should_stop,
+    )
+    with directory.locked():
+        state, records = take_up(run, alone=False)
+        try:
+            state, records = _run_rounds(run, sites, state, records)
+        except DivergenceError as error:
+            saved = directory.load_state(expected=structure_of_run(run)).next_round
+            raise DivergenceError(
+                f"{error}\n  last saved state: {directory.state_path} (after {saved} rounds)"
+            ) from error
+        test = _measure_last(run, sites, state, records)
+        summary = summarize(
+            config,
+            federation,
+            records=records,
+            before=directory.baselines().get("before"),
+            alone=None,
+            test=test,
+        )
+        directory.save_summary(summary)
+    return summary
+
+
+def _run_rounds(
+    run: Run, sites: Sites, state: ServerState, records: list[Record]
+) -> tuple[ServerState, list[Record]]:
+    while state.next_round < run.config.rounds:
+        state, report, measured, seconds = _try_round(run, sites, state)
+        _keep_measured(run, records, measured)
+        records = [*records, finish_round(run, state, report, None, seconds=seconds)]
+    return state, records
+
+
+def _try_round(
+    run: Run, sites: Sites, state: ServerState
+) -> tuple[ServerState, RoundReport, SiteMetrics, float]:
+    """A round, again while too few sites answer: it has changed nothing then.
+
+    With what the sites measured, and its seconds, without the wait for sites to join.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        population = run.federation.population
+        cohort_size = run.config.cohort.size
+        known = sites.gather(state, cohort_size=cohort_size or len(population))
+        carried = sites.round(_splits(run, state))
+        started = time.perf_counter()
+        try:
+            after, report = one_round(
+                run,
+                known,
+                carried,
+                population=population,
+                cohort_size=cohort_size,
+                dropout_rate=run.config.cohort.dropout,
+            )
+        except SitesError:
+            if attempt == ATTEMPTS:
+                raise
+        else:
+            return after, report, carried.metrics, time.perf_counter() - started
+    raise AssertionError("the last attempt returned or raised")
+
+
+def _splits(run: Run, state: ServerState) -> list[str]:
+    """What is to be measured of the state that a round begins with."""
+    due = state.next_round > 0 and is_validation_due(run.config, state.next_round)
+    first = run.config.evaluation.test and "before" not in run.directory.baselines()
+    return [VALIDATION] * due + [TEST] * (first and state.next_round == 0)
+
+
+def _keep_measured(run: Run, records: list[Record], measured: SiteMetrics) -> None:
+    """What the sites found of the state before the round. Changes the last of ``records``."""
+    if measured.get(TEST):
+        before = mean_over_clients(measured[TEST])
+        run.directory.save_baselines({**run.directory.baselines(), "before": before})
+        run.notify(Evaluated(what="before", metrics=before))
+    if measured.get(VALIDATION):
+        validation = mean_over_clients(measured[VALIDATION])
+        run.directory.add_validation(records[-1]["round"], validation)
+        records[-1] = {**records[-1], "validation": validation}
+        run.notify(Evaluated(what="validation", metrics=validation))
+
+
+def _measure_last(
+    run: Run, sites: Sites, state: ServerState, records: list[Record]
+) -> Metrics | None:
+    """Measure the outcome of the run; the test metrics, None where they are not wanted."""
+    wanted = [VALIDATION] * is_validation_due(run.config, state.next_round)
+    wanted += [TEST] * run.config.evaluation.test
+    if not wanted:
+        return None
+    known = sites.gather(state, cohort_size=len(run.federation.population))
+    measured = sites.measure(known, method=run.federation.method, splits=wanted)
+    _keep_measured(run, records, {VALIDATION: measured.get(VALIDATION, {})})
+    if not run.config.evaluation.test:
+        return None
+    if not measured[TEST]:
+        raise SitesError(
+            "no site measured the test split",
+            where=str(run.directory.path),
+            fix="the rounds are done; fedtt serve --resume RUN measures again",
+        )
+    test = mean_over_clients(measured[TEST])
+    run.notify(Evaluated(what="test", metrics=test))
+    return test

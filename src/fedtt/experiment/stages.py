@@ -1,0 +1,140 @@
+"""The steps of a run that are the same wherever its clients are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fedtt import params as p
+from fedtt.config import RunConfig
+from fedtt.engine.build import Federation
+from fedtt.engine.processes import Processes
+from fedtt.experiment.description import check_unchanged, describe
+from fedtt.experiment.directory import RunDirectory
+from fedtt.experiment.events import Notify, RoundDone, RunPrepared
+from fedtt.experiment.helpers import check_helpers
+from fedtt.experiment.measure import Metrics
+from fedtt.experiment.records import Record, round_record
+from fedtt.federated.learning_rate import learning_rate_at
+from fedtt.federated.round import CallClients, run_round
+from fedtt.federated.types import RoundReport, ServerState
+
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What every part of a run needs."""
+
+    config: RunConfig
+    federation: Federation
+    directory: RunDirectory
+    notify: Notify
+    should_stop: ShouldStop
+    processes: Processes | None = None
+
+
+def take_up(run: Run, *, alone: bool) -> tuple[ServerState, list[Record]]:
+    """The state to go on from and the records before it, once everything is known to fit.
+
+    ``alone``: every client will also be trained alone.
+    """
+    directory, federation = run.directory, run.federation
+    description = describe(federation)
+    check_unchanged(directory.data() or {}, description, where=str(directory.path))
+    if run.processes is not None:
+        check_helpers(run.processes, description)
+    directory.baselines()  # damaged ones are refused now, not after the last round
+    state = _first_state(run)
+    records = directory.forget_rounds_from(state.next_round)
+    directory.save_data(description)
+    save_adapter(run, state)
+    run.notify(
+        RunPrepared(
+            rounds=run.config.rounds,
+            next_round=state.next_round,
+            clients=federation.population,
+            cohort_size=run.config.cohort.size or len(federation.population),
+            alone=alone,
+            exchanged_parameters=federation.exchanged_parameters,
+            sent_bytes=sum(r["uplink_bytes"] + r["downlink_bytes"] for r in records),
+            notes=federation.notes,
+        )
+    )
+    return state, records
+
+
+def one_round(
+    run: Run,
+    state: ServerState,
+    call_clients: CallClients,
+    *,
+    population: tuple[str, ...],
+    cohort_size: int | None,
+    dropout_rate: float,
+) -> tuple[ServerState, RoundReport]:
+    """The next state, by :func:`run_round` with the run's method, seed and learning rate."""
+    return run_round(
+        state,
+        method=run.federation.method,
+        population=population,
+        cohort_size=cohort_size,
+        seed=run.config.seed,
+        learning_rate=learning_rate_of(run.config, state.next_round),
+        call_clients=call_clients,
+        dropout_rate=dropout_rate,
+    )
+
+
+def finish_round(
+    run: Run, state: ServerState, report: RoundReport, validation: Metrics | None, *, seconds: float
+) -> Record:
+    """Save the round's record and the state after it; the record."""
+    record = round_record(
+        report,
+        validation,
+        learning_rate=learning_rate_of(run.config, report.round_index),
+        seconds=seconds,
+    )
+    # The record first: a crash between the two leaves a record too many, which is dropped on
+    # resuming, never one too few.
+    run.directory.append_round(record)
+    run.directory.save_state(state)
+    save_adapter(run, state)
+    run.notify(RoundDone(record=record, rounds=run.config.rounds))
+    return record
+
+
+def learning_rate_of(config: RunConfig, round_index: int) -> float:
+    """The clients' learning rate in a round."""
+    return learning_rate_at(
+        round_index,
+        rounds=config.rounds,
+        base=config.client.learning_rate,
+        decay=config.client.decay,
+        warmup_rounds=config.client.warmup_rounds,
+    )
+
+
+def is_validation_due(config: RunConfig, next_round: int) -> bool:
+    """Whether the state before round ``next_round`` is to be validated."""
+    every = config.evaluation.every
+    return bool(every) and (next_round % every == 0 or next_round == config.rounds)
+
+
+def structure_of_run(run: Run) -> p.Structure:
+    """What the run's state holds."""
+    return p.structure_of(run.federation.initial.params)
+
+
+def save_adapter(run: Run, state: ServerState) -> None:
+    """Write the global adapter. Writes ``state`` into the federation's model."""
+    p.write_params(run.federation.model, state.params)
+    run.directory.save_adapter(
+        lambda path: run.federation.model.save_pretrained(path, save_embedding_layers=False)
+    )
+
+
+def _first_state(run: Run) -> ServerState:
+    # Records without a state are a damaged run, not a new one.
+    if not run.directory.state_path.exists() and not run.directory.rounds():
+        run.directory.save_state(run.federation.initial)
+    return run.directory.load_state(expected=structure_of_run(run))

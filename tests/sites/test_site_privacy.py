@@ -1,0 +1,90 @@
+"""What a server cannot make a site read, load or tell."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.tiny import write_reviews
+
+from fedtt.config import RunConfig, dump_config
+from fedtt.engine.flower.frames import Frame
+from fedtt.engine.flower.site_data import HELD, SiteData
+from fedtt.engine.flower.worker import Worker
+from fedtt.errors import ConfigError, DataError
+
+MakeConfig = Callable[..., RunConfig]
+SECRET = "Jane Doe, born 1970"
+
+
+@pytest.fixture
+def config(make_config: MakeConfig, reviews: Path) -> RunConfig:
+    data = {"path": str(reviews), "label_names": ["bad", "good"], "test": 0.2, "validation": 0.2}
+    return make_config(data=data, cohort={"batched": "off"}, sites={"names": ["north"]})
+
+
+@pytest.fixture
+def agreed(config: RunConfig, tmp_path: Path) -> Path:
+    path = tmp_path / "agreed.toml"
+    path.write_text(dump_config(config))
+    return path
+
+
+def asked_for(config: RunConfig, **changes: dict[str, object]) -> dict[str, object]:
+    """The server's configuration as it comes over the network, with some keys changed."""
+    table: dict[str, dict[str, object]] = json.loads(config.model_dump_json(exclude_none=True))
+    for section, keys in changes.items():
+        table[section] |= keys
+    return dict(table)
+
+
+def test_an_agreed_configuration_says_which_columns_are_read_and_which_model_is_loaded(
+    config: RunConfig, agreed: Path, tmp_path: Path
+) -> None:
+    data = write_reviews(tmp_path / "north.jsonl", clients={"north": 30})
+    table = asked_for(
+        config,
+        data={"text_column": "diagnosis", "label_column": "name", "client_column": "doctor"},
+        model={"name": "somebody/else", "revision": "1"},
+    )
+    held = SiteData(name="north", data=data, agreed=agreed).config(table)
+    assert (held.data.text_column, held.data.label_column) == ("text", "label")
+    assert held.data.client_column == "client"
+    assert (held.model.name, held.model.revision) == (config.model.name, None)
+    assert held.data.path == data.resolve()
+    for section, keys in HELD.items():
+        for key in keys:
+            wanted = getattr(getattr(config, section), key)
+            assert getattr(getattr(held, section), key) == wanted
+
+
+def test_a_site_may_still_say_otherwise_itself(
+    config: RunConfig, agreed: Path, tmp_path: Path
+) -> None:
+    data = write_reviews(tmp_path / "north.jsonl", clients={"north": 30})
+    site = SiteData(name="north", data=data, agreed=agreed, overrides=["data.text_column=sentence"])
+    assert site.config(asked_for(config)).data.text_column == "sentence"
+
+
+def test_what_is_agreed_is_not_the_servers_to_change(
+    config: RunConfig, agreed: Path, tmp_path: Path
+) -> None:
+    data = write_reviews(tmp_path / "north.jsonl", clients={"north": 30})
+    site = SiteData(name="north", data=data, agreed=agreed)
+    with pytest.raises(ConfigError, match="not the one agreed to"):
+        site.config(asked_for(config, client={"batch_size": 1}))
+
+
+def test_errors_of_data_are_not_told_to_the_server(config: RunConfig, tmp_path: Path) -> None:
+    data = tmp_path / "north.jsonl"
+    write_reviews(data, clients={"north": 30})
+    with data.open("a") as file:
+        file.write(json.dumps({"text": "fine", "label": SECRET, "client": "north"}) + "\n")
+    heard: list[str] = []
+    worker = Worker(SiteData(name="north", data=data), tell=heard.append, should_stop=lambda: False)
+    hello = {"do": "hello", "epoch": "1", "config": asked_for(config), "facts": {}}
+    reply = worker.answer(Frame(content=hello))
+    assert "DataError at the site" in reply.content["unfit"]
+    assert SECRET not in json.dumps(reply.content)
+    assert isinstance(worker.problem, DataError)
+    assert SECRET in str(worker.problem), "the site itself sees what is wrong"
