@@ -33,7 +33,7 @@ def train(message: Message, context: Context) -> Message:
     structure = structure_of(values)
     broadcast = Broadcast(values=values, trained=frozenset(values))
     task = ClientTask(
-        round_index=int(str(message.metadata.group_id)) - 1,
+        round_index=int(str(message.content["config"]["server-round"])) - 1,
         client_id=federation.population[int(str(context.node_config["partition-id"]))],
         payload=encode_broadcast(broadcast, structure=structure),
         structure=structure,

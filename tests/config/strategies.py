@@ -19,6 +19,7 @@ from fedtt.config.schema import (
     ModelConfig,
     PartitionConfig,
     ServerConfig,
+    SitesConfig,
 )
 from fedtt.config.section import Section
 
@@ -33,10 +34,12 @@ SECTIONS: tuple[type[Section], ...] = (
     ClientConfig,
     ServerConfig,
     EvaluationConfig,
+    SitesConfig,
     *METHODS,
 )
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 SPELLED: dict[tuple[type[Section], str], st.SearchStrategy[Any]] = {
+    (SitesConfig, "names"): st.none() | st.just(["north", "site-2", "c_3"]),
     (DataConfig, "source"): st.sampled_from(["sentiment-silos", "sst2", "record"]),
     (ModelConfig, "name"): st.sampled_from(["minilm", "org/model"]),
     (PeftConfig, "name"): st.sampled_from(["peft:loha", "peft:LOKR"]),

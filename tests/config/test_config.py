@@ -198,3 +198,17 @@ def test_a_budget_of_tokens_is_a_count_or_auto(value: object) -> None:
     }
     with pytest.raises(ConfigError, match=r"cohort.max_tokens: got .* 1 or more, or 'auto'"):
         parse_config(table, where="the test")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["north", "north"], "two sites have the same name"),
+        (["../up"], "'../up' is no site's name: at most 63 letters, digits, - and _"),
+        (["a b"], "is no site's name"),
+        ([], "at least 1 item"),
+    ],
+)
+def test_names_of_sites(names: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(f"{MINIMAL}\n[sites]\nnames = {names}", tmp_path)

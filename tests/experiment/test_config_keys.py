@@ -18,6 +18,7 @@ from fedtt.config.schema import (
     ModelConfig,
     PartitionConfig,
     ServerConfig,
+    SitesConfig,
     TaskConfig,
 )
 from fedtt.config.section import Section
@@ -92,7 +93,9 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
 # What the tests have no second one of; how far these two of the model get is checked below.
 # The tasks' keys are those of a causal model: tests/experiment/test_causal_run.py.
 TASK_KEYS = {f"task.{key}" for key in TaskConfig.model_fields}
-ELSEWHERE = TASK_KEYS | {
+# What concerns machines only: tests/sites.
+SITES_KEYS = {f"sites.{key}" for key in SitesConfig.model_fields}
+ELSEWHERE = TASK_KEYS | SITES_KEYS | {
     "data.source",
     "data.directory",
     "model.revision",
@@ -111,6 +114,7 @@ SECTIONS: dict[str, type[Section]] = {
     "client": ClientConfig,
     "server": ServerConfig,
     "evaluation": EvaluationConfig,
+    "sites": SitesConfig,
 }
 
 

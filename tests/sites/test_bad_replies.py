@@ -8,11 +8,20 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.sites.in_process import Bench, answers_of, run_sites, share_workers
+from tests.sites.in_process import (
+    Bench,
+    answers_of,
+    federation_of,
+    run_sites,
+    share_workers,
+)
 
 from fedtt.config import RunConfig
 from fedtt.engine.flower.frames import Frame
+from fedtt.engine.flower.replies import check_metrics, check_updates
+from fedtt.errors import WireError
 from fedtt.experiment import RunDirectory
+from fedtt.federated.round import ClientTask, tasks_of
 from fedtt.federated.types import ClientUpdate
 from fedtt.federated.wire import encode_update
 
@@ -103,7 +112,33 @@ def assert_unharmed(path: Path, without: Path) -> None:
     assert list(record["dropped"]) == ["west"]
 
 
+@pytest.fixture(scope="module")
+def task(config: RunConfig) -> ClientTask:
+    """What west, the third client, is told in the first round."""
+    federation = federation_of(config)
+    (found,) = tasks_of(
+        federation.initial,
+        method=federation.method,
+        population=federation.population,
+        cohort=[2],
+        trained=federation.method.trained(federation.initial),
+        learning_rate=1e-2,
+    )
+    return found
+
+
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_bad_update_is_no_update(config: RunConfig, task: ClientTask, kind: str) -> None:
+    delta = dict(federation_of(config).initial.params)
+    examples = {"west": 26}
+    good = Frame(content={}, blobs=[update_of(delta)])
+    assert check_updates(good, [task], num_examples=examples) == good.blobs
+    bad = Frame(content={}, blobs=[poisoned(kind, delta)])
+    with pytest.raises(WireError):
+        check_updates(bad, [task], num_examples=examples)
+
+
+@pytest.mark.parametrize("kind", ["nan", "names", "a gigabyte"])
 def test_a_bad_update_is_refused_by_name(
     config: RunConfig, without_west: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -113,26 +148,32 @@ def test_a_bad_update_is_refused_by_name(
     assert_unharmed(tmp_path / "run", without_west)
 
 
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_reply_has_one_update_a_client(config: RunConfig, task: ClientTask, count: int) -> None:
+    blobs = [update_of(dict(federation_of(config).initial.params))] * count
+    with pytest.raises(WireError, match="not one update a client"):
+        check_updates(Frame(content={}, blobs=blobs), [task], num_examples={"west": 26})
+
+
 @pytest.mark.parametrize(
-    "spoil",
+    "metrics",
     [
-        lambda frame: Frame(content=frame.content, blobs=[]),
-        lambda frame: Frame(content=frame.content, blobs=[*frame.blobs, *frame.blobs]),
-        with_content(metrics=None),
-        with_content(metrics={"test": {"west": {"loss": "nan"}}}),
-        with_content(metrics={"test": {"west": {"loss": float("nan")}}}),
-        with_content(metrics={"test": {"north": {"loss": 0.0}}}),
-        with_content(metrics={"train": {"west": {"loss": 0.0}}}),
-        with_content(metrics={"test": {"west": {}}}),
-        with_content(metrics={"test": {"west": {str(i): 0.0 for i in range(1000)}}}),
+        None,
+        {},
+        {"test": None},
+        {"test": {"west": {"loss": "nan"}}},
+        {"test": {"west": {"loss": float("nan")}}},
+        {"test": {"west": {"loss": True}}},
+        {"test": {"north": {"loss": 0.0}}},
+        {"train": {"west": {"loss": 0.0}}},
+        {"test": {"west": {}}},
+        {"test": {"west": {str(i): 0.0 for i in range(1000)}}},
     ],
 )
-def test_a_bad_answer_is_refused_by_name(
-    config: RunConfig, without_west: Path, tmp_path: Path, spoil: Spoil
-) -> None:
-    news = spoiled_run(config, tmp_path / "run", spoil)
-    assert any(line.startswith("site-2: its reply is refused") for line in news), news
-    assert_unharmed(tmp_path / "run", without_west)
+def test_bad_metrics_are_no_metrics(metrics: object) -> None:
+    assert check_metrics({"test": {"west": {"loss": 1}}}, splits=["test"], holders=["west"])
+    with pytest.raises(WireError):
+        check_metrics(metrics, splits=["test"], holders=["west", "all"])
 
 
 def test_metrics_of_other_names_than_most_are_left_out(config: RunConfig, tmp_path: Path) -> None:

@@ -24,13 +24,22 @@ from fedtt.engine.flower.shares import Share
 from fedtt.errors import SitesError
 from fedtt.experiment import RunDirectory, create_run, run_with_sites
 
-METHODS = [
-    {"name": "fedtt", "rank": 2, "bottleneck": 8},
-    {"name": "fedtt+", "rank": 2, "bottleneck": 8},
-    {"name": "lora", "rank": 2},
-    {"name": "flexlora", "rank": 4, "ranks": [4, 2, 1]},
-    {"name": "fedex-lora", "rank": 2},
-]
+METHODS = {
+    "fedtt": {"name": "fedtt", "rank": 2, "bottleneck": 8},
+    "fedtt+": {"name": "fedtt+", "rank": 2, "bottleneck": 8},
+    "lora": {"name": "lora", "rank": 2},
+    "flexlora": {"name": "flexlora", "rank": 4, "ranks": [4, 2, 1]},
+    "fedex-lora": {"name": "fedex-lora", "rank": 2},
+}
+
+
+def methods(*quick: str) -> pytest.MarkDecorator:
+    """Every method; all but these in the slow run only."""
+    cases = [
+        pytest.param(method, id=name, marks=() if name in quick else pytest.mark.slow)
+        for name, method in METHODS.items()
+    ]
+    return pytest.mark.parametrize("method", cases)
 
 
 @pytest.fixture
@@ -65,7 +74,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["name"])
+@methods("fedtt", "fedtt+", "lora")
 def test_sites_end_with_the_local_engine_s_parameters(
     job: Callable[..., RunConfig], tmp_path: Path, method: dict
 ) -> None:
@@ -84,6 +93,7 @@ def test_sites_end_with_the_local_engine_s_parameters(
         assert mean_loss(over[measured]) == pytest.approx(mean_loss(local[measured]))
 
 
+@pytest.mark.slow
 def test_two_clients_at_one_site(job: Callable[..., RunConfig], tmp_path: Path) -> None:
     config = job(cohort={"batched": "off", "size": 2}, rounds=4)
     run(config, tmp_path / "local")
@@ -100,8 +110,11 @@ def test_two_clients_at_one_site(job: Callable[..., RunConfig], tmp_path: Path) 
     assert_same(tmp_path / "local", tmp_path / "sites")
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["name"])
-@pytest.mark.parametrize("warm", [True, False], ids=["same sites", "new sites"])
+@methods("fedtt+")
+@pytest.mark.parametrize(
+    "warm",
+    [pytest.param(True, id="same sites", marks=pytest.mark.slow), pytest.param(False, id="new")],
+)
 def test_a_server_that_was_killed_goes_on_to_the_same_bits(
     job: Callable[..., RunConfig], tmp_path: Path, method: dict, warm: bool
 ) -> None:
@@ -128,7 +141,7 @@ def test_a_server_that_was_killed_goes_on_to_the_same_bits(
     assert scores[0] == scores[1]
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["name"])
+@methods("fedex-lora")
 def test_a_site_that_starts_afresh_hears_everything_again(
     job: Callable[..., RunConfig], tmp_path: Path, method: dict
 ) -> None:
@@ -151,6 +164,7 @@ def test_a_site_that_starts_afresh_hears_everything_again(
         assert_same(tmp_path / "whole", tmp_path / "restarted")
 
 
+@pytest.mark.slow
 def test_a_restart_at_the_same_node_is_noticed(
     job: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
