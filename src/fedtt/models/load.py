@@ -22,6 +22,7 @@ from fedtt.models.options import (
     ModelOptions,
     check_placed,
     enable_checkpointing,
+    keep_differentiable,
     loading_arguments,
     resolve_device,
 )
@@ -159,6 +160,8 @@ def _load_weights(
         )
     if options.quantization is None:
         _settle_dtype(model, getattr(torch, dtype))
+    else:
+        keep_differentiable(model)
     return model, loading
 
 

@@ -91,6 +91,17 @@ def loading_arguments(
     return arguments
 
 
+def keep_differentiable(model: PreTrainedModel) -> None:
+    """Let 4-bit layers keep the layout that gradients can pass through. Changes ``model``.
+
+    On processors with bfloat16 instructions bitsandbytes repacks a layer's weights the first time
+    it measures, for a kernel that has no gradient: training after that fails, or learns nothing.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
 def check_placed(model: PreTrainedModel, *, device_map: DeviceMap | None) -> None:
     """Raise :class:`ModelError` for layers that found no room on the devices."""
     placed = getattr(model, "hf_device_map", {})
