@@ -95,7 +95,9 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
 TASK_KEYS = {f"task.{key}" for key in TaskConfig.model_fields}
 # What concerns machines only: tests/sites.
 SITES_KEYS = {f"sites.{key}" for key in SitesConfig.model_fields}
-ELSEWHERE = TASK_KEYS | SITES_KEYS | {
+ELSEWHERE = {
+    *TASK_KEYS,
+    *SITES_KEYS,
     "data.source",
     "data.directory",
     "model.revision",
