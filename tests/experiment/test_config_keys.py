@@ -95,20 +95,18 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
 TASK_KEYS = {f"task.{key}" for key in TaskConfig.model_fields}
 # What concerns machines only: tests/sites.
 SITES_KEYS = {f"sites.{key}" for key in SitesConfig.model_fields}
-ELSEWHERE = (
-    TASK_KEYS
-    | SITES_KEYS
-    | {
-        "data.source",
-        "data.directory",
-        "model.revision",
-        "model.device",
-        # tests/models has these: on one CPU, in float32, they change nothing but roundings.
-        "model.device_map",
-        "model.attn_implementation",
-        "model.quantization",
-    }
-)
+ELSEWHERE = {
+    *TASK_KEYS,
+    *SITES_KEYS,
+    "data.source",
+    "data.directory",
+    "model.revision",
+    "model.device",
+    # tests/models has these: on one CPU, in float32, they change nothing but roundings.
+    "model.device_map",
+    "model.attn_implementation",
+    "model.quantization",
+}
 SECTIONS: dict[str, type[Section]] = {
     "model": ModelConfig,
     "data": DataConfig,

@@ -44,6 +44,7 @@ class Command:
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             )
         self.seen: set[int] = set()
+        self.homes: set[str] = set()
 
     @property
     def output(self) -> str:
@@ -69,6 +70,10 @@ class Command:
     def family(self) -> set[int]:
         """The processes that it started, and theirs; remembered, as orphans change parents."""
         self.seen |= descendants(self.process.pid)
+        for pid in self.seen:
+            with contextlib.suppress(OSError):
+                self.homes |= homes_in(Path(f"/proc/{pid}/environ"))
+        self.seen |= of_flower_home(self.homes)
         return self.seen
 
 
@@ -79,6 +84,21 @@ def descendants(pid: int) -> set[int]:
             for child in map(int, task.read_text().split()):
                 found |= {child} | descendants(child)
     return found
+
+
+def of_flower_home(homes: set[str]) -> set[int]:
+    """Processes whose environment names one of these homes of Flower: orphans too."""
+    found = set()
+    for place in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if homes & homes_in(place):
+                found.add(int(place.parent.name))
+    return found
+
+
+def homes_in(environ: Path) -> set[str]:
+    values = environ.read_bytes().split(b"\0")
+    return {v.decode(errors="replace") for v in values if v.startswith(b"FLWR_HOME=")}
 
 
 def is_running(pid: int) -> bool:

@@ -217,6 +217,7 @@ def test_a_site_is_killed_another_is_slow_and_one_talks_nonsense(
         server.wait_for("site west: joined", times=2)
         most = memory_of(server)
         assert server.ends() == 0, server.output[-3000:]
+        all_gone(server.family())  # although the rogue announced what it never sent
         assert most < 3 * 2**30
     records = rounds_of(path)
     everyone = set(SIZES)
@@ -250,6 +251,28 @@ def test_ctrl_c_leaves_no_process(write_config: Callable[..., Path], tmp_path: P
         assert "Traceback" not in train.output
         all_gone(train.family())
     assert len(rounds_of(path)) >= 1
+
+
+def test_ctrl_c_stops_a_site_and_a_server(
+    write_config: Callable[..., Path], site_files: dict[str, Path], tmp_path: Path
+) -> None:
+    job, address = write_config(), f"127.0.0.1:{free_port()}"
+    arguments = ["--server", address, "--name", "north", "--data", str(site_files["north"])]
+    with commands() as started:
+        where = ["--address", address, "--run", str(tmp_path / "run")]
+        server = Command("serve", str(job), *where, log=tmp_path / "serve.log")
+        site = Command("join", *arguments, log=tmp_path / "north.log")
+        started += [server, site]
+        server.wait_for("site north: joined")
+        for command in (site, server):
+            command.family()
+            command.interrupt()
+            assert command.ends() == 130, command.output
+            assert "stopped on request" in command.output
+            assert "Traceback" not in command.output
+            all_gone(command.family())
+            if command is site:
+                server.wait_for("site north: left")
 
 
 def memory_of(command: Command) -> int:

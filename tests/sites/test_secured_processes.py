@@ -26,9 +26,12 @@ from tests.tiny import write_reviews
 
 from fedtt.config import RunConfig, dump_config
 from fedtt.engine.flower.app_guard import REFUSED
+from fedtt.engine.flower.arguments import connection_toml, register_nodes, superlink_arguments
 from fedtt.engine.flower.keygen import make_keys
-from fedtt.engine.flower.processes import flower_environment, free_port
+from fedtt.engine.flower.keys import load_server_keys
+from fedtt.engine.flower.processes import flower_environment, free_port, launch, wait_for_port
 from fedtt.engine.flower.processes import start as start_flower
+from fedtt.errors import ConfigError, FedttError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 MakeConfig = Callable[..., RunConfig]
@@ -269,6 +272,38 @@ def test_a_site_cannot_instruct_another(federation: Federation) -> None:
         pytest.raises(httpx.HTTPStatusError, match="412"),
     ):
         client.PushMessages(forged)
+
+
+def test_registering_again_keeps_nodes_and_shuts_out_who_is_gone(tmp_path: Path) -> None:
+    """As after a restart on an old database, with other sites than before."""
+    make_keys(tmp_path / "keys", hosts=[HERE], names=["north", "south"])
+    keys, port = load_server_keys(tmp_path / "keys"), free_port()
+    arguments = [*superlink_arguments(keys), "--host", HERE, "--port", str(port)]
+    (tmp_path / "config.toml").write_text(
+        f'[superlink.fedtt]\naddress = "{HERE}:{port}"\n{connection_toml(keys)}'
+    )
+    link = launch("superlink", arguments, log=tmp_path / "log", env=flower_environment(tmp_path))
+    try:
+        wait_for_port(link, host=HERE, port=port, patience=PATIENCE)
+        both = register_nodes(keys, flwr_home=tmp_path)
+        assert sorted(both.values()) == ["north", "south"]
+        assert register_nodes(keys, flwr_home=tmp_path) == both
+        (keys.directory / "sites" / "south.pub").unlink()
+        keys = load_server_keys(keys.directory)
+        left = register_nodes(keys, flwr_home=tmp_path)
+        assert left == {node: name for node, name in both.items() if name == "north"}
+        make_keys(tmp_path / "keys", names=["south"], overwrite=True)
+        keys = load_server_keys(keys.directory)
+        again = register_nodes(keys, flwr_home=tmp_path)
+        assert sorted(again.values()) == ["north", "south"]
+        assert len(again.keys() - both.keys()) == 1
+    finally:
+        link.stop()
+    with pytest.raises(FedttError, match="did not take the sites' keys"):
+        register_nodes(keys, flwr_home=tmp_path)
+    (tmp_path / "config.toml").unlink()
+    with pytest.raises(ConfigError, match="no connection to the SuperLink"):
+        register_nodes(keys, flwr_home=tmp_path)
 
 
 EVIL_SERVER = """

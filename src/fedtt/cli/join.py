@@ -30,8 +30,8 @@ def join_command(
 ) -> None:
     """Train for the server until its run is over, or Ctrl-C."""
     from fedtt.engine.flower.address import check_exposure, parse_address
+    from fedtt.engine.flower.ending import end_with_parent
     from fedtt.engine.flower.keys import load_site_keys
-    from fedtt.engine.flower.launch import end_with_parent
     from fedtt.engine.flower.version import check_flower
 
     check_flower()

@@ -10,6 +10,7 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from fedtt.engine.flower.ending import end_with_parent
 from fedtt.engine.flower.frames import OWN_LIMIT, SITE_SOCKET, Frame, ask
 from fedtt.engine.flower.messages import from_record, to_record
 from fedtt.errors import WireError
@@ -19,6 +20,7 @@ PATIENCE = 12 * 3600.0  # the worker itself knows how long a round lasts
 
 def answer(message: Message, _context: Context) -> Message:
     """The worker's answer to the message, as Flower carries it."""
+    end_with_parent()
     try:
         asked = from_record(message.content, limit=OWN_LIMIT)
         reply = ask(Path(os.environ[SITE_SOCKET]), asked, timeout=PATIENCE, limit=OWN_LIMIT)

@@ -7,31 +7,16 @@ round takes. And it runs no app but fedtt's. ``version`` keeps this to releases 
 loop is known.
 """
 
-import os
-import signal
 import sys
-import threading
 import time
 from types import SimpleNamespace
 
 from fedtt.engine.flower.app_guard import refuse_other_apps
+from fedtt.engine.flower.ending import end_with_parent
 from fedtt.engine.flower.version import check_flower
 from fedtt.errors import FedttError
 
 LOOK_EVERY = 0.25
-PARENT_EVERY = 0.5
-
-
-def end_with_parent() -> None:
-    """From now on this process is asked to stop once its parent is gone."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_EVERY)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def look_often() -> None:

@@ -16,6 +16,7 @@ import httpx
 from flwr.app import Context, Message
 from flwr.serverapp import Grid, ServerApp
 
+from fedtt.engine.flower.ending import end_soon, end_with_parent
 from fedtt.engine.flower.frames import (
     OWN_LIMIT,
     SERVE_SOCKET,
@@ -33,6 +34,7 @@ MOST_KEPT = 64  # replies that came after anybody asked for them
 
 def serve_requests(grid: Grid, _context: Context) -> None:
     """Until the other end is gone: one answer a request."""
+    end_with_parent()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(os.environ[SERVE_SOCKET])
         mailbox = Mailbox(grid)
@@ -41,6 +43,7 @@ def serve_requests(grid: Grid, _context: Context) -> None:
                 asked = receive_frame(connection, limit=OWN_LIMIT)
                 send_frame(connection, handle(grid, mailbox, asked))
             except OSError:
+                end_soon()
                 return
 
 
