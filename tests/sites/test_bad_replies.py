@@ -164,6 +164,7 @@ def test_a_reply_has_one_update_a_client(config: RunConfig, task: ClientTask, co
         {"test": {"west": {"loss": "nan"}}},
         {"test": {"west": {"loss": float("nan")}}},
         {"test": {"west": {"loss": True}}},
+        {"test": {"west": {"loss": 10**400}}},
         {"test": {"north": {"loss": 0.0}}},
         {"train": {"west": {"loss": 0.0}}},
         {"test": {"west": {}}},

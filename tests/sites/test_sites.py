@@ -235,3 +235,9 @@ def test_no_message_is_spent_on_measuring(job: Callable[..., RunConfig], tmp_pat
     assert kinds == ["hello", "train", "train", "train", "measure", "end"]
     assert json.dumps(records(tmp_path / "run")).count('"validation": null') == 0
     assert sites_module.GOODBYE < 60
+
+
+def test_a_finished_run_needs_nobody_to_come(job: Callable[..., RunConfig], tmp_path: Path) -> None:
+    config = job(rounds=1, sites={"deadline": 5, "patience": 0.3})
+    summary = run_sites(config, tmp_path / "run", Bench(answers_of(share_workers())))
+    assert run_sites(config, tmp_path / "run", Bench()) == summary

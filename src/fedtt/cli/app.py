@@ -86,7 +86,7 @@ def train(
 def serve(
     address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where sites reach this.")],
     config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="A TOML file with [sites].")
+        Path | None, typer.Argument(metavar="[CONFIG]", help="A TOML file with sites.names.")
     ] = None,
     keys: Annotated[
         Path | None, typer.Option(metavar="DIR", help="What fedtt keys made for the server.")

@@ -159,6 +159,10 @@ class RunDirectory:
         """Write the result."""
         write_atomically(self.path / "summary.json", dump_json(summary))
 
+    def summary(self) -> dict[str, Any] | None:
+        """The result; None before there is one. Raises :class:`RunError`."""
+        return self._read("summary.json") if (self.path / "summary.json").exists() else None
+
     def save_adapter(self, save: Callable[[Path], None]) -> None:
         """Replace ``adapter/`` by what ``save`` writes into the directory it is given."""
         beside, old = self.path / ".adapter.new", self.path / ".adapter.old"

@@ -13,6 +13,7 @@ from fedtt.federated.wire import decode_update
 # split -> who holds the examples -> metric -> value
 SiteMetrics = dict[str, dict[str, dict[str, float]]]
 MAX_NAMES = 64
+LARGE = 10**15
 
 
 def check_updates(
@@ -58,4 +59,7 @@ def check_metrics(content: Any, *, splits: Sequence[str], holders: Sequence[str]
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+    # An integer may have thousands of digits in JSON, and then is no float.
+    if type(value) is int:
+        return abs(value) < LARGE
+    return type(value) is float and math.isfinite(value)

@@ -9,10 +9,11 @@ from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
 from fedtt.engine.flower.address import Address
+from fedtt.engine.flower.exchange import OnWait
 from fedtt.engine.flower.facts import facts_of
 from fedtt.engine.flower.relay import Carrier
 from fedtt.engine.flower.roster import Invitation, Roster, Tell
-from fedtt.engine.flower.sites import OnWait, Sites
+from fedtt.engine.flower.sites import Sites
 from fedtt.engine.flower.superlink import running_superlink
 from fedtt.errors import InterruptedRunError
 from fedtt.federated.wire import update_length

@@ -5,29 +5,22 @@ The round itself is :func:`fedtt.federated.round.run_round`. Nothing here waits 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from fedtt.config import SitesConfig
 from fedtt.data import SHARED
+from fedtt.engine.flower.exchange import PULL_EVERY, SLACK, Exchange, OnWait
 from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.relay import Carrier, Reply
+from fedtt.engine.flower.relay import Carrier
 from fedtt.engine.flower.replies import SiteMetrics, check_metrics, check_updates
-from fedtt.engine.flower.roster import PresentSite, Roster, Tell, shown
-from fedtt.errors import SitesError, WireError
+from fedtt.engine.flower.roster import PresentSite, Roster, Tell
+from fedtt.errors import SitesError
 from fedtt.federated.methods import Method
 from fedtt.federated.round import ClientTask, tasks_of
 from fedtt.federated.types import ServerState
 
-OnWait = Callable[[int, int, int, float], None]  # round, answered, asked, seconds left
-LOOK_EVERY = 1.0
-PULL_EVERY = 0.2
-ASK_AGAIN = 30.0  # seconds until a message is sent again, then twice as long, and so on
 GOODBYE = 10.0  # seconds for the sites to hear that the run is over
-SLACK = 60.0  # a message lives that much longer than anybody waits for its answer
-
-T = TypeVar("T")
 
 
 class Sites:
@@ -53,10 +46,19 @@ class Sites:
         self._carrier, self._roster = carrier, roster
         self._config = config
         self._expected = expected
-        self._positions = {client: index for index, client in enumerate(population)}
+        self._population = tuple(population)
         self._site_of = {client: name for name, own in expected.items() for client in own}
-        self._limit = limit
-        self._tell, self._check, self._on_wait = tell, check, on_wait
+        self._check = check
+        self._exchange = Exchange(
+            carrier,
+            roster,
+            positions={client: index for index, client in enumerate(population)},
+            deadline=config.deadline,
+            limit=limit,
+            tell=tell,
+            check=check,
+            on_wait=on_wait,
+        )
         self._started = False
         self._heard: dict[str, str] = {}  # client -> the session of its site that was heard last
 
@@ -124,8 +126,8 @@ class Sites:
         tasks = tasks_of(
             state,
             method=method,
-            population=list(self._positions),
-            cohort=range(len(self._positions)),
+            population=self._population,
+            cohort=range(len(self._population)),
             trained=frozenset(),
             learning_rate=0.0,
         )
@@ -165,110 +167,6 @@ class Sites:
         holders = [SHARED, *(task.client_id for task in tasks)]
         return check_metrics(frame.content.get("metrics"), splits=splits, holders=holders)
 
-    def _exchange(
-        self,
-        what: str,
-        by_site: Mapping[str, Sequence[ClientTask]],
-        splits: Sequence[str],
-        *,
-        read: Callable[[Frame, PresentSite], T],
-    ) -> dict[str, tuple[PresentSite, T]]:
-        """Ask every site that is there, and read what comes back by the deadline."""
-        deadline = time.monotonic() + self._config.deadline
-        number = next(iter(by_site.values()))[0].round_index
-        waiting: dict[str, _Asked] = {}
-        for name, tasks in by_site.items():
-            site = self._roster.present.get(name)
-            if site is None:
-                self._tell(name, "is not there")
-                continue
-            frame = _request(what, tasks, site, positions=self._positions, splits=splits)
-            waiting[name] = _Asked(site=site, frame=frame, group=f"{what} {number}")
-        answers: dict[str, tuple[PresentSite, T]] = {}
-        looked = time.monotonic()
-        while waiting:
-            self._check()
-            left = deadline - time.monotonic()
-            self._on_wait(number, len(answers), len(by_site), max(0.0, left))
-            for name, reply in self._pull(waiting):
-                site = waiting.pop(name).site
-                answer = self._read(reply, site, read)
-                if answer is not None:
-                    answers[name] = (site, answer)
-            if left <= 0:
-                break
-            for asked in waiting.values():
-                self._ask(asked, left=left)
-            if time.monotonic() - looked > LOOK_EVERY:
-                self._roster.look()
-                looked = time.monotonic()
-            time.sleep(PULL_EVERY)
-        for asked in waiting.values():
-            self._lose(asked.site, f"did not answer within {self._config.deadline:.0f} s")
-        return answers
-
-    def _ask(self, asked: "_Asked", *, left: float) -> None:
-        """Send the message, and again now and then.
-
-        Flower gives a message away once: where the network is cut in that moment, it is lost. A
-        site that has it twice does the work once.
-        """
-        if time.monotonic() < asked.again_at:
-            return
-        asked.frame.content["seconds"] = left
-        asked.messages.append(
-            self._carrier.push(
-                asked.site.node, asked.frame, seconds=left + SLACK, group=asked.group
-            )
-        )
-        asked.again_at = time.monotonic() + asked.pause
-        asked.pause *= 2
-
-    def _pull(self, waiting: Mapping[str, "_Asked"]) -> Iterator[tuple[str, Reply]]:
-        """The first reply of every site that has one."""
-        owners = {message: name for name, asked in waiting.items() for message in asked.messages}
-        heard: set[str] = set()
-        for reply in self._carrier.pull(list(owners), limit=self._limit) if owners else []:
-            name = owners[reply.message_id]
-            if name not in heard:
-                heard.add(name)
-                yield name, reply
-
-    def _read(
-        self, reply: Reply, site: PresentSite, read: Callable[[Frame, PresentSite], T]
-    ) -> T | None:
-        """The reply, read; None, and a line that names the site, for what is none."""
-        content = {} if reply.frame is None else reply.frame.content
-        problem = reply.error or content.get("error")
-        if content.get("stale"):
-            self._lose(site, "started afresh in the middle of the round")
-        elif problem is not None:
-            self._lose(site, shown(problem))
-        elif reply.frame is None:
-            self._tell(site.name, f"its reply is refused: {shown(reply.refused)}")
-        else:
-            try:
-                return read(reply.frame, site)
-            except WireError as error:
-                self._tell(site.name, f"its reply is refused: {shown(error)}")
-        return None
-
-    def _lose(self, site: PresentSite, why: str) -> None:
-        self._tell(site.name, why)
-        self._roster.lose(site.name)
-
-
-@dataclass
-class _Asked:
-    """What a site was asked, in how many messages, and when to ask again."""
-
-    site: PresentSite
-    frame: Frame
-    group: str
-    messages: list[str] = field(default_factory=list)
-    again_at: float = 0.0
-    pause: float = ASK_AGAIN
-
 
 @dataclass
 class SiteRound:
@@ -294,27 +192,6 @@ class SiteRound:
                 expected=f"{needed} (sites.min_replies)",
             )
         return [updates.get(task.client_id) for task in called]
-
-
-def _request(
-    what: str,
-    tasks: Sequence[ClientTask],
-    site: PresentSite,
-    *,
-    positions: Mapping[str, int],
-    splits: Sequence[str],
-) -> Frame:
-    """The message of a site; every distinct broadcast once."""
-    payloads = {payload: i for i, payload in enumerate(dict.fromkeys(t.payload for t in tasks))}
-    content = {
-        "do": what,
-        "session": site.session,
-        "round": tasks[0].round_index,
-        "learning_rate": tasks[0].learning_rate,
-        "tasks": [[t.client_id, positions[t.client_id], payloads[t.payload]] for t in tasks],
-        "splits": list(splits),
-    }
-    return Frame(content=content, blobs=list(payloads))
 
 
 def _join(found: Sequence[SiteMetrics], splits: Sequence[str]) -> SiteMetrics:

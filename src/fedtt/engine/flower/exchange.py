@@ -1,0 +1,169 @@
+"""One question to every site that is there, and what comes back by the deadline."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from fedtt.engine.flower.frames import Frame
+from fedtt.engine.flower.relay import Carrier, Reply
+from fedtt.engine.flower.roster import PresentSite, Roster, Tell, shown
+from fedtt.errors import WireError
+from fedtt.federated.round import ClientTask
+
+OnWait = Callable[[int, int, int, float], None]  # round, answered, asked, seconds left
+LOOK_EVERY = 1.0
+PULL_EVERY = 0.2
+ASK_AGAIN = 30.0  # seconds until a message is sent again, then twice as long, and so on
+SLACK = 60.0  # a message lives that much longer than anybody waits for its answer
+
+T = TypeVar("T")
+
+
+class Exchange:
+    """Carries questions to sites; ``limit`` is the most bytes of a reply.
+
+    ``check`` may raise to end a wait early; it is called several times a second.
+    """
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        roster: Roster,
+        *,
+        positions: Mapping[str, int],
+        deadline: float,
+        limit: int,
+        tell: Tell,
+        check: Callable[[], None],
+        on_wait: OnWait,
+    ) -> None:
+        self._carrier, self._roster = carrier, roster
+        self._positions = positions
+        self._seconds, self._limit = deadline, limit
+        self._tell, self._check, self._on_wait = tell, check, on_wait
+
+    def __call__(
+        self,
+        what: str,
+        by_site: Mapping[str, Sequence[ClientTask]],
+        splits: Sequence[str],
+        *,
+        read: Callable[[Frame, PresentSite], T],
+    ) -> dict[str, tuple[PresentSite, T]]:
+        """Ask every site that is there, and read what comes back by the deadline."""
+        deadline = time.monotonic() + self._seconds
+        number = next(iter(by_site.values()))[0].round_index
+        waiting: dict[str, _Asked] = {}
+        for name, tasks in by_site.items():
+            site = self._roster.present.get(name)
+            if site is None:
+                self._tell(name, "is not there")
+                continue
+            frame = _request(what, tasks, site, positions=self._positions, splits=splits)
+            waiting[name] = _Asked(site=site, frame=frame, group=f"{what} {number}")
+        answers: dict[str, tuple[PresentSite, T]] = {}
+        looked = time.monotonic()
+        while waiting:
+            self._check()
+            left = deadline - time.monotonic()
+            self._on_wait(number, len(answers), len(by_site), max(0.0, left))
+            for name, reply in self._pull(waiting):
+                site = waiting.pop(name).site
+                answer = self._read(reply, site, read)
+                if answer is not None:
+                    answers[name] = (site, answer)
+            if left <= 0:
+                break
+            for asked in waiting.values():
+                self._ask(asked, left=left)
+            if time.monotonic() - looked > LOOK_EVERY:
+                self._roster.look()
+                looked = time.monotonic()
+            time.sleep(PULL_EVERY)
+        for asked in waiting.values():
+            self._lose(asked.site, f"did not answer within {self._seconds:.0f} s")
+        return answers
+
+    def _ask(self, asked: "_Asked", *, left: float) -> None:
+        """Send the message, and again now and then.
+
+        Flower gives a message away once: where the network is cut in that moment, it is lost. A
+        site that has it twice does the work once.
+        """
+        if time.monotonic() < asked.again_at:
+            return
+        asked.frame.content["seconds"] = left
+        asked.messages.append(
+            self._carrier.push(
+                asked.site.node, asked.frame, seconds=left + SLACK, group=asked.group
+            )
+        )
+        asked.again_at = time.monotonic() + asked.pause
+        asked.pause *= 2
+
+    def _pull(self, waiting: Mapping[str, "_Asked"]) -> Iterator[tuple[str, Reply]]:
+        """The first reply of every site that has one."""
+        owners = {message: name for name, asked in waiting.items() for message in asked.messages}
+        heard: set[str] = set()
+        for reply in self._carrier.pull(list(owners), limit=self._limit) if owners else []:
+            name = owners[reply.message_id]
+            if name not in heard:
+                heard.add(name)
+                yield name, reply
+
+    def _read(
+        self, reply: Reply, site: PresentSite, read: Callable[[Frame, PresentSite], T]
+    ) -> T | None:
+        """The reply, read; None, and a line that names the site, for what is none."""
+        content = {} if reply.frame is None else reply.frame.content
+        problem = reply.error or content.get("error")
+        if content.get("stale"):
+            self._lose(site, "started afresh in the middle of the round")
+        elif problem is not None:
+            self._lose(site, shown(problem))
+        elif reply.frame is None:
+            self._tell(site.name, f"its reply is refused: {shown(reply.refused)}")
+        else:
+            try:
+                return read(reply.frame, site)
+            except WireError as error:
+                self._tell(site.name, f"its reply is refused: {shown(error)}")
+        return None
+
+    def _lose(self, site: PresentSite, why: str) -> None:
+        self._tell(site.name, why)
+        self._roster.lose(site.name)
+
+
+@dataclass
+class _Asked:
+    """What a site was asked, in how many messages, and when to ask again."""
+
+    site: PresentSite
+    frame: Frame
+    group: str
+    messages: list[str] = field(default_factory=list)
+    again_at: float = 0.0
+    pause: float = ASK_AGAIN
+
+
+def _request(
+    what: str,
+    tasks: Sequence[ClientTask],
+    site: PresentSite,
+    *,
+    positions: Mapping[str, int],
+    splits: Sequence[str],
+) -> Frame:
+    """The message of a site; every distinct broadcast once."""
+    payloads = {payload: i for i, payload in enumerate(dict.fromkeys(t.payload for t in tasks))}
+    content = {
+        "do": what,
+        "session": site.session,
+        "round": tasks[0].round_index,
+        "learning_rate": tasks[0].learning_rate,
+        "tasks": [[t.client_id, positions[t.client_id], payloads[t.payload]] for t in tasks],
+        "splits": list(splits),
+    }
+    return Frame(content=content, blobs=list(payloads))
