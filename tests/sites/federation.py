@@ -109,7 +109,7 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
-def all_gone(pids: set[int], *, seconds: float = 30.0) -> None:
+def all_gone(pids: set[int], *, seconds: float = 120.0) -> None:
     def gone() -> bool:
         return not any(map(is_running, pids))
 

@@ -1,5 +1,6 @@
 """Who may join, and what a site and a server must agree on."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import tomli_w
 from tests.sites.in_process import NAMES, Bench, QuickSite, connect, federation_of, make_worker
 
 from fedtt.config import RunConfig, parse_config
+from fedtt.engine.flower import join
 from fedtt.engine.flower.facts import fact_differences, facts_of
-from fedtt.engine.flower.frames import Frame
+from fedtt.engine.flower.frames import Frame, send_frame
 from fedtt.engine.flower.shares import Share, parse_share
 from fedtt.engine.flower.site_data import SiteData
 from fedtt.engine.flower.worker import Worker
@@ -159,3 +161,24 @@ def test_shares_are_parsed() -> None:
         with pytest.raises(ConfigError, match="not a share"):
             parse_share(text)
     assert len(NAMES) == 3
+
+
+def test_a_machine_that_cannot_do_its_part_says_so_and_ends(
+    config: RunConfig, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(
+        SiteData(name="north", data=reviews), tell=lambda _: None, should_stop=lambda: False
+    )
+
+    def full(_: object) -> Frame:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(worker, "answer", full)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "site"))
+        listener.listen()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as app:
+            app.connect(str(tmp_path / "site"))
+            send_frame(app, hello(config))
+            with pytest.raises(SitesError, match=r"cannot do its part.*\n.*No space left"):
+                join._answer_next(listener, worker)

@@ -185,7 +185,7 @@ def test_the_network_is_cut_and_the_server_killed(
 def test_a_site_is_killed_another_is_slow_and_one_talks_nonsense(
     write_config: Callable[..., Path], site_files: dict[str, Path], tmp_path: Path
 ) -> None:
-    sites = {"names": [*SIZES, "rogue"], "deadline": 20, "patience": 240, "min_replies": 2}
+    sites = {"names": [*SIZES, "rogue"], "deadline": 40, "patience": 600, "min_replies": 2}
     job, port = write_config(rounds=16, sites=sites), free_port()
     address, path = f"127.0.0.1:{port}", tmp_path / "run"
     with commands() as started:
@@ -229,9 +229,9 @@ def test_a_site_is_killed_another_is_slow_and_one_talks_nonsense(
     assert (
         "site rogue: its reply is refused: a payload was made for other parameters" in server.output
     )
-    assert "site rogue: did not answer within 20 s" in server.output
+    assert "site rogue: did not answer within 40 s" in server.output
     assert (
-        "site west: did not answer within 20 s" in server.output
+        "site west: did not answer within 40 s" in server.output
         or "site west: Flower" in server.output
     )
     assert all(torch.isfinite(t).all() for t in load_file(path / "state.safetensors").values())

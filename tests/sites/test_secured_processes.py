@@ -136,7 +136,7 @@ def federation(
         rounds=2,
         data={"path": str(data["north"]), "label_names": LABELS, "test": 0.2, "validation": 0.2},
         cohort={"batched": "off"},
-        sites={"names": ["north", "south"], "min_replies": 2, "patience": 500, "deadline": 200},
+        sites={"names": ["north", "south"], "min_replies": 2, "patience": 3600, "deadline": 200},
     )
     path = directory / "config.toml"
     path.write_text(dump_config(config))

@@ -88,3 +88,12 @@ def test_errors_of_data_are_not_told_to_the_server(config: RunConfig, tmp_path: 
     assert SECRET not in json.dumps(reply.content)
     assert isinstance(worker.problem, DataError)
     assert SECRET in str(worker.problem), "the site itself sees what is wrong"
+
+
+def test_a_server_names_no_file_of_a_site(config: RunConfig, agreed: Path, tmp_path: Path) -> None:
+    data = write_reviews(tmp_path / "north.jsonl", clients={"north": 30})
+    table = asked_for(config, data={"test_path": "/srv/other/patients.csv"})
+    for known in (agreed, None):
+        assert SiteData(name="north", data=data, agreed=known).config(table).data.test_path is None
+    own = SiteData(name="north", data=data, overrides=[f"data.test_path={data}"]).config(table)
+    assert own.data.test_path == data

@@ -11,7 +11,7 @@ from pathlib import Path
 from fedtt.engine.flower.address import Address, check_server
 from fedtt.engine.flower.app_guard import REFUSED
 from fedtt.engine.flower.arguments import supernode_arguments
-from fedtt.engine.flower.frames import OWN_LIMIT, SITE_SOCKET, receive_frame, send_frame
+from fedtt.engine.flower.frames import OWN_LIMIT, SITE_SOCKET, Frame, receive_frame, send_frame
 from fedtt.engine.flower.keys import NO_KEY, UNKNOWN_KEY, SiteKeys
 from fedtt.engine.flower.processes import Child, flower_environment, free_port, launch
 from fedtt.engine.flower.version import check_flower
@@ -40,6 +40,7 @@ class _SuperNode:
         if self._child is not None and self._child.alive:
             return
         if self._child is not None:
+            self._child.stop()  # what it started may still be there
             self._check_refused(self._child)
         if time.monotonic() < self._not_before:
             return
@@ -129,6 +130,22 @@ def _answer_next(listener: socket.socket, worker: Worker) -> bool:
     with connection:
         connection.settimeout(MESSAGE_PATIENCE)
         # Where Flower's process is gone the server will ask again.
-        with suppress(OSError, WireError):
-            send_frame(connection, worker.answer(receive_frame(connection, limit=OWN_LIMIT)))
+        try:
+            asked = receive_frame(connection, limit=OWN_LIMIT)
+        except (OSError, WireError):
+            return True
+        reply = _answer(worker, asked)
+        with suppress(OSError):
+            send_frame(connection, reply)
     return True
+
+
+def _answer(worker: Worker, asked: Frame) -> Frame:
+    try:
+        return worker.answer(asked)
+    except OSError as error:  # of a file or a full disk: it would be the same next time
+        raise SitesError(
+            "this machine cannot do its part",
+            got=error,
+            fix="mend that, and join again",
+        ) from error

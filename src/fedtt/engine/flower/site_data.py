@@ -15,7 +15,7 @@ from fedtt.errors import ConfigError
 # Keys of a site's own business that a server could misuse: what a site reads, and what it loads.
 HELD = {
     "model": ("name", "revision"),
-    "data": ("text_column", "pair_column", "label_column", "client_column"),
+    "data": ("test_path", "text_column", "pair_column", "label_column", "client_column"),
 }
 
 
@@ -43,6 +43,9 @@ class SiteData:
             agreed = load_config(self.agreed)
             _check_agreed(server, agreed, where=self.agreed)
             server = _hold_to(agreed, server)
+        elif isinstance(self.data, Path):  # a server chooses none of the site's files
+            data = server.data.model_copy(update={"test_path": None})
+            server = server.model_copy(update={"data": data})
         own = override_config(server, self.overrides)
         foreign = foreign_differences(server, own)
         if foreign:

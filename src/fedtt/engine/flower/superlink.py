@@ -121,13 +121,23 @@ def _run_app(app: Path, *, env: Mapping[str, str]) -> None:
     command = [str(flwr), "run", str(app), "fedtt", "--format", "json"]
     try:
         done = subprocess.run(
-            command, env=dict(env), capture_output=True, text=True, timeout=PATIENCE, check=False
+            command,
+            env=dict(env),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            start_new_session=True,  # a Ctrl-C of the terminal is for us alone
         )
-        started = json.loads(done.stdout[done.stdout.index("{") :])["success"]
-    except (subprocess.TimeoutExpired, ValueError, KeyError) as error:
+    except subprocess.TimeoutExpired as error:
         raise FedttError("Flower did not start the run", where="flwr run", got=error) from error
+    try:
+        started = json.loads(done.stdout[done.stdout.index("{") :])["success"]
+    except (ValueError, KeyError):
+        started = False
     if not started:
-        raise FedttError("Flower did not start the run", where="flwr run", got=done.stdout[-1000:])
+        said = (done.stdout + done.stderr)[-1000:]
+        raise FedttError("Flower did not start the run", where="flwr run", got=said)
 
 
 def _accept(listener: socket.socket, link: Child) -> socket.socket:
