@@ -18,6 +18,7 @@ from typing import Any
 from fedtt.errors import WireError
 
 MAX_TEXT = 2**24
+MAX_DEPTH = 32  # tables in tables: what is deeper can be read, but neither shown nor written
 OWN_LIMIT = 2**36  # bytes of blobs between processes of one owner
 # Where the path of the socket stands in the environment of Flower's processes.
 SITE_SOCKET, SERVE_SOCKET = "FEDTT_SITE_SOCKET", "FEDTT_SERVE_SOCKET"
@@ -62,6 +63,19 @@ def receive_frame(connection: socket.socket, *, limit: int) -> Frame:
     return Frame(content=content, blobs=[_read(connection, size) for size in sizes])
 
 
+def read_table(text: bytes) -> dict[str, Any]:
+    """The table that a peer's JSON says. Raises :class:`WireError` for anything else."""
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError("a message's text is not JSON", got=type(error).__name__) from error
+    if not isinstance(table, dict):
+        raise WireError("a message's text is no table", got=type(table).__name__)
+    if not _is_shallow(table):
+        raise WireError("a message's text is nested too deep", expected=f"{MAX_DEPTH} levels")
+    return table
+
+
 def ask(path: Path, frame: Frame, *, timeout: float, limit: int) -> Frame:
     """The answer of whoever listens at ``path``. Raises like :func:`receive_frame`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -69,6 +83,16 @@ def ask(path: Path, frame: Frame, *, timeout: float, limit: int) -> Frame:
         connection.connect(str(path))
         send_frame(connection, frame)
         return receive_frame(connection, limit=limit)
+
+
+def _is_shallow(table: dict[str, Any]) -> bool:
+    level: list[Any] = [table]
+    for _ in range(MAX_DEPTH):
+        inner = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [value for one in inner for value in one if isinstance(value, dict | list)]
+        if not level:
+            return True
+    return False
 
 
 def _are_sizes(sizes: object) -> bool:

@@ -4,10 +4,12 @@ import json
 
 from flwr.app import ConfigRecord, RecordDict
 
-from fedtt.engine.flower.frames import MAX_TEXT, Frame
+from fedtt.engine.flower.frames import MAX_TEXT, Frame, read_table
+from fedtt.engine.flower.roster import shown
 from fedtt.errors import WireError
 
 RECORD = "fedtt"
+MAX_BLOBS = 2**16
 QUERY = "query"  # Flower's own kinds are train, evaluate and query; we have one that says more
 
 
@@ -22,21 +24,29 @@ def from_record(content: RecordDict, *, limit: int) -> Frame:
 
     Raises :class:`WireError` for anything else: a peer may send what it likes.
     """
+    text, blobs = unread(content, limit=limit, max_text=MAX_TEXT)
+    return Frame(content=read_table(text), blobs=blobs)
+
+
+def unread(content: RecordDict, *, limit: int, max_text: int) -> tuple[bytes, list[bytes]]:
+    """The text in a Flower message, which nobody has looked into yet, and its blobs.
+
+    Raises :class:`WireError` where there are none, or too much.
+    """
     record = content.get(RECORD)
     if len(content) != 1 or not isinstance(record, ConfigRecord):
-        raise WireError("a message holds other records than ours", got=sorted(content)[:5])
+        raise WireError("a message holds other records than ours", got=shown(sorted(content)[:5]))
     text, blobs = record.get("content"), record.get("blobs")
-    if not isinstance(text, str) or len(text) > MAX_TEXT:
+    if not isinstance(text, str) or len(text) > max_text:
         raise WireError("a message has no text, or too much", got=type(text).__name__)
     if not isinstance(blobs, list) or not all(isinstance(blob, bytes) for blob in blobs):
         raise WireError("a message has no list of bytes", got=type(blobs).__name__)
+    if len(blobs) > MAX_BLOBS:  # each of them is a number in a frame's text
+        raise WireError("a message has too many blobs", got=len(blobs), expected=MAX_BLOBS)
     size = sum(len(blob) for blob in blobs if isinstance(blob, bytes))
     if size > limit:
         raise WireError("a message is too large", got=f"{size} bytes", expected=f"at most {limit}")
-    try:
-        table = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise WireError("a message's text is not JSON", got=error) from error
-    if not isinstance(table, dict):
-        raise WireError("a message's text is no table", got=type(table).__name__)
-    return Frame(content=table, blobs=[blob for blob in blobs if isinstance(blob, bytes)])
+    encoded = text.encode(errors="replace")
+    if len(encoded) > max_text:
+        raise WireError("a message has too much text", got=f"{len(encoded)} bytes")
+    return encoded, [blob for blob in blobs if isinstance(blob, bytes)]

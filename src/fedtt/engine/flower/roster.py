@@ -109,7 +109,7 @@ class Roster:
 
     def _greet(self, reply: Reply, *, node: int) -> None:
         if reply.refused is not None:
-            self.refuse(node, reply.refused)
+            self.refuse(node, shown(reply.refused))
             return
         content = {} if reply.frame is None else reply.frame.content
         if "unfit" in content:

@@ -24,12 +24,14 @@ from fedtt.engine.flower.frames import (
     receive_frame,
     send_frame,
 )
-from fedtt.engine.flower.messages import QUERY, from_record, to_record
+from fedtt.engine.flower.messages import QUERY, to_record, unread
+from fedtt.engine.flower.relay import MAX_TEXT
+from fedtt.engine.flower.roster import shown
 from fedtt.errors import WireError
 
 LOOKS_AT_ONCE = 32
 PATIENCE = 1.0  # seconds for replies that are there
-MOST_KEPT = 64  # replies that came after anybody asked for them
+FORGOTTEN = 600.0  # seconds: a reply that nobody has asked for in that time is thrown away
 
 
 def serve_requests(grid: Grid, _context: Context) -> None:
@@ -57,9 +59,13 @@ class Mailbox:
         self._grid = grid
         self._running: dict[str, threading.Thread] = {}
         self._found: dict[str, Message] = {}  # the reply to each message
+        self._asked: dict[str, float] = {}  # message -> when its reply was last asked for
 
     def pull(self, message_ids: Sequence[str]) -> list[Message]:
         """The replies to these messages that are there."""
+        now = time.monotonic()
+        self._asked = {i: at for i, at in self._asked.items() if now - at < FORGOTTEN}
+        self._asked |= dict.fromkeys(message_ids, now)
         self._running = {i: thread for i, thread in self._running.items() if thread.is_alive()}
         # Not what is here already: Flower gives a reply away once, and then says there is none.
         idle = [i for i in message_ids if i not in self._running and i not in self._found]
@@ -73,7 +79,8 @@ class Mailbox:
         for thread in started.values():
             thread.join(max(0.0, until - time.monotonic()))
         self._running |= started
-        for forgotten in list(self._found)[:-MOST_KEPT]:
+        # By age, and not by number: of many sites, each is asked for in its turn.
+        for forgotten in [i for i in list(self._found) if i not in self._asked]:
             self._found.pop(forgotten, None)
         return [self._found.pop(i) for i in message_ids if i in self._found]
 
@@ -108,14 +115,18 @@ def handle(grid: Grid, mailbox: Mailbox, asked: Frame) -> Frame:
 
 
 def _describe(reply: Message, *, limit: int) -> tuple[dict[str, Any], list[bytes]]:
+    """What a frame says of the reply, and its blobs: first the text, which is not read here.
+
+    Whatever a site writes, the frame that has the replies of all can be written.
+    """
     known = {"id": reply.metadata.reply_to_message_id, "node": reply.metadata.src_node_id}
     if reply.has_error():
-        return {**known, "error": f"Flower: {reply.error.reason or reply.error.code}"}, []
+        return {**known, "error": shown(f"Flower: {reply.error.reason or reply.error.code}")}, []
     try:
-        frame = from_record(reply.content, limit=limit)
+        text, blobs = unread(reply.content, limit=limit, max_text=MAX_TEXT)
     except WireError as error:
-        return {**known, "refused": str(error)}, []
-    return {**known, "message": frame.content, "blobs": len(frame.blobs)}, list(frame.blobs)
+        return {**known, "refused": shown(error)}, []
+    return {**known, "blobs": 1 + len(blobs)}, [text, *blobs]
 
 
 app = ServerApp()
