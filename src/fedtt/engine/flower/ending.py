@@ -9,13 +9,25 @@ import signal
 import threading
 import time
 
+STARTER = "FEDTT_STARTER"  # names the id of the process that started this one
 LOOK_EVERY = 0.5
 GRACE = 10.0  # seconds to end by itself
 
 
+def starter() -> int:
+    """The process that started this one, also where it is gone already. To be asked once.
+
+    Whoever asks the system only after its imports, which take seconds, may find who inherited it.
+    So :func:`fedtt.engine.flower.processes.start` says it in the environment; it is taken out of
+    there, since what this process starts has another parent.
+    """
+    said = os.environ.pop(STARTER, "")
+    return int(said) if said.isdecimal() else os.getppid()
+
+
 def end_with_parent() -> None:
     """From now on this process is asked to stop once its parent is gone, and then made to."""
-    parent = os.getppid()
+    parent = starter()
 
     def watch() -> None:
         while os.getppid() == parent:

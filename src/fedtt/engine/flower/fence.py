@@ -18,6 +18,7 @@ from pathlib import Path
 import h11
 
 from fedtt.engine.flower.address import Address, parse_address
+from fedtt.engine.flower.ending import starter
 from fedtt.engine.flower.fence_hall import Hall, Reporter
 from fedtt.engine.flower.fence_relay import HEAD_BYTES, PIECE, Relay, Report, Side
 from fedtt.engine.flower.fence_rules import Gate, Refusal
@@ -151,7 +152,7 @@ async def _until_told(work: asyncio.Task[None]) -> None:
     """SIGTERM, Ctrl-C and the end of whoever started this process end the work."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
-    parent = os.getppid()
+    parent = starter()
     while not work.done():
         await asyncio.wait([work], timeout=LOOK)
         if os.getppid() != parent:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedtt.engine.flower.ending import STARTER
 from fedtt.errors import FedttError
 
 GRACE = 15.0  # seconds to end by itself, before it is killed
@@ -56,7 +57,7 @@ def start(what: str, argv: Sequence[str], *, log: Path, env: Mapping[str, str]) 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=dict(env),
+            env={**env, STARTER: str(os.getpid())},
             start_new_session=True,
         )
     return Child(what=what, process=process, log=log)
