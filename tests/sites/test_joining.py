@@ -115,7 +115,7 @@ def greet(config: RunConfig, content: dict, *, names: dict[int, str] | None = No
     federation = federation_of(config)
     sites = connect(config, federation, bench, news=news, names=names)
     with pytest.raises(SitesError, match="too few sites joined"):
-        sites.gather(federation.initial, cohort_size=3)
+        sites.gather(federation.initial, called=federation.population)
     return news
 
 

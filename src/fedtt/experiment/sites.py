@@ -6,6 +6,8 @@ then put into its record.
 """
 
 import time
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from fedtt.config import RunConfig
@@ -27,6 +29,7 @@ from fedtt.experiment.stages import (
     take_up,
 )
 from fedtt.experiment.summary import summarize
+from fedtt.federated.cohort import drops_out, sample_cohort
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.metrics import mean_over_clients
 
@@ -99,8 +102,7 @@ def _try_round(
     """
     for attempt in range(1, ATTEMPTS + 1):
         population = run.federation.population
-        cohort_size = run.config.cohort.size
-        known = sites.gather(state, cohort_size=cohort_size or len(population))
+        known = sites.gather(state, called=_called(run, state))
         carried = sites.round(_splits(run, state))
         started = time.perf_counter()
         try:
@@ -109,15 +111,43 @@ def _try_round(
                 known,
                 carried,
                 population=population,
-                cohort_size=cohort_size,
+                cohort_size=run.config.cohort.size,
                 dropout_rate=run.config.cohort.dropout,
             )
         except SitesError:
             if attempt == ATTEMPTS:
                 raise
         else:
+            report = _without(report, carried.unsent)
             return after, report, carried.metrics, time.perf_counter() - started
     raise AssertionError("the last attempt returned or raised")
+
+
+def _without(report: RoundReport, unsent: Collection[str]) -> RoundReport:
+    """The report, with no bytes for clients whose site was not there to be sent any.
+
+    The round counts a task as sent once the engine has taken it; only the exchange knows better.
+    """
+    dropped = {c: 0 if c in unsent else size for c, size in report.dropped.items()}
+    return replace(report, dropped=dropped)
+
+
+def _called(run: Run, state: ServerState) -> list[str]:
+    """The clients that the next round asks: whoever else is there cannot help it."""
+    config, population = run.config, run.federation.population
+    cohort = sample_cohort(
+        len(population),
+        cohort_size=config.cohort.size,
+        seed=config.seed,
+        round_index=state.next_round,
+    )
+    return [
+        client
+        for client in (population[position] for position in cohort)
+        if not drops_out(
+            client, rate=config.cohort.dropout, seed=config.seed, round_index=state.next_round
+        )
+    ]
 
 
 def _splits(run: Run, state: ServerState) -> list[str]:
@@ -148,7 +178,7 @@ def _measure_last(
     wanted += [TEST] * run.config.evaluation.test
     if not wanted:
         return None
-    known = sites.gather(state, cohort_size=len(run.federation.population))
+    known = sites.gather(state, called=run.federation.population)
     measured = sites.measure(known, method=run.federation.method, splits=wanted)
     _keep_measured(run, records, {VALIDATION: measured.get(VALIDATION, {})})
     if not run.config.evaluation.test:

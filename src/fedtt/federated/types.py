@@ -62,7 +62,8 @@ class ClientReport:
 class RoundReport:
     """What happened in one round; ``clients`` in the order in which they were aggregated.
 
-    ``dropped`` maps every client that was called and never answered to its downlink bytes.
+    ``dropped`` maps every client of the cohort that never answered to its downlink bytes, 0 where
+    it was not there to be sent anything.
     """
 
     round_index: int
@@ -84,6 +85,6 @@ class RoundReport:
 
     @property
     def downlink_bytes(self) -> int:
-        """Bytes that the server sent to all clients, those that never answered included."""
+        """Bytes sent to all clients, a broadcast once each; those that never answered included."""
         answered = sum(report.downlink_bytes for report in self.clients.values())
         return answered + sum(self.dropped.values())

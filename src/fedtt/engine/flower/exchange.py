@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from fedtt.engine.flower.frames import Frame
 from fedtt.engine.flower.relay import Carrier, Reply
@@ -18,6 +18,14 @@ ASK_AGAIN = 30.0  # seconds until a message is sent again, then twice as long, a
 SLACK = 60.0  # a message lives that much longer than anybody waits for its answer
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard(Generic[T]):
+    """What came back, by site, and the names of the sites to which something was sent at all."""
+
+    answers: Mapping[str, tuple[PresentSite, T]]
+    asked: frozenset[str]
 
 
 class Exchange:
@@ -50,7 +58,7 @@ class Exchange:
         splits: Sequence[str],
         *,
         read: Callable[[Frame, PresentSite], T],
-    ) -> dict[str, tuple[PresentSite, T]]:
+    ) -> Heard[T]:
         """Ask every site that is there, and read what comes back by the deadline."""
         deadline = time.monotonic() + self._seconds
         number = next(iter(by_site.values()))[0].round_index
@@ -63,6 +71,7 @@ class Exchange:
             frame = _request(what, tasks, site, positions=self._positions, splits=splits)
             waiting[name] = _Asked(site=site, frame=frame, group=f"{what} {number}")
         answers: dict[str, tuple[PresentSite, T]] = {}
+        sent: set[str] = set()
         looked = time.monotonic()
         while waiting:
             self._check()
@@ -77,19 +86,22 @@ class Exchange:
                 break
             for asked in waiting.values():
                 self._ask(asked, left=left)
+            sent |= waiting.keys()
             if time.monotonic() - looked > LOOK_EVERY:
                 self._roster.look()
                 looked = time.monotonic()
             time.sleep(PULL_EVERY)
         for asked in waiting.values():
             self._lose(asked.site, f"did not answer within {self._seconds:.0f} s")
-        return answers
+        return Heard(answers=answers, asked=frozenset(sent))
 
     def _ask(self, asked: "_Asked", *, left: float) -> None:
         """Send the message, and again now and then.
 
-        Flower gives a message away once: where the network is cut in that moment, it is lost. A
-        site that has it twice does the work once.
+        Flower gives a message away once: where the network is cut in that moment, it is lost. That
+        takes less time than a node needs to count as away, so nobody can tell whether it arrived,
+        and a round that lasts is sent again with nothing lost. A site that has it twice does the
+        work once.
         """
         if time.monotonic() < asked.again_at:
             return

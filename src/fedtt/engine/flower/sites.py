@@ -62,27 +62,28 @@ class Sites:
         self._started = False
         self._heard: dict[str, str] = {}  # client -> the session of its site that was heard last
 
-    def gather(self, state: ServerState, *, cohort_size: int) -> ServerState:
+    def gather(self, state: ServerState, *, called: Sequence[str]) -> ServerState:
         """Wait for sites; the state, without what a site that started afresh does not know.
 
-        At first all are waited for, for as long as patience lasts, later as many as a round needs.
-        Raises :class:`SitesError` for too few.
+        At first all are waited for, for as long as patience lasts, later as many of the clients
+        that are ``called`` next as must answer. Raises :class:`SitesError` for too few.
         """
-        needed = self.needed(cohort_size)
+        needed = self.needed(len(called))
         deadline = time.monotonic() + self._config.patience
         while True:
             self._check()
             self._roster.look()
             here = self._clients_here()
             complete = len(here) == len(self._site_of)
+            reached = sum(client in here for client in called)
             late = time.monotonic() >= deadline
-            if complete or (len(here) >= needed and (self._started or late)):
+            if reached >= needed and (complete or self._started or late):
                 break
             if late:
                 raise SitesError(
                     "too few sites joined",
-                    got=f"{len(here)} clients after {self._config.patience:.0f} s",
-                    expected=f"{needed} of {len(self._site_of)}",
+                    got=f"{reached} clients after {self._config.patience:.0f} s",
+                    expected=f"{needed} of the {len(called)} called next",
                     fix="start the other sites, and go on with --resume",
                 )
             time.sleep(PULL_EVERY)
@@ -102,10 +103,8 @@ class Sites:
         """What carries one round; the sites measure those splits first."""
         return SiteRound(sites=self, splits=tuple(splits))
 
-    def train(
-        self, tasks: Sequence[ClientTask], splits: Sequence[str]
-    ) -> tuple[dict[str, bytes], SiteMetrics]:
-        """Updates of the clients that answered in time, and what their sites measured."""
+    def train(self, tasks: Sequence[ClientTask], splits: Sequence[str]) -> "Trained":
+        """What comes back in time, and what the sites measured before they trained."""
         by_site = self._by_site(tasks)
 
         def read(frame: Frame, site: PresentSite) -> tuple[list[bytes], SiteMetrics]:
@@ -113,13 +112,23 @@ class Sites:
             updates = check_updates(frame, own, num_examples=site.num_examples)
             return updates, self._metrics_of(frame, own, splits)
 
-        answers = self._exchange("train", by_site, splits, read=read)
+        heard = self._exchange("train", by_site, splits, read=read)
+        answers = heard.answers
         updates: dict[str, bytes] = {}
         for site, (blobs, _) in answers.values():
             for task, blob in zip(by_site[site.name], blobs, strict=True):
                 updates[task.client_id] = blob
                 self._heard[task.client_id] = site.session
-        return updates, _join([metrics for _, (_, metrics) in answers.values()], splits)
+        return Trained(
+            updates=updates,
+            metrics=_join([metrics for _, (_, metrics) in answers.values()], splits),
+            unsent=frozenset(
+                task.client_id
+                for name, own in by_site.items()
+                if name not in heard.asked
+                for task in own
+            ),
+        )
 
     def measure(self, state: ServerState, *, method: Method, splits: Sequence[str]) -> SiteMetrics:
         """What the sites that are there make of the state."""
@@ -136,8 +145,8 @@ class Sites:
         def read(frame: Frame, site: PresentSite) -> SiteMetrics:
             return self._metrics_of(frame, by_site[site.name], splits)
 
-        answers = self._exchange("measure", by_site, splits, read=read)
-        return _join([metrics for _, metrics in answers.values()], splits)
+        heard = self._exchange("measure", by_site, splits, read=read)
+        return _join([metrics for _, metrics in heard.answers.values()], splits)
 
     def close(self) -> None:
         """Tell every node that the run is over."""
@@ -168,13 +177,25 @@ class Sites:
         return check_metrics(frame.content.get("metrics"), splits=splits, holders=holders)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The updates by client, and ``unsent``: clients whose site was not there to be asked."""
+
+    updates: Mapping[str, bytes]
+    metrics: SiteMetrics
+    unsent: frozenset[str]
+
+
 @dataclass
 class SiteRound:
-    """Carries the tasks of one round; ``metrics`` are what the sites measured before training."""
+    """Carries the tasks of one round; ``metrics`` are what the sites measured before training, and
+    ``unsent`` the clients to which nothing was sent.
+    """
 
     sites: Sites
     splits: tuple[str, ...]
     metrics: SiteMetrics = field(default_factory=dict)
+    unsent: frozenset[str] = frozenset()
 
     def __call__(self, tasks: Iterable[ClientTask]) -> list[bytes | None]:
         """One reply a task, None for a client that did not answer in time or answered nonsense.
@@ -182,7 +203,10 @@ class SiteRound:
         Raises :class:`SitesError` where fewer answered than a round needs.
         """
         called = list(tasks)
-        updates, self.metrics = self.sites.train(called, self.splits)
+        if not called:
+            return []  # all of the cohort dropped out: nobody is asked, and nobody measures
+        trained = self.sites.train(called, self.splits)
+        updates, self.metrics, self.unsent = trained.updates, trained.metrics, trained.unsent
         needed = self.sites.needed(len(called))
         if len(updates) < needed:
             raise SitesError(

@@ -57,6 +57,7 @@ class Worker:
         self._joined: _Joined | None = None
         self._deadline = 0.0
         self._done: tuple[object, Frame] | None = None  # the last work, and its reply
+        self._latest = 0  # the latest round that this session has begun
         self.over = False
         self.problem: FedttError | None = None
 
@@ -126,6 +127,7 @@ class Worker:
                 fix="use the same fedtt, base model and classes on both",
             )
         own = self._site.clients(federation)
+        self._latest = 0
         self._joined = _Joined(
             epoch=epoch,
             session=secrets.token_hex(8),
@@ -150,6 +152,7 @@ class Worker:
         joined, content = self._joined, asked.content
         if joined is None or content["session"] != joined.session:
             return Frame(content={"stale": True})
+        self._check_latest(content["round"])
         work = (joined.session, content["do"], content["round"], tuple(asked.blobs))
         if self._done is not None and self._done[0] == work:
             return self._done[1]  # the server did not get the reply, or the network lost it
@@ -164,6 +167,18 @@ class Worker:
         reply = Frame(content={"metrics": metrics}, blobs=blobs)
         self._done = (work, reply)
         return reply
+
+    def _check_latest(self, index: int) -> None:
+        """An old message that comes late would set the copy of the global model back."""
+        if index < self._latest:
+            raise SitesError(
+                "a message of an earlier round",
+                where=f"site {self._site.name}",
+                got=f"round {index}",
+                expected=f"round {self._latest} or later",
+                fix="nothing has to be done: the server no longer waits for its answer",
+            )
+        self._latest = index
 
     def _task(self, joined: _Joined, asked: Frame, entry: Sequence[Any]) -> ClientTask:
         client_id, position, index = entry
