@@ -18,6 +18,7 @@ from tests.sites.in_process import (
 
 from fedtt.config import RunConfig
 from fedtt.engine.flower.frames import Frame
+from fedtt.engine.flower.measured import Measured
 from fedtt.engine.flower.replies import check_metrics, check_updates
 from fedtt.errors import WireError
 from fedtt.experiment import RunDirectory
@@ -172,12 +173,16 @@ def test_a_reply_has_one_update_a_client(config: RunConfig, task: ClientTask, co
     ],
 )
 def test_bad_metrics_are_no_metrics(metrics: object) -> None:
-    assert check_metrics({"test": {"west": {"loss": 1}}}, splits=["test"], holders=["west"])
+    measured = Measured(names=frozenset({"loss"}), shared=frozenset())
+    fine = {"test": {"west": {"loss": 1}}}
+    assert check_metrics(fine, splits=["test"], own=["west"], measured=measured) == fine
     with pytest.raises(WireError):
-        check_metrics(metrics, splits=["test"], holders=["west", "all"])
+        check_metrics(metrics, splits=["test"], own=["west"], measured=measured)
 
 
-def test_metrics_of_other_names_than_most_are_left_out(config: RunConfig, tmp_path: Path) -> None:
+def test_metrics_of_other_names_than_the_task_s_are_left_out(
+    config: RunConfig, tmp_path: Path
+) -> None:
     spoil = with_content(metrics={"test": {"west": {"profit": 1e9}}})
     spoiled_run(config, tmp_path / "run", spoil)
     before = json.loads((tmp_path / "run" / "baselines.json").read_text())["before"]

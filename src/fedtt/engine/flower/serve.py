@@ -11,6 +11,7 @@ from fedtt.engine.build import Federation
 from fedtt.engine.flower.address import Address
 from fedtt.engine.flower.exchange import OnWait
 from fedtt.engine.flower.facts import facts_of
+from fedtt.engine.flower.measured import measured_in
 from fedtt.engine.flower.relay import Carrier
 from fedtt.engine.flower.roster import Invitation, Roster, Tell
 from fedtt.engine.flower.sites import Sites
@@ -88,6 +89,7 @@ def open_sites(
         expected=expected,
         population=federation.population,
         limit=reply_limit(federation, expected),
+        measured=measured_in(config, federation),
         tell=tell,
         check=check,
         on_wait=on_wait,

@@ -4,18 +4,22 @@ The round itself is :func:`fedtt.federated.round.run_round`. Nothing here waits 
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fedtt.config import SitesConfig
-from fedtt.data import SHARED
 from fedtt.engine.flower.exchange import PULL_EVERY, SLACK, Exchange, OnWait
 from fedtt.engine.flower.frames import Frame
+from fedtt.engine.flower.measured import Measured
 from fedtt.engine.flower.relay import Carrier
-from fedtt.engine.flower.replies import SiteMetrics, check_metrics, check_updates
-from fedtt.engine.flower.roster import PresentSite, Roster, Tell
-from fedtt.errors import SitesError
+from fedtt.engine.flower.replies import (
+    SiteMetrics,
+    check_metrics,
+    check_updates,
+    join_metrics,
+)
+from fedtt.engine.flower.roster import PresentSite, Roster, Tell, shown
+from fedtt.errors import SitesError, WireError
 from fedtt.federated.methods import Method
 from fedtt.federated.round import ClientTask, tasks_of
 from fedtt.federated.types import ServerState
@@ -39,6 +43,7 @@ class Sites:
         expected: Mapping[str, Sequence[str]],
         population: Sequence[str],
         limit: int,
+        measured: Measured,
         tell: Tell,
         check: Callable[[], None],
         on_wait: OnWait,
@@ -48,7 +53,8 @@ class Sites:
         self._expected = expected
         self._population = tuple(population)
         self._site_of = {client: name for name, own in expected.items() for client in own}
-        self._check = check
+        self._measured = measured
+        self._tell, self._check = tell, check
         self._exchange = Exchange(
             carrier,
             roster,
@@ -110,7 +116,7 @@ class Sites:
         def read(frame: Frame, site: PresentSite) -> tuple[list[bytes], SiteMetrics]:
             own = by_site[site.name]
             updates = check_updates(frame, own, num_examples=site.num_examples)
-            return updates, self._metrics_of(frame, own, splits)
+            return updates, self._metrics_of(frame, site, own, splits)
 
         heard = self._exchange("train", by_site, splits, read=read)
         answers = heard.answers
@@ -121,7 +127,7 @@ class Sites:
                 self._heard[task.client_id] = site.session
         return Trained(
             updates=updates,
-            metrics=_join([metrics for _, (_, metrics) in answers.values()], splits),
+            metrics=join_metrics([metrics for _, (_, metrics) in answers.values()], splits),
             unsent=frozenset(
                 task.client_id
                 for name, own in by_site.items()
@@ -143,10 +149,10 @@ class Sites:
         by_site = self._by_site(tasks)
 
         def read(frame: Frame, site: PresentSite) -> SiteMetrics:
-            return self._metrics_of(frame, by_site[site.name], splits)
+            return self._metrics_of(frame, site, by_site[site.name], splits)
 
         heard = self._exchange("measure", by_site, splits, read=read)
-        return _join([metrics for _, metrics in heard.answers.values()], splits)
+        return join_metrics([metrics for _, metrics in heard.answers.values()], splits)
 
     def close(self) -> None:
         """Tell every node that the run is over."""
@@ -171,10 +177,15 @@ class Sites:
         return by_site
 
     def _metrics_of(
-        self, frame: Frame, tasks: Sequence[ClientTask], splits: Sequence[str]
+        self, frame: Frame, site: PresentSite, tasks: Sequence[ClientTask], splits: Sequence[str]
     ) -> SiteMetrics:
-        holders = [SHARED, *(task.client_id for task in tasks)]
-        return check_metrics(frame.content.get("metrics"), splits=splits, holders=holders)
+        """What the site measured; nothing, and a line that names it, where that is nonsense."""
+        content, own = frame.content.get("metrics"), [task.client_id for task in tasks]
+        try:
+            return check_metrics(content, splits=splits, own=own, measured=self._measured)
+        except WireError as error:
+            self._tell(site.name, f"its metrics are left out: {shown(error)}")
+            return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,14 +227,3 @@ class SiteRound:
                 expected=f"{needed} (sites.min_replies)",
             )
         return [updates.get(task.client_id) for task in called]
-
-
-def _join(found: Sequence[SiteMetrics], splits: Sequence[str]) -> SiteMetrics:
-    """All sites' measurements; of sites that measure by other names than most, none."""
-    joined: SiteMetrics = {}
-    for split in splits:
-        by_holder = {h: m for metrics in found for h, m in metrics[split].items()}
-        names = Counter(tuple(sorted(m)) for m in by_holder.values())
-        usual = names.most_common(1)[0][0] if names else ()
-        joined[split] = {h: m for h, m in by_holder.items() if tuple(sorted(m)) == usual}
-    return joined
