@@ -1,6 +1,7 @@
 """A step of a cohort: batched, one by one, and as one batch of as many rows of one client.
 
-    python benchmarks/cohort.py [--path FILE --column NAME] [--rounds 3] [--json FILE]
+    python benchmarks/cohort.py [--path FILE --column NAME] [--dtype float32] [--rounds 3]
+        [--json FILE]
 
 SST-2 where ../shared/data has it, else a file of your own with that column of texts. A number is
 the time of a round's local training, divided by its local steps; the rounds of the three ways
@@ -36,7 +37,12 @@ def config_of(arguments: argparse.Namespace, method: str, *, clients: int, rows:
     """A run of that many clients with that many rows a batch."""
     table = {
         "rounds": 1,
-        "model": {"name": arguments.model, "max_length": 64, "dropout": arguments.dropout},
+        "model": {
+            "name": arguments.model,
+            "max_length": 64,
+            "dropout": arguments.dropout,
+            "dtype": arguments.dtype,
+        },
         "data": {"path": str(arguments.path), "text_column": arguments.column, "examples": 4000},
         "partition": {"kind": "iid", "clients": clients},
         "method": METHODS[method],
@@ -108,6 +114,7 @@ def main() -> None:
     parser.add_argument("--path", type=Path, default=SST2)
     parser.add_argument("--column", default="sentence")
     parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
