@@ -13,7 +13,7 @@ from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
 from fedtt.engine.processes import Processes
 from fedtt.engine.spread import keep_waiting, spread_clients, stop_helpers
-from fedtt.errors import DivergenceError, InterruptedRunError
+from fedtt.errors import InterruptedRunError
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.events import Evaluated, Notify, StepDone
 from fedtt.experiment.helpers import clients_here
@@ -24,8 +24,8 @@ from fedtt.experiment.stages import (
     ShouldStop,
     finish_round,
     is_validation_due,
+    naming_saved_state,
     one_round,
-    structure_of_run,
     take_up,
 )
 from fedtt.experiment.summary import summarize
@@ -63,16 +63,11 @@ def run_experiment(
     )
     with directory.locked():
         state, records = take_up(run, alone=_wants_alone(run))
-        try:
+        with naming_saved_state(run):
             before = _measure_before(run) if config.evaluation.test else None
             state, records = _run_rounds(run, state, records)
             alone = _measure_alone(run)
             test = _measure_test(run, state) if config.evaluation.test else None
-        except DivergenceError as error:
-            saved = directory.load_state(expected=structure_of_run(run)).next_round
-            raise DivergenceError(
-                f"{error}\n  last saved state: {directory.state_path} (after {saved} rounds)"
-            ) from error
         summary = summarize(
             config, federation, records=records, before=before, alone=alone, test=test
         )

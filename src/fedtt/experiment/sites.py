@@ -14,18 +14,17 @@ from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
 from fedtt.engine.flower.replies import SiteMetrics
 from fedtt.engine.flower.sites import Sites
-from fedtt.errors import DivergenceError, SitesError
+from fedtt.errors import SitesError
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.events import Evaluated, Notify
 from fedtt.experiment.measure import Metrics
 from fedtt.experiment.records import Record
 from fedtt.experiment.stages import (
     Run,
-    ShouldStop,
     finish_round,
     is_validation_due,
+    naming_saved_state,
     one_round,
-    structure_of_run,
     take_up,
 )
 from fedtt.experiment.summary import summarize
@@ -44,7 +43,6 @@ def run_with_sites(
     sites: Sites,
     *,
     notify: Notify,
-    should_stop: ShouldStop = lambda: False,
 ) -> dict[str, Any]:
     """Run what is left of the run in ``directory`` with the sites; its summary, also saved there.
 
@@ -56,20 +54,14 @@ def run_with_sites(
         federation=federation,
         directory=directory,
         notify=notify,
-        should_stop=should_stop,
     )
     with directory.locked():
         state, records = take_up(run, alone=False)
         finished = directory.summary()
         if state.next_round == config.rounds and finished is not None:
             return finished  # nobody has to come and measure it again
-        try:
+        with naming_saved_state(run):
             state, records = _run_rounds(run, sites, state, records)
-        except DivergenceError as error:
-            saved = directory.load_state(expected=structure_of_run(run)).next_round
-            raise DivergenceError(
-                f"{error}\n  last saved state: {directory.state_path} (after {saved} rounds)"
-            ) from error
         test = _measure_last(run, sites, state, records)
         summary = summarize(
             config,

@@ -1,12 +1,14 @@
 """The steps of a run that are the same wherever its clients are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
 from fedtt.engine.processes import Processes
+from fedtt.errors import DivergenceError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.events import Notify, RoundDone, RunPrepared
@@ -28,8 +30,20 @@ class Run:
     federation: Federation
     directory: RunDirectory
     notify: Notify
-    should_stop: ShouldStop
+    should_stop: ShouldStop = lambda: False
     processes: Processes | None = None
+
+
+@contextmanager
+def naming_saved_state(run: Run) -> Iterator[None]:
+    """A divergence inside the block also says which state was saved last."""
+    try:
+        yield
+    except DivergenceError as error:
+        saved = run.directory.load_state(expected=structure_of_run(run)).next_round
+        raise DivergenceError(
+            f"{error}\n  last saved state: {run.directory.state_path} (after {saved} rounds)"
+        ) from error
 
 
 def take_up(run: Run, *, alone: bool) -> tuple[ServerState, list[Record]]:

@@ -57,7 +57,7 @@ class Worker:
         self._joined: _Joined | None = None
         self._deadline = 0.0
         self._done: tuple[object, Frame] | None = None  # the last work, and its reply
-        self._latest = 0  # the latest round that this session has begun
+        self._latest = 0  # the latest round begun since joining
         self.over = False
         self.problem: FedttError | None = None
 
