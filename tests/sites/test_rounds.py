@@ -13,20 +13,6 @@ from fedtt.experiment import RunDirectory
 from fedtt.federated.cohort import sample_cohort
 
 
-@pytest.fixture
-def job(make_config: Callable[..., RunConfig]) -> Callable[..., RunConfig]:
-    def make(**changes: object) -> RunConfig:
-        sections = {
-            "cohort": {"batched": "off"},
-            "evaluation": {"alone": False},
-            "sites": {"deadline": 5, "patience": 5},
-            **changes,
-        }
-        return make_config(**sections)
-
-    return make
-
-
 def records(path: Path) -> list[dict]:
     return RunDirectory(path=path).rounds()
 

@@ -42,20 +42,6 @@ def methods(*quick: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("method", cases)
 
 
-@pytest.fixture
-def job(make_config: Callable[..., RunConfig]) -> Callable[..., RunConfig]:
-    def make(**changes: object) -> RunConfig:
-        sections = {
-            "cohort": {"batched": "off"},
-            "evaluation": {"alone": False},
-            "sites": {"deadline": 5, "patience": 5},
-            **changes,
-        }
-        return make_config(**sections)
-
-    return make
-
-
 def parameters(path: Path) -> dict[str, torch.Tensor]:
     return load_file(path / "state.safetensors")
 
