@@ -88,6 +88,7 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "evaluation.batch_size": ({}, 64, 4),
     "evaluation.validation_examples": ({}, None, 1),
     "evaluation.alone": ({}, False, True),
+    "evaluation.before": ({}, True, False),
     "evaluation.test": ({}, True, False),
 }
 # What the tests have no second one of; how far these two of the model get is checked below.

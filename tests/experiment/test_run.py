@@ -198,6 +198,15 @@ def test_without_the_test_split_nothing_saved_depends_on_it(
     assert without_times(blind) == without_times(seeing)
 
 
+def test_the_start_is_measured_unless_it_is_left_out(
+    make_config: MakeConfig, finished: Path, tmp_path: Path
+) -> None:
+    summary = run(make_config(evaluation={"before": False}), tmp_path / "run")
+    assert summary["before"] is None
+    assert "before" not in open_run(tmp_path / "run").baselines()
+    assert summary["test"] == open_run(finished).summary()["test"]
+
+
 def test_events_tell_the_story_in_order(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(rounds=2)
     events: list[Event] = []

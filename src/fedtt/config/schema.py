@@ -309,6 +309,9 @@ class EvaluationConfig(Section):
         description="also train each client alone for the same steps, as a baseline; "
         "left out: where everyone takes part in every round and there are at most 10 clients",
     )
+    before: bool = Field(
+        default=True, description="measure the test split before training too, for comparison"
+    )
     test: bool = Field(
         default=True,
         description="measure the test split; false: nothing that the run computes or saves "

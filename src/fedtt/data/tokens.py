@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 BATCH = 1024
 _Row = tuple[list[int], list[int] | None]  # token ids, and token types of a pair
 IGNORED = -100  # a target that is none, as torch and transformers have it
-PAD_MULTIPLE = 8  # lengths that kernels like, and few different shapes to compile for
 
 
 class Tokenizer(Protocol):
@@ -199,8 +198,8 @@ def collate(
 
     ``token_type_ids`` (b, length) as well, where the texts are pairs that have them. Where tokens
     are learned, ``labels`` is (b, length): the token ids there, -100 elsewhere.
-    ``length`` is the longest text of the batch rounded up to a multiple of 8. The attention mask
-    is 1 on tokens and 0 on padding.
+    ``length`` is that of the longest text of the batch. The attention mask is 1 on tokens and 0 on
+    padding.
 
     Raises:
         DataError: there is no pad token, or no index.
@@ -225,8 +224,7 @@ def collate(
             fix="leave the batch out",
         )
     rows = [slice(*tokenized.offsets[i : i + 2]) for i in _as_ints(indices)]
-    longest = max(row.stop - row.start for row in rows)
-    length = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
+    length = max(row.stop - row.start for row in rows)
     ids = np.full((len(rows), length), pad_token_id, dtype=np.int64)
     mask = np.zeros((len(rows), length), dtype=np.int64)
     types = np.zeros((len(rows), length), dtype=np.int64)

@@ -22,7 +22,6 @@ from fedtt.data import (
     map_large,
     sample_groups,
 )
-from fedtt.data.tokens import PAD_MULTIPLE
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data
 from fedtt.engine.fits import check_goes_with_options, choose_dtype
@@ -306,14 +305,12 @@ def _at_most(validation: Held[LabeledTexts], *, config: RunConfig) -> Held[Label
 
 def _max_length(config: RunConfig, model_config: PretrainedConfig, adapter: PeftConfig) -> int:
     positions = text_positions(model_config, adapter)
-    # Batches are padded to a multiple, which must still have positions.
-    usable = None if positions is None else positions - positions % PAD_MULTIPLE
-    if usable is not None and config.model.max_length > usable:
+    if positions is not None and config.model.max_length > positions:
         raise ConfigError(
             "longer texts than the model has positions for",
             where="model.max_length",
             got=config.model.max_length,
-            expected=f"at most {usable} ({config.model.name} has {positions} positions for text)",
+            expected=f"at most {positions}, the positions that {config.model.name} has for text",
         )
     return config.model.max_length
 

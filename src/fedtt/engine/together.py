@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from fedtt.data import stack_batches
-from fedtt.data.tokens import PAD_MULTIPLE
 from fedtt.engine.limits import forward_worth
 from fedtt.engine.work import (
     Site,
@@ -104,7 +103,7 @@ def _groups(site: Site, works: Iterable[Work], *, max_tokens: int) -> Iterator[l
 
 def _mean_tokens(work: Work, *, batch_size: int) -> int:
     rows = min(batch_size, len(work.data))
-    return rows * -(-int(np.ceil(work.data.lengths.mean())) // PAD_MULTIPLE) * PAD_MULTIPLE
+    return rows * int(np.ceil(work.data.lengths.mean()))
 
 
 def _trained_bytes(work: Work) -> int:

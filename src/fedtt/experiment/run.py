@@ -24,6 +24,7 @@ from fedtt.experiment.stages import (
     ShouldStop,
     finish_round,
     is_validation_due,
+    measures_before,
     naming_saved_state,
     one_round,
     take_up,
@@ -64,7 +65,7 @@ def run_experiment(
     with directory.locked():
         state, records = take_up(run, alone=_wants_alone(run))
         with naming_saved_state(run):
-            before = _measure_before(run) if config.evaluation.test else None
+            before = _measure_before(run) if measures_before(config) else None
             state, records = _run_rounds(run, state, records)
             alone = _measure_alone(run)
             test = _measure_test(run, state) if config.evaluation.test else None

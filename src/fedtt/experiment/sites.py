@@ -23,6 +23,7 @@ from fedtt.experiment.stages import (
     Run,
     finish_round,
     is_validation_due,
+    measures_before,
     naming_saved_state,
     one_round,
     take_up,
@@ -145,7 +146,7 @@ def _called(run: Run, state: ServerState) -> list[str]:
 def _splits(run: Run, state: ServerState) -> list[str]:
     """What is to be measured of the state that a round begins with."""
     due = state.next_round > 0 and is_validation_due(run.config, state.next_round)
-    first = run.config.evaluation.test and "before" not in run.directory.baselines()
+    first = measures_before(run.config) and "before" not in run.directory.baselines()
     return [VALIDATION] * due + [TEST] * (first and state.next_round == 0)
 
 

@@ -128,6 +128,11 @@ def learning_rate_of(config: RunConfig, round_index: int) -> float:
     )
 
 
+def measures_before(config: RunConfig) -> bool:
+    """Whether the test split is measured with what the run starts from."""
+    return config.evaluation.test and config.evaluation.before
+
+
 def is_validation_due(config: RunConfig, next_round: int) -> bool:
     """Whether the state before round ``next_round`` is to be validated."""
     every = config.evaluation.every
