@@ -26,6 +26,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "fedtt",
 }
 PANEL = (3.3, 2.4)  # inches: two panels fill a page's width
+RANGE_WITH_THREES = 1000.0  # a wider axis is labeled at powers of ten alone
 MISSING_MATPLOTLIB = (
     "no curves.png and curves.svg: matplotlib is not installed; pip install 'fedtt[report]' and "
     "run the same command again, nothing is computed twice"
@@ -61,7 +62,9 @@ def draw_curves(results: Results) -> dict[str, bytes] | None:
             panel = axes[row][column]
             panel.set_visible(True)
             _panel(panel, group, title=results.title(group), looks=looks)
-            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            least, most = panel.get_xlim()
+            steps = (1.0, 3.0) if most < RANGE_WITH_THREES * least else (1.0,)
+            panel.xaxis.set_major_locator(LogLocator(subs=steps))
             panel.xaxis.set_major_formatter(EngFormatter(unit="B"))
             panel.xaxis.set_minor_locator(NullLocator())
         for row in axes:
