@@ -47,6 +47,13 @@ def test_a_round_from_which_everybody_drops_out_asks_nobody(
     assert kinds == ["hello", "measure", "end"]
 
 
+def test_sites_need_not_measure_the_start(job: Callable[..., RunConfig], tmp_path: Path) -> None:
+    config = job(rounds=1, evaluation={"alone": False, "before": False})
+    summary = run_sites(config, tmp_path / "run", Bench(answers_of(share_workers())))
+    assert summary["before"] is None
+    assert summary["test"] is not None
+
+
 def one_a_round(job: Callable[..., RunConfig], *, patience: float) -> tuple[RunConfig, int]:
     """A run that calls one client a round, and the node of the one of the second round."""
     config = job(
