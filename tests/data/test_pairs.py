@@ -67,7 +67,6 @@ def test_collate_lays_types_out_like_ids(
         [texts.texts[i] for i in (1, 0)],
         [texts.pairs[i] for i in (1, 0)],
         padding=True,
-        pad_to_multiple_of=8,
         return_tensors="pt",
     )
     word_tokenizer.padding_side = "right"

@@ -20,12 +20,12 @@ def texts(rows: list[list[int]], *, typed: bool = False) -> TokenizedTexts:
 
 
 def test_batches_are_padded_to_the_longest_and_filled_up_to_the_largest() -> None:
-    long = collate(texts([[5] * 11]), [0], pad_token_id=1)  # 16 long
-    short = collate(texts([[7], [8, 8]]), [1, 0], pad_token_id=1)  # 8 long
+    long = collate(texts([[5] * 11]), [0], pad_token_id=1)
+    short = collate(texts([[7], [8, 8]]), [1, 0], pad_token_id=1)
     stacked = stack_batches([long, short], pad_token_id=1)
     ids = stacked["input_ids"].tolist()
-    assert ids[:2] == [[5] * 11 + [1] * 5] * 2
-    assert ids[2:] == [[8, 8] + [1] * 14, [7] + [1] * 15]
+    assert ids[:2] == [[5] * 11] * 2
+    assert ids[2:] == [[8, 8] + [1] * 9, [7] + [1] * 10]
     assert stacked["attention_mask"].sum(dim=1).tolist() == [11, 11, 2, 1]
     assert stacked["labels"].tolist() == [0, 0, 1, 0]
     assert stacked["labels"].dtype == torch.int64
