@@ -72,7 +72,7 @@ BAD_KEYS = {
     "texts too long": (["model.max_length=65"], "at most 64"),
     "texts too long beside a prompt": (
         ["model.max_length=64", "method={name='prompt', num_tokens=20}"],
-        "at most 40",
+        "at most 44",
     ),
     "rank too high": (["method.rank=9"], "rank"),
     "modes of another size": (["method.in_modes=[8, 5]"], "40"),
