@@ -36,9 +36,9 @@ def run_of(content: bytes, **changes: object) -> SimpleNamespace:
     return SimpleNamespace(**(known | changes))
 
 
-def packed(files: Mapping[str, str]) -> bytes:
+def packed(files: Mapping[str, str], compression: int = zipfile.ZIP_STORED) -> bytes:
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
+    with zipfile.ZipFile(stream, "w", compression) as archive:
         for name, text in files.items():
             archive.writestr(name, text)
     return stream.getvalue()
@@ -79,6 +79,23 @@ def test_an_app_with_any_other_file_is_refused(more: dict[str, str]) -> None:
     content = ours(**more)
     with pytest.raises(FedttError, match=REFUSED):
         check_app(content, run_of(content))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_with_damaged_data_is_refused(method: int) -> None:
+    content = bytearray(packed({"pyproject.toml": app_text(), ".info/CONTENT": ""}, method))
+    start = 30 + len("pyproject.toml")  # behind the first file's own header
+    content[start : start + 16] = b"\xff" * 16
+    with pytest.raises(FedttError, match=REFUSED):
+        check_app(bytes(content), run_of(bytes(content)))
+
+
+def test_an_encrypted_archive_is_refused() -> None:
+    content = bytearray(ours())
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(header) + flags] |= 1
+    with pytest.raises(FedttError, match=REFUSED):
+        check_app(bytes(content), run_of(bytes(content)))
 
 
 @pytest.mark.parametrize(

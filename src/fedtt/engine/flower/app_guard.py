@@ -7,8 +7,10 @@ Control API, could run any code on every site. Ours holds no code (see
 
 import hashlib
 import io
+import lzma
 import tomllib
 import zipfile
+import zlib
 from typing import Any
 
 from fedtt.engine.flower.app_directory import app_text
@@ -18,6 +20,17 @@ PROJECT = "pyproject.toml"
 FILES = (PROJECT, ".info/CONTENT")  # the second one is Flower's list of the others
 MAX_TEXT = 2**16
 KIND = "flwr-serverapp"  # of a run that has a server app and client apps
+# What zipfile and its decompressors raise for damaged, encrypted and unknown archives, and what
+# decoding and parsing the text raise (ValueError).
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 REFUSED = "the server asks for another app than fedtt's"
 
 
@@ -72,7 +85,7 @@ def _project(content: bytes) -> dict[str, Any]:
             if size > MAX_TEXT:
                 raise _refused(f"{PROJECT} of {size} bytes")
             project = tomllib.loads(archive.read(PROJECT).decode("utf-8"))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise _refused(error) from error
     if not isinstance(project.get("project"), dict):
         raise _refused(f"{PROJECT} without a project")
