@@ -52,8 +52,8 @@ def resolve_device(device: str) -> torch.device:
 def fast_dtype(device: torch.device) -> str:
     """``bfloat16`` where the device multiplies it faster than ``float32``, else that.
 
-    A CPU does with AMX. With AVX512-BF16 alone it takes twice as long as in float32, without
-    either several times as long (docs/performance.md).
+    A CPU does with AMX. With AVX512-BF16 alone a step takes longer than in float32
+    (docs/performance.md), without either several times as long.
     """
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
