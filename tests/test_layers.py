@@ -10,6 +10,7 @@ import fedtt
 LAYERS = {
     "_version": 0,
     "errors": 0,
+    "registry": 1,
     "seeds": 0,
     "_peft_hook": 0,
     "params": 1,
