@@ -12,6 +12,7 @@ LAYERS = {
     "errors": 0,
     "registry": 1,
     "seeds": 0,
+    "strict_json": 0,
     "_peft_hook": 0,
     "params": 1,
     "tt": 2,

@@ -24,7 +24,7 @@ from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.schedule import SCHEDULES, alternate_lora
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ClientUpdate, ServerState
-from fedtt.federated.wire import encode_update
+from fedtt.federated.wire import encode, encode_update
 
 PARAMS = {f"layer.core_{j}": torch.randn(2, 3, 2) for j in range(5)} | {"head": torch.randn(4)}
 STRUCTURE = p.structure_of(PARAMS)
@@ -273,3 +273,11 @@ def test_rolora_sends_half_after_the_first_round() -> None:
     assert all(800 < uplink < 1200 for uplink, _ in sizes)
     assert 1600 < sizes[0][1] < 2000
     assert all(800 < downlink < 1200 for _, downlink in sizes[1:])
+
+
+@pytest.mark.parametrize("rank", ["9" * 5000, "1" * 10, "-1", "1.0", "٣", ""])
+def test_a_rank_that_is_no_small_number_is_refused(rank: str) -> None:
+    structure = p.structure_of({"w": torch.zeros(4, 4)})
+    payload = encode({}, metadata={"sent": "0", "factored": "1", "rank": rank})
+    with pytest.raises(WireError, match="impossible rank"):
+        decode_broadcast(payload, structure=structure)

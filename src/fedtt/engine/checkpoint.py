@@ -14,6 +14,7 @@ from fedtt import params as p
 from fedtt.errors import RunError, ShapeError
 from fedtt.federated.types import ServerState
 from fedtt.params import Structure
+from fedtt.strict_json import parse_json
 
 FORMAT = "fedtt-state-2"
 SECTIONS = ("params", "optimizer", "left", "right")
@@ -97,7 +98,7 @@ def is_state(path: Path) -> bool:
 
 def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     """What a state says of itself. Raises ``ValueError`` for what is no such header."""
-    header = json.loads((metadata or {}).get("fedtt", "{}"))
+    header = parse_json((metadata or {}).get("fedtt", "{}"))
     if not isinstance(header, dict):
         raise ValueError("its header is not a table")
     return header

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from fedtt.errors import FedttError
+from fedtt.strict_json import parse_json
 
 LEADER = 0
 # Nobody waits longer for another process: a local round on a large model may take long.
@@ -116,10 +117,13 @@ def _pack(message: Message) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _unpack(body: torch.Tensor, described: int, *, source: int) -> Message:
     data = body.numpy().data
-    header = json.loads(bytes(data[:described]))
-    sizes = header["sizes"]
+    try:
+        header = parse_json(bytes(data[:described]))
+        content, sizes = header["content"], header["sizes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _lost(source, f"a message that cannot be read: {error}") from error
     if min(sizes, default=0) < 0 or sum(sizes) != len(data) - described:
         raise _lost(source, "a message whose parts do not add up")
     ends = [described, *(described + end for end in accumulate(sizes))]
     blobs = [bytes(data[start:end]) for start, end in pairwise(ends)]
-    return Message(content=header["content"], blobs=blobs)
+    return Message(content=content, blobs=blobs)

@@ -31,6 +31,7 @@ from fedtt.experiment.measure import Metrics
 from fedtt.experiment.records import Record, is_metrics, is_scores_by_client, read_record
 from fedtt.federated.types import ServerState
 from fedtt.params import Structure
+from fedtt.strict_json import parse_json
 
 CONFIG = "config.toml"
 STATE = "state.safetensors"
@@ -202,7 +203,7 @@ class RunDirectory:
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            content = json.loads((self.path / name).read_text(encoding="utf-8"))
+            content = parse_json((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise self._damaged(name, error) from error
         if not isinstance(content, dict):

@@ -1,6 +1,5 @@
 """The line of a round in ``rounds.jsonl``: written here, and checked here when it is read."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from fedtt.experiment.measure import Metrics
 from fedtt.federated.types import RoundReport
 from fedtt.metrics import MEAN
+from fedtt.strict_json import parse_json
 
 Record = dict[str, Any]
 
@@ -40,7 +40,7 @@ def round_record(
 
 def read_record(line: str, *, index: int) -> Record:
     """The record in a line, which must be that of round ``index``. Raises ``ValueError``."""
-    record = json.loads(line)
+    record = parse_json(line)
     if not isinstance(record, dict):
         raise ValueError(f"{type(record).__name__}, not an object")
     bad = [key for key, holds in _KINDS.items() if not holds(record.get(key, ...))]

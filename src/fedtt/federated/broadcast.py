@@ -4,6 +4,7 @@ The names of parameters do not travel. Both ends know the sorted names that can 
 payload that holds, or trains, only some of them says so in its header, one bit a name (in hex).
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -136,7 +137,7 @@ def _names(
 
 def _factor_specs(name: str, spec: TensorSpec, rank_text: str) -> dict[str, TensorSpec]:
     limit = min(spec.shape) if len(spec.shape) == 2 else 0
-    rank = int(rank_text) if rank_text.isascii() and rank_text.isdigit() else 0
+    rank = int(rank_text) if re.fullmatch("[0-9]{1,9}", rank_text) else 0
     if not 1 <= rank <= limit:
         raise WireError(
             "a broadcast's factors have an impossible rank",

@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 from fedtt.errors import WireError
 from fedtt.federated.types import ClientUpdate
 from fedtt.params import Params, Structure, non_finite_names, structure_of
+from fedtt.strict_json import parse_json
 
 FORMAT = "fedtt-flat-1"
 MAX_HEADER_BYTES = 8192
@@ -181,8 +182,8 @@ def _read_header(payload: bytes) -> dict[str, dict[str, object]]:
     if not 0 < length <= min(MAX_HEADER_BYTES, len(payload) - 8):
         raise WireError("a payload's header has an impossible length", got=f"{length} bytes")
     try:
-        header = json.loads(payload[8 : 8 + length])
-    except (ValueError, RecursionError) as error:
+        header = parse_json(payload[8 : 8 + length])
+    except ValueError as error:
         raise WireError("a payload's header cannot be read", got=error) from error
     if not isinstance(header, dict) or not all(isinstance(v, dict) for v in header.values()):
         raise WireError("a payload's header is not a table of tensors")
@@ -191,8 +192,8 @@ def _read_header(payload: bytes) -> dict[str, dict[str, object]]:
 
 def _parse_metadata(entries: Mapping[str, object]) -> dict[str, str]:
     try:
-        metadata = json.loads(str(entries.get("fedtt", "{}")))
-    except (ValueError, RecursionError) as error:
+        metadata = parse_json(str(entries.get("fedtt", "{}")))
+    except ValueError as error:
         raise WireError("a payload's metadata cannot be read", got=error) from error
     if not isinstance(metadata, dict):
         raise WireError("a payload's metadata is not a table")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtt.errors import WireError
+from fedtt.strict_json import parse_json
 
 MAX_TEXT = 2**24
 MAX_DEPTH = 32  # tables in tables: what is deeper can be read, but neither shown nor written
@@ -52,9 +53,9 @@ def receive_frame(connection: socket.socket, *, limit: int) -> Frame:
     if not 0 < length <= MAX_TEXT:
         raise WireError("a frame's text has an impossible length", got=f"{length} bytes")
     try:
-        header = json.loads(_read(connection, length))
+        header = parse_json(_read(connection, length))
         content, sizes = header["content"], header["sizes"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise WireError("a frame cannot be read", got=error) from error
     if not isinstance(content, dict) or not _are_sizes(sizes):
         raise WireError("a frame is no table with sizes")
@@ -66,8 +67,8 @@ def receive_frame(connection: socket.socket, *, limit: int) -> Frame:
 def read_table(text: bytes) -> dict[str, Any]:
     """The table that a peer's JSON says. Raises :class:`WireError` for anything else."""
     try:
-        table = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        table = parse_json(text)
+    except ValueError as error:
         raise WireError("a message's text is not JSON", got=type(error).__name__) from error
     if not isinstance(table, dict):
         raise WireError("a message's text is no table", got=type(table).__name__)

@@ -12,7 +12,6 @@ What ``fedtt keys DIR`` makes::
 A registered key acts as its own site only. Private keys are files of their owner alone.
 """
 
-import json
 import re
 import stat
 from collections.abc import Mapping
@@ -32,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fedtt.errors import ConfigError
+from fedtt.strict_json import parse_json
 
 AUTHORITY = "ca.crt"
 AUTHORITY_KEY = "ca.key"
@@ -98,7 +98,7 @@ def load_site_keys(directory: Path) -> SiteKeys:
     """Keys of a site's bundle. Raises like :func:`load_server_keys`."""
     _check_directory(directory, expected="the bundle DIR/sites/NAME that `fedtt keys` made")
     try:
-        name = json.loads(_read(directory / SITE))["site"]
+        name = parse_json(_read(directory / SITE))["site"]
     except (ValueError, TypeError, KeyError) as error:
         raise _unusable(directory / SITE, error) from error
     check_site_name(name, where=str(directory / SITE))

@@ -1,6 +1,5 @@
 """What a comparison keeps of each run, and what is read off one run's validation curve."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,6 +12,7 @@ from fedtt.errors import RunError
 from fedtt.experiment.comparison.layout import FAILURE
 from fedtt.experiment.directory import open_run
 from fedtt.metrics import ACCURACY, MEAN, Score
+from fedtt.strict_json import parse_json
 
 
 class Status(StrEnum):
@@ -158,7 +158,7 @@ def curve_of(rounds: Iterable[dict[str, Any]], score: Score) -> tuple[Validated,
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(
             "a file of the comparison cannot be read",
