@@ -212,3 +212,25 @@ def test_a_budget_of_tokens_is_a_count_or_auto(value: object) -> None:
 def test_names_of_sites(names: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         load(f"{MINIMAL}\n[sites]\nnames = {names}", tmp_path)
+
+
+@pytest.mark.parametrize("first_line", ["", "# A comment first.\n"])
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, first_line: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + (first_line + MINIMAL).replace("\n", "\r\n").encode())
+    assert load_config(path) == load(MINIMAL, tmp_path)
+
+
+def test_another_encoding_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(MINIMAL.encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"not UTF-8 text\n.*\n.*\n  fix: save the file as UTF-8"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 5000 + "]" * 5000])
+def test_what_no_reader_of_toml_bears_is_refused_with_the_file(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"not valid TOML\n  where: .*config\.toml"):
+        load(f"seed = {value}\n{MINIMAL}", tmp_path)
+    with pytest.raises(ConfigError, match=r"seed: got "):
+        load(MINIMAL, tmp_path, f"seed={value}")

@@ -41,17 +41,22 @@ def read_table(path: Path, *, overrides: Iterable[str] = ()) -> Table:
     Raises :class:`ConfigError` for what is not TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        table = _parse_toml(read_text(path))
+    except OSError as error:
         raise ConfigError(
             "cannot read the configuration",
             where=str(path),
             got=error,
             fix="give the path of a TOML file; presets/ holds complete examples",
         ) from error
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            "the configuration is not UTF-8 text",
+            where=str(path),
+            got=error,
+            fix="save the file as UTF-8; a byte-order mark at its start may stay",
+        ) from error
+    except ValueError as error:
         raise ConfigError("not valid TOML", where=str(path), got=error) from error
     table = anchor_paths(table, folder=path.parent)
     for override in overrides:
@@ -239,10 +244,23 @@ def set_key(table: Table, key: str, value: Any, *, where: str) -> Table:
     return result
 
 
+def read_text(path: Path) -> str:
+    """A text file that people write: UTF-8, with or without the byte-order mark of some editors."""
+    return path.read_text(encoding="utf-8-sig")
+
+
+def _parse_toml(text: str) -> Table:
+    """The table. Raises ``ValueError``, for what is too deep to read too."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("its values are nested too deeply") from error
+
+
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return _parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text  # a bare word is a string, as on every command line
 
 

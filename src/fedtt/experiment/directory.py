@@ -279,7 +279,7 @@ def open_run(path: Path) -> RunDirectory:
 def _is_run(path: Path) -> bool:
     """Whether train made the directory: its config says so or, without a marker, its state."""
     try:
-        with (path / CONFIG).open(encoding="utf-8", errors="replace") as file:
+        with (path / CONFIG).open(encoding="utf-8-sig", errors="replace") as file:
             marked = file.readline() == MARKER
     except OSError:
         return False
