@@ -43,7 +43,9 @@ SPELLED: dict[tuple[type[Section], str], st.SearchStrategy[Any]] = {
     (DataConfig, "source"): st.sampled_from(["sentiment-silos", "sst2", "record"]),
     (ModelConfig, "name"): st.sampled_from(["minilm", "org/model"]),
     (PeftConfig, "name"): st.sampled_from(["peft:loha", "peft:LOKR"]),
-    (PeftConfig, "options"): st.dictionaries(TEXTS, TEXTS | st.integers() | st.booleans()),
+    (PeftConfig, "options"): st.dictionaries(
+        TEXTS, TEXTS | st.integers(-(2**63) + 1, 2**63 - 1) | st.booleans()
+    ),
     (RunConfig, "method"): st.deferred(lambda: st.one_of(*(section_table(m) for m in METHODS))),
     (PartitionConfig, "proportions"): st.none(),
     (RunConfig, "task"): st.none(),  # most of it has no other section's keys beside it
@@ -157,7 +159,8 @@ def _values(annotation: Any, bounds: dict[str, Any]) -> st.SearchStrategy[Any]:
         low = bounds.get("min_value")
         if low is not None and bounds.get("exclude_min"):
             low += 1
-        return st.integers(low, 2**40)
+        high = bounds["max_value"] - bool(bounds.get("exclude_max"))
+        return st.integers(low, high)
     simple: dict[Any, st.SearchStrategy[Any]] = {
         float: st.floats(**bounds, allow_nan=False, allow_infinity=False),
         bool: st.booleans(),

@@ -16,6 +16,7 @@ from fedtt.engine.cost import count_message
 from fedtt.engine.fingerprint import digest_texts
 from fedtt.engine.local import local_clients
 from fedtt.engine.methods import LORA_REFERENCE, build_method
+from fedtt.errors import ModelError
 from fedtt.federated.round import run_round
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.models import load_model_config
@@ -53,6 +54,16 @@ def test_texts_are_tokenized_piece_by_piece(
     pieces = build_federation(make_config())
     for split, held in whole.splits.items():
         assert digest_texts(pieces.splits[split]) == digest_texts(held)
+
+
+@pytest.mark.parametrize(("kind", "rank"), [("lora", 10**9), ("loha", 10**9), ("lora", 10**18)])
+def test_a_method_larger_than_the_memory_is_refused_before_it_is_allocated(
+    make_config: MakeConfig, kind: str, rank: int
+) -> None:
+    options = {"r": rank, "target_modules": ["query"]}
+    config = make_config(method={"name": f"peft:{kind}", "options": options})
+    with pytest.raises(ModelError, match=r"larger than the memory.*\n  where: method\n  got: "):
+        build_federation(config)
 
 
 @pytest.fixture(scope="module")

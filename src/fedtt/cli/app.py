@@ -61,7 +61,7 @@ def train(
         str, typer.Option(metavar="NAME", help="local, or flower: sites on this machine.")
     ] = "local",
     sites: Annotated[
-        int | None, typer.Option(min=1, help="With --engine flower: how many sites.")
+        int | None, typer.Option(min=1, max=1000, help="With --engine flower: how many sites.")
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -148,7 +148,10 @@ def join(
         Path | None, typer.Option(metavar="DIR", help="Keep Flower's own log here.")
     ] = None,
     patience: Annotated[
-        float, typer.Option(min=1, help="Give up when the server says nothing for these seconds.")
+        float,
+        typer.Option(
+            min=1, max=1e8, help="Give up when the server says nothing for these seconds."
+        ),
     ] = 24 * 3600.0,
     share: Annotated[str | None, typer.Option(hidden=True)] = None,
     quiet: Quiet = False,
@@ -228,14 +231,19 @@ def predict(
 def generate(
     run: RunPath,
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="What the model goes on from.")],
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Write at most so many tokens.")] = 64,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="Write at most so many tokens.")
+    ] = 64,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="0: always the most probable token; 1: as the model is.")
+        float,
+        typer.Option(
+            min=0.0, max=1e6, help="0: always the most probable token; 1: as the model is."
+        ),
     ] = 0.0,
     top_p: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Draw from the likeliest tokens up to this.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of what is drawn.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Let a run's model write; needs a run of a causal language model."""
@@ -277,9 +285,15 @@ def cost(
         str | None,
         typer.Option(metavar="NAME", help="classification or causal (default: the model's own)."),
     ] = None,
-    num_labels: Annotated[int, typer.Option(min=1, help="Classes, for classification.")] = 2,
-    clients: Annotated[int, typer.Option(min=1, help="Clients that take part in a round.")] = 4,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the whole run.")] = 10,
+    num_labels: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Classes, for classification.")
+    ] = 2,
+    clients: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="Clients that take part in a round.")
+    ] = 4,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Rounds of the whole run.")
+    ] = 10,
     batch_size: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="Texts in a local step.")
     ] = 16,

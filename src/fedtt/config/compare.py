@@ -14,14 +14,13 @@ import tomli_w
 from pydantic import (
     BeforeValidator,
     Field,
-    PositiveInt,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from fedtt.config.load import Table, describe_problem, read_table
-from fedtt.config.section import NonNegativeInt, Section
+from fedtt.config.section import NumBytes, Positive, Section, Seed
 from fedtt.errors import ConfigError
 
 Point = dict[str, Any]  # dotted key -> value, one choice of hyper-parameters
@@ -56,7 +55,7 @@ def _several(value: Any) -> Any:
 
 Name = Annotated[str, Field(description="heads its row, and names its directory")]
 Overrides = Annotated[dict[str, Any], BeforeValidator(_flat)]
-Target = Annotated[float, Field(gt=0)]
+Target = Positive
 
 
 class VariantConfig(Section):
@@ -106,16 +105,16 @@ class MethodVariantConfig(VariantConfig):
 class CompareConfig(Section):
     """``[compare]``: the axes, and how the comparison is read."""
 
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     settings: Annotated[tuple[VariantConfig, ...], Field(min_length=1)]
     methods: Annotated[tuple[MethodVariantConfig, ...], Field(min_length=1)]
     options: tuple[OptionConfig, ...] = ()
     reference: str | None = Field(None, description="method that differences are taken to")
     target: Annotated[tuple[Target, ...], BeforeValidator(_several)] = ()
-    budget: PositiveInt | None = Field(
+    budget: NumBytes | None = Field(
         None, description="uplink bytes of the equal-bytes column; left out: the cheapest method's"
     )
-    tune_seed: NonNegativeInt = 1000
+    tune_seed: Seed = 1000
     tune_setting: str | None = None
     tune_option: str | None = None
 

@@ -286,7 +286,11 @@ def describe_problem(
 
 def _got(item: Mapping[str, Any]) -> str:
     value = item["input"]
-    text = repr(value.get("name") if isinstance(value, Mapping) else value)
+    value = value.get("name") if isinstance(value, Mapping) else value
+    try:
+        text = repr(value)
+    except ValueError:  # a number that Python does not write out, of thousands of digits
+        text = "a number of thousands of digits"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

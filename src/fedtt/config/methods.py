@@ -1,18 +1,11 @@
 """The ``[method]`` section: one class for each family of methods; docs/methods.md has them all."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import (
-    Discriminator,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    Tag,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from fedtt.config.section import Probability, Section
+from fedtt.config.section import Positive, Probability, Rank, Section, Width
 
 ScheduleName = Literal["all", "cycle", "ends+cycle", "adaptive"]
 
@@ -21,16 +14,16 @@ class FedTTConfig(Section):
     """``[method]`` of the tensor-train family: fedtt, fedtt+ and fedtt-round."""
 
     name: Literal["fedtt", "fedtt+", "fedtt-round"]
-    rank: PositiveInt = 5
-    bottleneck: PositiveInt = 64
+    rank: Rank = 5
+    bottleneck: Width = 64
     activation: str = "gelu"
     bias: bool = Field(
         default=False, description="dense biases: most of the message at LLaMA sizes"
     )
     dropout: Probability = 0.0
-    scaling: PositiveFloat = 1.0
-    in_modes: tuple[PositiveInt, ...] | None = None
-    out_modes: tuple[PositiveInt, ...] | None = None
+    scaling: Positive = 1.0
+    in_modes: tuple[Width, ...] | None = None
+    out_modes: tuple[Width, ...] | None = None
     tensorize_classifier: bool = False
     target_modules: tuple[str, ...] | None = None
     schedule: ScheduleName | None = Field(
@@ -48,11 +41,11 @@ class LoRAConfig(Section):
     """``[method]`` of the LoRA family; LoRA itself is PEFT's."""
 
     name: Literal["lora", "ffa-lora", "rolora", "fedex-lora", "flexlora"]
-    rank: PositiveInt = 8
-    alpha: PositiveFloat = 16.0
+    rank: Rank = 8
+    alpha: Positive = 16.0
     dropout: Probability = 0.0
     target_modules: tuple[str, ...] | None = None
-    ranks: tuple[PositiveInt, ...] = Field(
+    ranks: tuple[Rank, ...] = Field(
         (), description="flexlora: ranks of the clients, in turn; none above rank"
     )
 
@@ -69,8 +62,8 @@ class LoRAXSConfig(Section):
     """``[method]`` with ``name = "lora-xs"``: r x r matrices between frozen singular factors."""
 
     name: Literal["lora-xs"]
-    rank: PositiveInt = 16
-    alpha: PositiveFloat = 16.0
+    rank: Rank = 16
+    alpha: Positive = 16.0
     dropout: Probability = 0.0
     target_modules: tuple[str, ...] | None = None
 
@@ -79,11 +72,11 @@ class AdapterConfig(Section):
     """``[method]`` with ``name = "adapter"``: Houlsby's dense bottleneck adapter."""
 
     name: Literal["adapter"]
-    bottleneck: PositiveInt = 64
+    bottleneck: Width = 64
     activation: str = "gelu"
     bias: bool = True
     dropout: Probability = 0.0
-    scaling: PositiveFloat = 1.0
+    scaling: Positive = 1.0
     target_modules: tuple[str, ...] | None = None
 
 
@@ -91,14 +84,14 @@ class PromptConfig(Section):
     """``[method]`` of the methods that train virtual tokens."""
 
     name: Literal["prompt", "prefix", "p-tuning"]
-    num_tokens: PositiveInt = 20
+    num_tokens: Width = 20
 
 
 class VeRAConfig(Section):
     """``[method]`` with ``name = "vera"``: two vectors a layer around a shared random pair."""
 
     name: Literal["vera"]
-    rank: PositiveInt = 256
+    rank: Rank = 256
     target_modules: tuple[str, ...] | None = None
 
 
@@ -121,6 +114,25 @@ class PeftConfig(Section):
 
     name: Annotated[str, Field(pattern=r"^peft:[A-Za-z0-9_-]+$")]
     options: dict[str, Any] = Field({}, description="of the method's PEFT config")
+
+    @field_validator("options")
+    @classmethod
+    def _numbers_have_bounds(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for value in _leaves(options):
+            if isinstance(value, int) and abs(value) >= 2**63:
+                raise ValueError(f"a number of {value.bit_length():,} bits is no option")
+        return options
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """The values inside tables and lists."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
 
 
 METHOD_SECTIONS: tuple[type[Section], ...] = (

@@ -12,20 +12,27 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     BeforeValidator,
     Field,
-    PositiveFloat,
-    PositiveInt,
     field_validator,
     model_validator,
 )
 
 from fedtt.config.methods import MethodConfig
 from fedtt.config.section import (
+    BatchSize,
+    Clients,
+    Examples,
     Fraction,
-    NonNegative,
-    NonNegativeInt,
+    Passes,
+    Positive,
     Probability,
+    Rounds,
+    RoundsOrNone,
+    Seconds,
     Section,
+    Seed,
     Share,
+    Strength,
+    Tokens,
 )
 from fedtt.data.named.catalog import SILOS, SOURCES
 from fedtt.data.named.catalog import TASKS as NAMED_TASKS
@@ -35,7 +42,8 @@ NAMES = ", ".join(SOURCES)
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
-DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"] | dict[str, int | str]
+Device = Annotated[int, Field(ge=0, le=65_535)]
+DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"] | dict[str, Device | str]
 
 
 class ModelConfig(Section):
@@ -43,7 +51,7 @@ class ModelConfig(Section):
 
     name: str = Field(description="alias (minilm, smollm2), hub id, directory, or .gguf file")
     revision: str | None = Field(None, description="hub revision: branch, tag or commit")
-    max_length: PositiveInt = Field(128, description="tokens; longer texts are cut, and counted")
+    max_length: Tokens = Field(128, description="tokens; longer texts are cut, and counted")
     dropout: Probability | None = Field(None, description="of the base model; left out: its own")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bfloat16 where the processor multiplies it faster, else float32"
@@ -74,10 +82,10 @@ class DataConfig(Section):
     test_path: Path | None = Field(
         None, description="same columns as path; the one test set that all clients share"
     )
-    examples: PositiveInt | None = Field(
+    examples: Examples | None = Field(
         None, description="use a random part of so many training examples"
     )
-    min_client_examples: PositiveInt = Field(
+    min_client_examples: Examples = Field(
         1, description="the data's own clients with fewer are left out, and counted"
     )
     text_column: str = "text"
@@ -89,7 +97,7 @@ class DataConfig(Section):
     )
     validation: Fraction = Field(0.1, description="share of each client's distinct texts")
     test: Fraction = Field(0.15, description="share of each client's distinct texts")
-    split_seed: NonNegativeInt = Field(0, description="same splits for every run seed")
+    split_seed: Seed = Field(0, description="same splits for every run seed")
 
     @field_validator("source")
     @classmethod
@@ -158,7 +166,7 @@ class TaskConfig(Section):
     answers: Literal["squad", "drop"] | None = Field(
         None, description="generation: also generate, and score by this rule"
     )
-    max_new_tokens: PositiveInt | None = Field(
+    max_new_tokens: Tokens | None = Field(
         None, description="generation with answers: tokens to generate (default: 32)"
     )
 
@@ -192,16 +200,16 @@ class PartitionConfig(Section):
     """``[partition]``: one pool, its training examples dealt out to clients."""
 
     kind: Literal["iid", "dirichlet", "labels", "quantity", "column"]
-    clients: PositiveInt | None = Field(None, description="iid, dirichlet, quantity: how many")
-    alpha: PositiveFloat | None = Field(
+    clients: Clients | None = Field(None, description="iid, dirichlet, quantity: how many")
+    alpha: Positive | None = Field(
         None, description="concentration: dirichlet, of labels; quantity, of client sizes"
     )
     proportions: Annotated[tuple[tuple[Share, ...], ...], Field(min_length=1)] | None = Field(
         None, description="labels: a row of label proportions for each client"
     )
     column: str | None = Field(None, description="column: who holds the row")
-    min_examples: PositiveInt = Field(2, description="training examples each client has at least")
-    seed: NonNegativeInt = Field(0, description="same clients for every run seed")
+    min_examples: Examples = Field(2, description="training examples each client has at least")
+    seed: Seed = Field(0, description="same clients for every run seed")
 
     @model_validator(mode="after")
     def _keys_of_the_kind(self) -> Self:
@@ -228,7 +236,7 @@ class PartitionConfig(Section):
 
 def _count_or_auto(value: object) -> object:
     """What a union of types would refuse with one message for each of them."""
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10**9
     if value != "auto" and not whole:
         raise ValueError("input should be a whole number, 1 or more, or 'auto'")
     return value
@@ -237,7 +245,7 @@ def _count_or_auto(value: object) -> object:
 class CohortConfig(Section):
     """``[cohort]``: who takes part in a round."""
 
-    size: PositiveInt | None = Field(None, description="clients a round; left out: everyone")
+    size: Clients | None = Field(None, description="clients a round; left out: everyone")
     dropout: Probability = Field(
         0.0, description="probability that a client which was called never answers"
     )
@@ -246,7 +254,7 @@ class CohortConfig(Section):
         description="auto: clients train together, in one step, where their method can; "
         "off: one by one; the results differ by rounding only",
     )
-    max_tokens: Annotated[PositiveInt | Literal["auto"], BeforeValidator(_count_or_auto)] = Field(
+    max_tokens: Annotated[Examples | Literal["auto"], BeforeValidator(_count_or_auto)] = Field(
         "auto", description="tokens, padding included, of a forward of clients that train together"
     )
 
@@ -254,19 +262,19 @@ class CohortConfig(Section):
 class ClientConfig(Section):
     """``[client]``: local training in one round."""
 
-    steps: PositiveInt | None = Field(None, description="local steps a round; or epochs")
-    epochs: PositiveInt | None = Field(None, description="local passes a round (default 1)")
-    batch_size: PositiveInt = 16
+    steps: Passes | None = Field(None, description="local steps a round; or epochs")
+    epochs: Passes | None = Field(None, description="local passes a round (default 1)")
+    batch_size: BatchSize = 16
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: PositiveFloat = 5e-3
+    learning_rate: Positive = 5e-3
     decay: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="of the learning rate, over the rounds"
     )
-    warmup_rounds: NonNegativeInt = 0
-    weight_decay: NonNegative = 0.01
-    max_grad_norm: NonNegative = Field(1.0, description="of each step's gradient; 0: no clipping")
-    proximal: NonNegative = Field(0.0, description="FedProx's mu; 0: none")
-    logit_adjustment: NonNegative = Field(
+    warmup_rounds: RoundsOrNone = 0
+    weight_decay: Strength = 0.01
+    max_grad_norm: Strength = Field(1.0, description="of each step's gradient; 0: no clipping")
+    proximal: Strength = Field(0.0, description="FedProx's mu; 0: none")
+    logit_adjustment: Strength = Field(
         0.0, description="strength of the client's own log label prior in its loss; 1 is usual"
     )
 
@@ -281,10 +289,10 @@ class ServerConfig(Section):
     """``[server]``: what the server does with the updates."""
 
     optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedavg"
-    learning_rate: PositiveFloat = 1.0
+    learning_rate: Positive = 1.0
     momentum: Probability = Field(0.9, description="beta 1 of fedavgm, fedadam, fedyogi")
     beta2: Probability = Field(0.99, description="of fedadam and fedyogi")
-    adaptivity: PositiveFloat = Field(1e-3, description="tau of fedadam and fedyogi")
+    adaptivity: Positive = Field(1e-3, description="tau of fedadam and fedyogi")
     aggregation: Literal["mean", "median", "trimmed-mean"] = Field(
         "mean", description="median and trimmed-mean bear clients that send anything at all"
     )
@@ -299,9 +307,9 @@ class ServerConfig(Section):
 class EvaluationConfig(Section):
     """``[evaluation]``: what is measured, and when."""
 
-    every: NonNegativeInt = Field(1, description="rounds between validations; 0: never")
-    batch_size: PositiveInt = 64
-    validation_examples: PositiveInt | None = Field(
+    every: RoundsOrNone = Field(1, description="rounds between validations; 0: never")
+    batch_size: BatchSize = 64
+    validation_examples: Examples | None = Field(
         None, description="at most so many a client and validation; the test split is always whole"
     )
     alone: bool | None = Field(
@@ -331,13 +339,13 @@ class SitesConfig(Section):
     names: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         None, description="every site that may join, each one client, in a fixed order"
     )
-    min_replies: PositiveInt | None = Field(
+    min_replies: Clients | None = Field(
         None, description="a round counts with so many replies; left out: one of each called"
     )
-    deadline: PositiveFloat = Field(
+    deadline: Seconds = Field(
         600.0, description="seconds for a round; who has not answered by then is left out"
     )
-    patience: PositiveFloat = Field(
+    patience: Seconds = Field(
         600.0, description="seconds to wait for sites to join, at the start for all of them"
     )
 
@@ -355,8 +363,8 @@ class SitesConfig(Section):
 class RunConfig(Section):
     """A whole run."""
 
-    seed: NonNegativeInt = 0
-    rounds: PositiveInt
+    seed: Seed = 0
+    rounds: Rounds
     model: ModelConfig
     data: DataConfig
     task: TaskConfig = TaskConfig()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from peft import PeftConfig, PeftModel
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -25,6 +26,7 @@ from fedtt.data import (
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data
 from fedtt.engine.fits import check_goes_with_options, choose_dtype
+from fedtt.engine.limits import memory_bytes
 from fedtt.engine.methods import LORA_REFERENCE, build_method
 from fedtt.engine.positions import text_positions
 from fedtt.engine.task import MODEL_CLASSES, build_task, output_names
@@ -133,7 +135,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         num_labels=len(outputs) if model_class == "classification" else None,
     )
     _check_model_options(config.model, model_config, method, model_class=model_class)
-    count_message(model_config, method, task=model_class)
+    _check_size(count_message(model_config, method, task=model_class))
     _check_cohort(config, population=len(data.client_ids))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
@@ -266,6 +268,19 @@ def _lora_reference(model_config: PretrainedConfig, model_class: str) -> Message
     except ModelError:
         # An architecture whose layers nobody named: the run's own method has its target_modules.
         return None
+
+
+def _check_size(message: MessageCost) -> None:
+    """Before the first allocation: every exchanged parameter is a float32 on this machine."""
+    needed, memory = 4 * message.total_parameters, memory_bytes(torch.device("cpu"))
+    if needed > memory:
+        raise ModelError(
+            "what the method trains is larger than the memory of this machine",
+            where="method",
+            got=f"{message.total_parameters:,} parameters, {needed / 2**30:,.0f} GiB",
+            expected=f"at most {memory / 2**30:,.0f} GiB",
+            fix="a smaller rank, bottleneck or number of tokens",
+        )
 
 
 def _check_cohort(config: RunConfig, *, population: int) -> None:

@@ -32,7 +32,7 @@ def auto_max_tokens(model: nn.Module, *, outputs: int = 0) -> int:
     layers = int(getattr(config, "num_hidden_layers", 1))
     width = int(getattr(config, "hidden_size", 1))
     a_token = (NUMBERS_KEPT * layers * width + LOGITS_KEPT * outputs) * weight.itemsize
-    fits = int(_memory_bytes(weight.device) * SHARE_OF_MEMORY) // a_token
+    fits = int(memory_bytes(weight.device) * SHARE_OF_MEMORY) // a_token
     most = MOST_TOKENS.get(weight.device.type, MOST_TOKENS_ELSEWHERE)
     return max(FEWEST_TOKENS, min(most, fits))
 
@@ -50,7 +50,8 @@ def forward_worth(model: nn.Module) -> int:
     return int(1.2e7 / width**2)
 
 
-def _memory_bytes(device: torch.device) -> int:
+def memory_bytes(device: torch.device) -> int:
+    """All of the device's memory, in use or not; 8 GiB where it cannot be known."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     try:
