@@ -3,8 +3,10 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from fedtt.experiment import (
     Event,
     RoundDone,
     check_new_run,
+    create_named_run,
     create_run,
     evaluate_run,
     open_run,
@@ -73,6 +76,28 @@ def test_a_folder_with_somebodys_config_is_no_run(make_config: MakeConfig, tmp_p
     with pytest.raises(RunError, match="no run here"):
         open_run(tmp_path)
     assert contents(tmp_path) == before
+
+
+def test_runs_of_one_name_that_start_together_get_a_directory_each(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """As two commands do that reach the naming in the same second."""
+    parent, starting = tmp_path / "runs", Barrier(8)
+
+    def create(seed: int) -> Path:
+        starting.wait()
+        return create_named_run(parent, "now", make_config(seed=seed)).path
+
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(create, range(8)))
+    assert {path.name for path in paths} == {"now", *(f"now-{n}" for n in range(2, 9))}
+    assert [open_run(path).config().seed for path in paths] == list(range(8))
+
+
+def test_a_name_under_a_file_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("no directory")
+    with pytest.raises(RunError, match="cannot create the run directory"):
+        create_named_run(tmp_path / "runs", "now", make_config())
 
 
 def test_a_run_is_known_by_its_config_or_by_its_state(path: Path) -> None:

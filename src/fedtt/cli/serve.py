@@ -11,7 +11,8 @@ from fedtt.cli.report import print_notes
 from fedtt.cli.train import (
     check_apart,
     check_arguments,
-    default_run_path,
+    check_place,
+    create_directory,
     loading,
     show_result,
 )
@@ -134,13 +135,12 @@ def _prepare(
         if given is None:
             raise AssertionError("checked by check_arguments")
         config = settle(given)
-        path = run or default_run_path(config)
-        experiment.check_new_run(path, overwrite=overwrite)
+        check_place(run, overwrite=overwrite)
     data = absent_data(config.data, config.task, client_ids=_site_names(config))
     federation = build_federation(config, data)
     stop_if_asked(stop, fix="start again; nothing was written")
     if resume is None:
-        opened = experiment.create_run(path, config, overwrite=overwrite)
+        opened = create_directory(run, config, overwrite=overwrite)
     return config, federation, opened
 
 

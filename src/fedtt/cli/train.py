@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedtt.cli.console import console, print_json
 from fedtt.cli.interrupt import interrupt_flag, stop_if_asked
@@ -13,6 +13,10 @@ from fedtt.cli.report import print_notes, print_result
 from fedtt.config import RunConfig, load_config
 from fedtt.errors import ConfigError
 
+if TYPE_CHECKING:
+    from fedtt.experiment import RunDirectory
+
+DEFAULT_PARENT = Path("runs")
 LOCAL, FLOWER = ENGINES = ("local", "flower")
 
 
@@ -137,13 +141,12 @@ def _train(
         if given is None:
             raise AssertionError("checked by check_arguments")
         config = settle(given)
-        path = run or default_run_path(config)
-        experiment.check_new_run(path, overwrite=overwrite)
+        check_place(run, overwrite=overwrite)
         if processes is not None:
             experiment.call_helpers(processes, config)
         federation = build_federation(config)
         stop_if_asked(stop, fix="start again; nothing was written")
-        directory = experiment.create_run(path, config, overwrite=overwrite)
+        directory = create_directory(run, config, overwrite=overwrite)
     if engine == FLOWER:
         from fedtt.cli.loopback import train_on_loopback
 
@@ -165,10 +168,25 @@ def _train(
     return summary, directory.path
 
 
-def default_run_path(config: RunConfig) -> Path:
-    """A new directory under ``runs/``, named after the time, the method and the seed."""
+def check_place(run: Path | None, *, overwrite: bool) -> None:
+    """Raise :class:`RunError` unless :func:`create_directory` can do what it is asked for."""
+    from fedtt.experiment import check_creatable, check_new_run
+
+    if run is None:
+        check_creatable(DEFAULT_PARENT)
+    else:
+        check_new_run(run, overwrite=overwrite)
+
+
+def create_directory(run: Path | None, config: RunConfig, *, overwrite: bool) -> "RunDirectory":
+    """The directory that was asked for, or a new one under ``runs/`` that nobody else has."""
+    from fedtt.experiment import create_named_run, create_run
+
+    if run is not None:
+        return create_run(run, config, overwrite=overwrite)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{stamp}-{config.method.name}-seed{config.seed}"
+    name = f"{stamp}-{config.method.name}-seed{config.seed}".replace(":", "-")
+    return create_named_run(DEFAULT_PARENT, name, config)
 
 
 def show_result(summary: dict[str, Any], path: Path, *, quiet: bool, as_json: bool) -> None:

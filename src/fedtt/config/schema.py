@@ -25,6 +25,7 @@ from fedtt.config.section import (
     Passes,
     Positive,
     Probability,
+    Rate,
     Rounds,
     RoundsOrNone,
     Seconds,
@@ -266,7 +267,7 @@ class ClientConfig(Section):
     epochs: Passes | None = Field(None, description="local passes a round (default 1)")
     batch_size: BatchSize = 16
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: Positive = 5e-3
+    learning_rate: Rate = 5e-3
     decay: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="of the learning rate, over the rounds"
     )
@@ -289,7 +290,7 @@ class ServerConfig(Section):
     """``[server]``: what the server does with the updates."""
 
     optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedavg"
-    learning_rate: Positive = 1.0
+    learning_rate: Rate = 1.0
     momentum: Probability = Field(0.9, description="beta 1 of fedavgm, fedadam, fedyogi")
     beta2: Probability = Field(0.99, description="of fedadam and fedyogi")
     adaptivity: Positive = Field(1e-3, description="tau of fedadam and fedyogi")

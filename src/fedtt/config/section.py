@@ -25,8 +25,9 @@ Seconds = Annotated[float, Field(gt=0, le=100_000_000)]  # three years; no clock
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
-Strength = Annotated[float, Field(ge=0, le=1e6)]  # 0: none
-Positive = Annotated[float, Field(gt=0, le=1e6)]
+Strength = Annotated[float, Field(ge=0, le=1e12)]  # 0: none
+Positive = Annotated[float, Field(gt=0, le=1e12)]
+Rate = Annotated[float, Field(gt=0, le=3e38)]  # as far as float32 goes
 
 
 class Section(BaseModel):

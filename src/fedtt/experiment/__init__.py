@@ -2,8 +2,10 @@
 
 from fedtt.experiment.directory import (
     RunDirectory,
+    check_creatable,
     check_new_run,
     check_same_config,
+    create_named_run,
     create_run,
     open_run,
 )
@@ -36,8 +38,10 @@ __all__ = [
     "StepDone",
     "Waiting",
     "call_helpers",
+    "check_creatable",
     "check_new_run",
     "check_same_config",
+    "create_named_run",
     "create_run",
     "evaluate_run",
     "generate_text",

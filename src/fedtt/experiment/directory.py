@@ -12,6 +12,7 @@
     .lock                held by the process that runs the run
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -234,6 +235,11 @@ def check_new_run(path: Path, *, overwrite: bool) -> None:
                 if is_run
                 else "give a new directory with --run",
             )
+    check_creatable(path)
+
+
+def check_creatable(path: Path) -> None:
+    """Raise :class:`RunError` unless a directory can be made, or written, at ``path``."""
     nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise _uncreatable(path, f"{nearest} cannot be written")
@@ -249,6 +255,30 @@ def create_run(path: Path, config: RunConfig, *, overwrite: bool) -> RunDirector
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _uncreatable(path, error.strerror or error) from error
+    return _fill(path, config, overwrite=overwrite)
+
+
+def create_named_run(parent: Path, name: str, config: RunConfig) -> RunDirectory:
+    """A run directory of that name in ``parent``, or of ``name-2``, ``name-3``, ... if it is taken.
+
+    Whoever makes a directory has it: runs that start in the same moment get one each.
+    """
+    for number in itertools.count(1):
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+        except FileExistsError:
+            if parent.is_dir():
+                continue
+            raise _uncreatable(path, f"{parent} is not a directory") from None
+        except OSError as error:
+            raise _uncreatable(path, error.strerror or error) from error
+        break
+    return _fill(path, config, overwrite=False)
+
+
+def _fill(path: Path, config: RunConfig, *, overwrite: bool) -> RunDirectory:
     with locked(path):
         check_new_run(path, overwrite=overwrite)  # somebody may have been faster
         try:
