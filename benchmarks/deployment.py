@@ -27,12 +27,10 @@ from pathlib import Path
 from report import describe_machine, print_table, write_json
 
 from fedtt.config import dump_config, load_config
-from fedtt.engine.flower.processes import (
-    flower_environment,
-    free_port,
-    start,
-    wait_for_port,
-)
+from fedtt.engine.flower.address import Address
+from fedtt.engine.flower.environment import flower_environment
+from fedtt.engine.flower.ports import any_port, bind_port
+from fedtt.engine.flower.processes import start, wait_for_port
 
 PRESET = Path(__file__).parents[1] / "presets" / "parity.toml"
 PLAIN = Path(__file__).parent / "plain_flower"
@@ -88,7 +86,7 @@ def plain_rounds(job: Path, folder: Path) -> list[tuple[float, float]]:
 def _stock_flower(folder: Path, env: Mapping[str, str]) -> Iterator[None]:
     """A SuperLink and three SuperNodes by Flower's own commands."""
     bin_folder = Path(sys.executable).parent
-    port = free_port()
+    port = _free_port()
     (folder / "config.toml").write_text(
         f'[superlink.plain]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
     )
@@ -104,10 +102,10 @@ def _stock_flower(folder: Path, env: Mapping[str, str]) -> Iterator[None]:
             env=stock,
         )
         stack.callback(link.stop)
-        wait_for_port(link, host="127.0.0.1", port=port, patience=120)
+        wait_for_port(link, Address(host="127.0.0.1", port=port), patience=120)
         for index in range(SITES):
             arguments = ["--insecure", "--superlink", f"127.0.0.1:{port}", "--host", "127.0.0.1"]
-            arguments += ["--port", str(free_port())]
+            arguments += ["--port", str(_free_port())]
             arguments += ["--node-config", f"partition-id={index} num-partitions={SITES}"]
             node = start(
                 "supernode",
@@ -117,6 +115,12 @@ def _stock_flower(folder: Path, env: Mapping[str, str]) -> Iterator[None]:
             )
             stack.callback(node.stop)
         yield
+
+
+def _free_port() -> int:
+    """Flower's own commands bind by number only, so it may be taken until they do."""
+    with bind_port(any_port()) as port:
+        return port.address.port
 
 
 def main() -> None:

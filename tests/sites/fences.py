@@ -26,7 +26,7 @@ from flwr.proto.node_pb2 import Node
 from fedtt.engine.flower.address import Address
 from fedtt.engine.flower.fence import run_fence
 from fedtt.engine.flower.keys import load_server_keys
-from fedtt.engine.flower.processes import free_port
+from fedtt.engine.flower.ports import any_port, bind_port
 
 HERE = "127.0.0.1"
 NODE = 77
@@ -124,12 +124,11 @@ def running_fence(
     *, keys: Path | None, max_bytes: int = 1000, superlink: SuperLink | None
 ) -> Iterator[Address]:
     """A fence on a free port; None: nothing listens behind it. Without ``keys`` nothing is TLS."""
-    address = Address(host=HERE, port=free_port())
     loop = asyncio.new_event_loop()
     ready, fences = threading.Event(), []
 
     async def run() -> None:
-        port = free_port()
+        port = 1  # nobody listens there
         server_keys = None if keys is None else load_server_keys(keys)
         context = None
         if superlink is not None:
@@ -139,7 +138,9 @@ def running_fence(
             server = await asyncio.start_server(superlink.serve, HERE, 0, ssl=context)
             port = superlink.port = server.sockets[0].getsockname()[1]
         fence = asyncio.create_task(
-            run_fence(address, Address(host=HERE, port=port), keys=server_keys, max_bytes=max_bytes)
+            run_fence(
+                door.door, Address(host=HERE, port=port), keys=server_keys, max_bytes=max_bytes
+            )
         )
         fences.append(fence)
         await asyncio.sleep(0)
@@ -149,16 +150,17 @@ def running_fence(
             server.close()
             await server.wait_closed()
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
-    thread.start()
-    assert ready.wait(30)
-    try:
-        yield address
-    finally:
-        loop.call_soon_threadsafe(fences[0].cancel)
-        thread.join(30)
-        loop.close()
-        assert not thread.is_alive()
+    with bind_port(any_port()) as door:
+        thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
+        thread.start()
+        assert ready.wait(30)
+        try:
+            yield door.address
+        finally:
+            loop.call_soon_threadsafe(fences[0].cancel)
+            thread.join(30)
+            loop.close()
+            assert not thread.is_alive()
 
 
 def head(target: bytes, headers: Headers, *, method: bytes = b"POST") -> bytes:

@@ -30,7 +30,7 @@ from fedtt.engine.flower import fence_hall, fence_relay
 from fedtt.engine.flower.address import Address, check_server
 from fedtt.engine.flower.fence import fence_command
 from fedtt.engine.flower.keygen import make_keys
-from fedtt.engine.flower.processes import free_port
+from fedtt.engine.flower.ports import BoundPort, any_port, bind_port
 from fedtt.errors import SitesError
 
 PULL, REPLY, CONTENT = "/v1/fleet/pull-messages", "/v1/fleet/push-messages", "/v1/fleet/push-object"
@@ -361,11 +361,9 @@ def test_a_flood_of_refusals_does_not_fill_the_log(capfd: pytest.CaptureFixture[
     assert all(len(line) < 1000 and line.isprintable() for line in lines)
 
 
-def start_fence(*, listen: Address, keys: Path) -> subprocess.Popen[str]:
-    command = fence_command(
-        listen=str(listen), superlink="127.0.0.1:1", keys=keys / "server", max_bytes=1000
-    )
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+def command_of(port: BoundPort, keys: Path) -> list[str]:
+    nobody = Address(host=HERE, port=1)
+    return fence_command(door=port.door, superlink=nobody, keys=keys / "server", max_bytes=1000)
 
 
 def wait_for(address: Address) -> None:
@@ -381,14 +379,15 @@ def wait_for(address: Address) -> None:
 
 
 def test_the_process_ends_when_it_is_told(keys: Path) -> None:
-    address = Address(host=HERE, port=free_port())
-    process = start_fence(listen=address, keys=keys)
+    with bind_port(any_port()) as port:
+        process = subprocess.Popen(
+            command_of(port, keys),
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=[port.door.fileno()],
+        )
     try:
-        wait_for(address)
-        second = start_fence(listen=address, keys=keys)
-        _, errors = second.communicate(timeout=60)
-        assert second.returncode == 2
-        assert "cannot listen there" in errors
+        wait_for(port.address)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
@@ -398,20 +397,23 @@ def test_the_process_ends_when_it_is_told(keys: Path) -> None:
 
 
 def test_the_process_ends_with_whoever_started_it(keys: Path) -> None:
-    address = Address(host=HERE, port=free_port())
-    command = fence_command(
-        listen=str(address), superlink="127.0.0.1:1", keys=keys / "server", max_bytes=1000
-    )
-    starter = textwrap.dedent(
-        f"""
-        import subprocess
-        print(subprocess.Popen({command!r}).pid, flush=True)
-        input()
-        """
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", starter], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    with bind_port(any_port()) as port:
+        address, number = port.address, port.door.fileno()
+        starter = textwrap.dedent(
+            f"""
+            import subprocess
+            command = {command_of(port, keys)!r}
+            print(subprocess.Popen(command, pass_fds=[{number}]).pid, flush=True)
+            input()
+            """
+        )
+        parent = subprocess.Popen(
+            [sys.executable, "-c", starter],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=[number],
+        )
     with parent:
         assert parent.stdout is not None
         number = int(parent.stdout.readline())

@@ -23,7 +23,7 @@ from tests.tiny import save_tiny_bert, write_reviews
 
 from fedtt.config import load_config
 from fedtt.engine.build import build_federation
-from fedtt.engine.flower.address import Address
+from fedtt.engine.flower.ports import any_port, bind_port
 from fedtt.engine.flower.serve import open_sites
 from fedtt.engine.flower.shares import Share
 from fedtt.engine.flower.superlink import running_superlink
@@ -93,13 +93,12 @@ def test_local_and_flower_end_with_the_same_parameters(
     """The preset, on a tiny model, with three methods one after another on the same sites."""
     overrides = [f"model.name={tiny_bert}", "model.max_length=16", "data.source=", "data.examples="]
     overrides += [f"data.path={reviews}", "partition=", "client.learning_rate=1e-2"]
-    address = Address(host="127.0.0.1", port=free_port())
     names = [f"site-{index}" for index in range(3)]
-    with commands() as started:
+    with commands() as started, bind_port(any_port()) as port:
         for index, name in enumerate(names):
-            arguments = ["--server", str(address), "--name", name, "--share", f"{index}/3"]
+            arguments = ["--server", str(port.address), "--name", name, "--share", f"{index}/3"]
             started.append(Command("join", *arguments, log=tmp_path / f"{name}.log"))
-        with running_superlink(address, keys=None, logs=tmp_path, max_bytes=2**24) as flower:
+        with running_superlink(port, keys=None, logs=tmp_path, max_bytes=2**24) as flower:
             for method in ("fedtt", "fedtt+", "lora"):
                 config = load_config(PRESET, overrides=[*overrides, f"method.name={method}"])
                 local, over = tmp_path / f"local-{method}", tmp_path / f"flower-{method}"
@@ -237,7 +236,12 @@ def test_a_site_is_killed_another_is_slow_and_one_talks_nonsense(
     assert all(torch.isfinite(t).all() for t in load_file(path / "state.safetensors").values())
 
 
-def test_ctrl_c_leaves_no_process(write_config: Callable[..., Path], tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_process(
+    write_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a proxy stands in the environment, which nothing on this machine goes through."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     job, path = write_config(rounds=50), tmp_path / "run"
     with commands() as started:
         arguments = [str(job), "--engine", "flower", "--sites", "2", "--run", str(path)]

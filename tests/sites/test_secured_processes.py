@@ -10,26 +10,35 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 from flwr.proto.control_pb2 import ListNodesRequest
-from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest, PushMessagesRequest
+from flwr.proto.fab_pb2 import GetFabRequest
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PushMessagesRequest,
+)
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+from tests.sites.federation import free_port
 from tests.sites.fences import HERE, Signer, new_signer, reply, signer_of
 from tests.tiny import write_reviews
 
 from fedtt.config import RunConfig, dump_config
 from fedtt.engine.flower.app_guard import REFUSED
 from fedtt.engine.flower.arguments import connection_toml, register_nodes, superlink_arguments
+from fedtt.engine.flower.environment import flower_environment
 from fedtt.engine.flower.keygen import make_keys
 from fedtt.engine.flower.keys import load_server_keys
-from fedtt.engine.flower.processes import flower_environment, free_port, launch, wait_for_port
+from fedtt.engine.flower.ports import any_port, bind_port
+from fedtt.engine.flower.processes import launch, wait_for_port
 from fedtt.engine.flower.processes import start as start_flower
 from fedtt.errors import ConfigError, FedttError
 
@@ -274,17 +283,39 @@ def test_a_site_cannot_instruct_another(federation: Federation) -> None:
         client.PushMessages(forged)
 
 
+def test_a_site_forges_no_line_of_the_log_and_does_not_fill_it(federation: Federation) -> None:
+    log = federation.directory / "run" / "superlink.log"
+    before = log.stat().st_size
+    asked = "x\nINFO :      [Fleet.ActivateNode] forged\x1b[2J" + "y" * 60_000
+    south = signer_of(federation.keys / "sites" / "south")
+    with as_site(federation, south, port=federation.port) as client:
+        for _ in range(20):
+            with suppress(httpx.HTTPStatusError):
+                client.GetFab(GetFabRequest(hash_str=asked))
+    wait_until(lambda: "forged" in log.read_text(), what="the request in the log")
+    text = log.read_text()
+    assert r"x\nINFO :      [Fleet.ActivateNode] forged\x1b[2J" in text
+    assert not [
+        line
+        for line in text.splitlines()
+        if line.startswith("INFO : ") and "forged" in line and "fab_hash" not in line
+    ]
+    assert "\x1b" not in text
+    assert log.stat().st_size - before < 100_000
+
+
 def test_registering_again_keeps_nodes_and_shuts_out_who_is_gone(tmp_path: Path) -> None:
     """As after a restart on an old database, with other sites than before."""
     make_keys(tmp_path / "keys", hosts=[HERE], names=["north", "south"])
-    keys, port = load_server_keys(tmp_path / "keys"), free_port()
-    arguments = [*superlink_arguments(keys), "--host", HERE, "--port", str(port)]
+    keys, env = load_server_keys(tmp_path / "keys"), flower_environment(tmp_path)
+    with bind_port(any_port()) as port:
+        arguments = superlink_arguments(keys)
+        link = launch("superlink", arguments, port=port, log=tmp_path / "log", env=env)
     (tmp_path / "config.toml").write_text(
-        f'[superlink.fedtt]\naddress = "{HERE}:{port}"\n{connection_toml(keys)}'
+        f'[superlink.fedtt]\naddress = "{port.address}"\n{connection_toml(keys)}'
     )
-    link = launch("superlink", arguments, log=tmp_path / "log", env=flower_environment(tmp_path))
     try:
-        wait_for_port(link, host=HERE, port=port, patience=PATIENCE)
+        wait_for_port(link, port.address, patience=PATIENCE)
         both = register_nodes(keys, flwr_home=tmp_path)
         assert sorted(both.values()) == ["north", "south"]
         assert register_nodes(keys, flwr_home=tmp_path) == both

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from fedtt.engine.flower.shares import Share
     from fedtt.experiment import RunDirectory
 
-HERE = "127.0.0.1"
 MOST_BY_DEFAULT = 4
 
 
@@ -33,8 +32,7 @@ def train_on_loopback(
 ) -> dict[str, Any]:
     """The summary of the run, its clients dealt out to so many sites of this machine."""
     from fedtt.cli.serve import run_over_flower
-    from fedtt.engine.flower.address import Address
-    from fedtt.engine.flower.processes import free_port
+    from fedtt.engine.flower.ports import any_port, bind_port
     from fedtt.engine.flower.shares import Share
 
     clients = federation.population
@@ -47,13 +45,15 @@ def train_on_loopback(
             expected=f"at most {len(clients)}",
         )
     shares = {f"site-{index}": Share(index=index, count=count) for index in range(count)}
-    address = Address(host=HERE, port=free_port())
-    with _started(shares, address=address, logs=directory.path):
+    with (
+        bind_port(any_port()) as port,
+        _started(shares, address=port.address, logs=directory.path),
+    ):
         return run_over_flower(
             config,
             federation,
             directory,
-            address=address,
+            port=port,
             keys=None,
             expected={name: share.of(clients) for name, share in shares.items()},
             silent=silent,

@@ -21,7 +21,7 @@ from fedtt.errors import ConfigError
 
 if TYPE_CHECKING:
     from fedtt.engine.build import Federation
-    from fedtt.engine.flower.address import Address
+    from fedtt.engine.flower.ports import BoundPort
     from fedtt.experiment import RunDirectory
 
 
@@ -40,6 +40,7 @@ def serve_command(
 ) -> None:
     """Wait for the sites, run the rounds, and show the result."""
     from fedtt.engine.flower.address import check_exposure, parse_address
+    from fedtt.engine.flower.ports import bind_port
     from fedtt.engine.flower.version import check_flower
 
     check_flower()
@@ -52,7 +53,7 @@ def serve_command(
     if warning is not None:
         print_error("warning: ", warning, style="bold yellow")
     silent = quiet or as_json
-    with interrupt_flag() as stop:
+    with interrupt_flag() as stop, bind_port(place) as port:  # taken: said before all else
         config, federation, directory = _prepare(
             given, run=run, resume=resume, overwrite=overwrite, silent=silent, stop=stop
         )
@@ -60,7 +61,7 @@ def serve_command(
             config,
             federation,
             directory,
-            address=place,
+            port=port,
             keys=keys,
             expected={name: [name] for name in federation.population},
             silent=silent,
@@ -74,13 +75,13 @@ def run_over_flower(
     federation: "Federation",
     directory: "RunDirectory",
     *,
-    address: "Address",
+    port: "BoundPort",
     keys: Path | None,
     expected: Mapping[str, Sequence[str]],
     silent: bool,
     stop: threading.Event,
 ) -> dict[str, Any]:
-    """Run what is left of the run with the sites that come to ``address``; the summary."""
+    """Run what is left of the run with the sites that come to ``port``; the summary."""
     from fedtt import experiment
     from fedtt.cli.progress import watch
     from fedtt.engine.flower.serve import connected_sites
@@ -88,13 +89,14 @@ def run_over_flower(
     out = console()
     if not silent:
         print_notes(out, federation.notes)
-        print_line(out, f"{len(expected)} sites may join at {address}; logs in {directory.path}")
+        where = f"{port.address}; logs in {directory.path}"
+        print_line(out, f"{len(expected)} sites may join at {where}")
     with (
         watch(out, silent=silent) as notify,
         connected_sites(
             config,
             federation,
-            address=address,
+            port=port,
             keys=keys,
             logs=directory.path,
             expected=expected,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tomli_w
 
+from fedtt.engine.flower.environment import direct_connections
 from fedtt.engine.flower.keys import ServerKeys, SiteKeys, public_key_pem
 from fedtt.errors import ConfigError, FedttError
 
@@ -63,12 +64,13 @@ def register_nodes(keys: ServerKeys, *, flwr_home: Path) -> dict[int, str]:
     from httpx import HTTPError
 
     wanted = {public_key_pem(path): name for name, path in keys.nodes.items()}
-    client = ControlHttpClient.from_server_address(
-        _address_in(flwr_home / "config.toml"),
-        insecure=False,
-        root_certificates=keys.ca.read_bytes(),
-        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
-    )
+    with direct_connections():
+        client = ControlHttpClient.from_server_address(
+            _address_in(flwr_home / "config.toml"),
+            insecure=False,
+            root_certificates=keys.ca.read_bytes(),
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+        )
     try:
         with client:
             known = {

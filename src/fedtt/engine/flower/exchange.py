@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from fedtt.engine.flower.frames import Frame
+from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.engine.flower.relay import Carrier, Reply
-from fedtt.engine.flower.roster import PresentSite, Roster, Tell, shown
+from fedtt.engine.flower.roster import PresentSite, Roster, Tell
 from fedtt.errors import WireError
 from fedtt.federated.round import ClientTask
 
@@ -133,14 +134,14 @@ class Exchange:
         if content.get("stale"):
             self._lose(site, "started afresh in the middle of the round")
         elif problem is not None:
-            self._lose(site, shown(problem))
+            self._lose(site, quote_peer(problem))
         elif reply.frame is None:
-            self._tell(site.name, f"its reply is refused: {shown(reply.refused)}")
+            self._tell(site.name, f"its reply is refused: {quote_peer(reply.refused)}")
         else:
             try:
                 return read(reply.frame, site)
             except WireError as error:
-                self._tell(site.name, f"its reply is refused: {shown(error)}")
+                self._tell(site.name, f"its reply is refused: {quote_peer(error)}")
         return None
 
     def _lose(self, site: PresentSite, why: str) -> None:

@@ -23,28 +23,34 @@ from fedtt.engine.flower.fence_hall import Hall, Reporter
 from fedtt.engine.flower.fence_relay import HEAD_BYTES, PIECE, Relay, Report, Side
 from fedtt.engine.flower.fence_rules import Gate, Refusal
 from fedtt.engine.flower.keys import ServerKeys, load_server_keys, public_key_pem
-from fedtt.errors import ConfigError, FedttError
+from fedtt.engine.flower.ports import listen
+from fedtt.errors import FedttError
 
 HANDSHAKE, GOODBYE = 10.0, 2.0  # seconds of TLS
 NOT_HTTP = b"HTTP/1.1 400 \r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 LOOK = 1.0  # seconds between two looks for the parent process
 
 
-def fence_command(*, listen: str, superlink: str, keys: Path | None, max_bytes: int) -> list[str]:
-    """The command of a fence at ``listen`` before ``superlink``, with the server's ``keys``.
+def fence_command(
+    *, door: socket.socket, superlink: Address, keys: Path | None, max_bytes: int
+) -> list[str]:
+    """The command of a fence before ``superlink``, with the server's ``keys``.
+
+    It listens on the bound socket ``door``, which it has to inherit.
 
     It is ready when it accepts a connection, and ends on SIGTERM. ``max_bytes`` is what one reply
     of a site may weigh.
     """
     command = [sys.executable, "-m", "fedtt.engine.flower.fence"]
-    command += ["--listen", listen, "--superlink", superlink, "--max-bytes", str(max_bytes)]
+    command += ["--door", str(door.fileno()), "--superlink", str(superlink)]
+    command += ["--max-bytes", str(max_bytes)]
     return command if keys is None else [*command, "--keys", str(keys.resolve())]
 
 
 async def run_fence(
-    listen: Address, superlink: Address, *, keys: ServerKeys | None, max_bytes: int
+    door: socket.socket, superlink: Address, *, keys: ServerKeys | None, max_bytes: int
 ) -> None:
-    """Let requests through until cancelled. Raises :class:`ConfigError` if it cannot listen."""
+    """Let requests through from the bound socket ``door``, until cancelled."""
     owners = None if keys is None else {public_key_pem(p): name for name, p in keys.nodes.items()}
     relay = Relay(
         gate=Gate(sites=owners, max_bytes=max_bytes),
@@ -54,7 +60,8 @@ async def run_fence(
     outside = None if keys is None else _server_context(keys)
     hall, reporter = Hall(), Reporter()
     loop = asyncio.get_running_loop()
-    with _listen(listen) as door:
+    with door:
+        listen(door)
         try:
             while True:
                 # Let others work, the last visitor first of all: accepting need not wait.
@@ -128,26 +135,6 @@ def _server_context(keys: ServerKeys) -> ssl.SSLContext:
     return context
 
 
-def _listen(address: Address) -> socket.socket:
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        door = socket.socket(family, kind, protocol)
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(place)
-        door.listen(128)
-    except OSError as error:
-        raise ConfigError(
-            "cannot listen there",
-            where=f"--address {address}",
-            got=error.strerror or error,
-            expected="a free port of this machine",
-        ) from error
-    door.settimeout(0)
-    return door
-
-
 async def _until_told(work: asyncio.Task[None]) -> None:
     """SIGTERM, Ctrl-C and the end of whoever started this process end the work."""
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -163,18 +150,18 @@ async def _until_told(work: asyncio.Task[None]) -> None:
 
 async def _main(arguments: argparse.Namespace) -> None:
     keys = None if arguments.keys is None else load_server_keys(arguments.keys)
-    listen = parse_address(arguments.listen, where="--listen")
     superlink = parse_address(arguments.superlink, where="--superlink")
-    fence = run_fence(listen, superlink, keys=keys, max_bytes=arguments.max_bytes)
+    door = socket.socket(fileno=arguments.door)
+    fence = run_fence(door, superlink, keys=keys, max_bytes=arguments.max_bytes)
     await _until_told(asyncio.create_task(fence))
 
 
 def main() -> int:
     """The process; returns its exit code."""
     parser = argparse.ArgumentParser(prog="fence")
-    for name in ("--listen", "--superlink"):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--max-bytes", type=int, required=True)
+    parser.add_argument("--superlink", required=True)
+    for name in ("--door", "--max-bytes"):
+        parser.add_argument(name, type=int, required=True)
     parser.add_argument("--keys", type=Path)
     try:
         asyncio.run(_main(parser.parse_args()))

@@ -11,9 +11,11 @@ from pathlib import Path
 from fedtt.engine.flower.address import Address, check_server
 from fedtt.engine.flower.app_guard import REFUSED
 from fedtt.engine.flower.arguments import supernode_arguments
+from fedtt.engine.flower.environment import flower_environment
 from fedtt.engine.flower.frames import OWN_LIMIT, SITE_SOCKET, Frame, receive_frame, send_frame
 from fedtt.engine.flower.keys import NO_KEY, UNKNOWN_KEY, SiteKeys
-from fedtt.engine.flower.processes import Child, flower_environment, free_port, launch
+from fedtt.engine.flower.ports import any_port, bind_port
+from fedtt.engine.flower.processes import Child, launch
 from fedtt.engine.flower.version import check_flower
 from fedtt.engine.flower.worker import Worker
 from fedtt.errors import InterruptedRunError, SitesError, WireError
@@ -48,12 +50,12 @@ class _SuperNode:
         check_server(self._server, ca=ca, timeout=10)
         log = self._logs / "supernode.log"
         log.unlink(missing_ok=True)
-        arguments = [
-            *supernode_arguments(self._keys),
-            *("--superlink", str(self._server), "--host", "127.0.0.1", "--port", str(free_port())),
-        ]
-        env = flower_environment(self._home, **{SITE_SOCKET: str(self._home / "site")})
-        self._child = launch("supernode", arguments, log=log, env=env)
+        arguments = [*supernode_arguments(self._keys), "--superlink", str(self._server)]
+        direct = [self._server.host] if self._server.is_loopback else []
+        place = {SITE_SOCKET: str(self._home / "site")}
+        env = flower_environment(self._home, direct=direct, **place)
+        with bind_port(any_port()) as port:
+            self._child = launch("supernode", arguments, port=port, log=log, env=env)
         self._not_before = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 

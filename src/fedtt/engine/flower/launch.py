@@ -1,18 +1,22 @@
-"""Starts a SuperLink or a SuperNode of Flower: ``python -m fedtt.engine.flower.launch KIND ...``.
+"""Starts a SuperLink or a SuperNode: ``python -m fedtt.engine.flower.launch KIND DOOR ...``.
 
-As Flower's own commands, but for three things. A process whose parent is gone ends itself, so that
-nothing is left behind whatever happens to ``fedtt serve`` or ``fedtt join``. A SuperNode looks for
-messages four times a second: every 3 s, as it is written in Flower's loop, makes most of what a
-round takes. And it runs no app but fedtt's. ``version`` keeps this to releases of Flower whose
-loop is known.
+As Flower's own commands, but for five things. It listens on the socket whose number is ``DOOR``,
+which is bound already. What it logs of others is escaped and cut short. A process whose parent is
+gone ends itself, so that nothing is left behind whatever happens to ``fedtt serve`` or ``fedtt
+join``. A SuperNode looks for messages four times a second: every 3 s, as it is written in Flower's
+loop, makes most of what a round takes. And it runs no app but fedtt's. ``version`` keeps this to
+releases of Flower whose loop is known.
 """
 
+import socket
 import sys
 import time
 from types import SimpleNamespace
+from typing import Any
 
 from fedtt.engine.flower.app_guard import refuse_other_apps
 from fedtt.engine.flower.ending import end_with_parent
+from fedtt.engine.flower.peer_text import guard_log_messages
 from fedtt.engine.flower.version import check_flower
 from fedtt.errors import FedttError
 
@@ -30,11 +34,25 @@ def look_often() -> None:
     loop.time = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, LOOK_EVERY)))
 
 
+def listen_on(door: socket.socket) -> None:
+    """Make the one HTTP server of this process listen on a socket that is bound already."""
+    import uvicorn
+
+    run = uvicorn.Server.run
+
+    def run_there(self: Any, sockets: Any = None) -> None:
+        run(self, sockets=sockets or [door])
+
+    uvicorn.Server.run = run_there  # type: ignore
+
+
 def main() -> None:
-    """Run the kind of process that the first argument names."""
-    kind = sys.argv.pop(1)
+    """Run the kind of process that the first argument names, on the socket of the second."""
+    kind, door = sys.argv.pop(1), int(sys.argv.pop(1))
     check_flower()
     end_with_parent()
+    guard_log_messages()
+    listen_on(socket.socket(fileno=door))
     if kind == "superlink":
         from flwr.superlink.cli import flower_superlink
 

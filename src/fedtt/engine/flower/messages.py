@@ -5,7 +5,7 @@ import json
 from flwr.app import ConfigRecord, RecordDict
 
 from fedtt.engine.flower.frames import MAX_TEXT, Frame, read_table
-from fedtt.engine.flower.roster import shown
+from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.errors import WireError
 
 RECORD = "fedtt"
@@ -35,7 +35,8 @@ def unread(content: RecordDict, *, limit: int, max_text: int) -> tuple[bytes, li
     """
     record = content.get(RECORD)
     if len(content) != 1 or not isinstance(record, ConfigRecord):
-        raise WireError("a message holds other records than ours", got=shown(sorted(content)[:5]))
+        names = quote_peer(sorted(content)[:5])
+        raise WireError("a message holds other records than ours", got=names)
     text, blobs = record.get("content"), record.get("blobs")
     if not isinstance(text, str) or len(text) > max_text:
         raise WireError("a message has no text, or too much", got=type(text).__name__)

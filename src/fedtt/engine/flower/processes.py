@@ -6,25 +6,34 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedtt.engine.flower.address import Address
+from fedtt.engine.flower.bounded_log import BoundedLog
 from fedtt.engine.flower.ending import STARTER
+from fedtt.engine.flower.ports import BoundPort
 from fedtt.errors import FedttError
 
 GRACE = 15.0  # seconds to end by itself, before it is killed
 TAIL = 2000
+LAST_WORDS = 2.0  # seconds for what it said to be written
 
 
 @dataclass(frozen=True, kw_only=True)
 class Child:
-    """A process that was started; ``log`` holds what it writes."""
+    """A process that was started; ``log`` holds what it writes, as far as that is bounded."""
 
     what: str
     process: subprocess.Popen[bytes]
-    log: Path
+    output: BoundedLog
+
+    @property
+    def log(self) -> Path:
+        """Where it can be read."""
+        return self.output.path
 
     @property
     def alive(self) -> bool:
@@ -33,6 +42,8 @@ class Child:
 
     def tail(self) -> str:
         """The end of what it wrote."""
+        if not self.alive:
+            self.output.wait(LAST_WORDS)
         try:
             return self.log.read_text(encoding="utf-8", errors="replace")[-TAIL:].strip()
         except OSError:
@@ -47,52 +58,46 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self.output.wait(LAST_WORDS)
 
 
-def start(what: str, argv: Sequence[str], *, log: Path, env: Mapping[str, str]) -> Child:
-    """Start a process in a group of its own: a Ctrl-C of the terminal is not for it."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**env, STARTER: str(os.getpid())},
-            start_new_session=True,
-        )
-    return Child(what=what, process=process, log=log)
+def start(
+    what: str,
+    argv: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str],
+    doors: Collection[socket.socket] = (),
+) -> Child:
+    """Start a process in a group of its own: a Ctrl-C of the terminal is not for it.
+
+    It inherits ``doors``, by their numbers.
+    """
+    log.open("ab").close()  # raises here, and not in a thread, where it cannot be written
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**env, STARTER: str(os.getpid())},
+        start_new_session=True,
+        pass_fds=[door.fileno() for door in doors],
+    )
+    if process.stdout is None:
+        raise AssertionError("it was asked for")
+    return Child(what=what, process=process, output=BoundedLog(log, process.stdout))
 
 
-def launch(kind: str, arguments: Sequence[str], *, log: Path, env: Mapping[str, str]) -> Child:
-    """Start a SuperLink or a SuperNode."""
-    argv = [sys.executable, "-m", "fedtt.engine.flower.launch", kind, *arguments]
-    return start(kind, argv, log=log, env=env)
+def launch(
+    kind: str, arguments: Sequence[str], *, port: BoundPort, log: Path, env: Mapping[str, str]
+) -> Child:
+    """Start a SuperLink or a SuperNode, which listens on that port."""
+    argv = [sys.executable, "-m", "fedtt.engine.flower.launch", kind, str(port.door.fileno())]
+    argv += [*arguments, "--host", port.address.host, "--port", str(port.address.port)]
+    return start(kind, argv, log=log, env=env, doors=[port.door])
 
 
-def flower_environment(home: Path, **more: str) -> dict[str, str]:
-    """The environment of Flower's processes: private files, no calls home, our commands found."""
-    here = str(Path(sys.executable).parent)
-    return {
-        **os.environ,
-        "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)]),
-        "FLWR_HOME": str(home),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
-        "PYTHONUNBUFFERED": "1",
-        **more,
-    }
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def wait_for_port(child: Child, *, host: str, port: int, patience: float) -> None:
+def wait_for_port(child: Child, address: Address, *, patience: float) -> None:
     """Wait until the child accepts connections.
 
     Raises :class:`FedttError` with the end of its log if it ends, or takes too long.
@@ -100,14 +105,14 @@ def wait_for_port(child: Child, *, host: str, port: int, patience: float) -> Non
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline and child.alive:
         try:
-            socket.create_connection((host, port), timeout=1).close()
+            socket.create_connection((address.host, address.port), timeout=1).close()
         except OSError:
             time.sleep(0.1)
         else:
             return
     raise FedttError(
         f"{child.what} did not start" if child.alive else f"{child.what} ended at once",
-        where=f"{host}:{port}",
+        where=str(address),
         got=child.tail() or "no output",
-        fix="is the port in use?",
+        fix=f"see {child.log}",
     )

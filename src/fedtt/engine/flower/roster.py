@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedtt.engine.flower.frames import Frame
+from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.engine.flower.relay import Carrier, Reply
 from fedtt.errors import WireError
 
 Tell = Callable[[str, str], None]  # of a site, what happened
 AGAIN = 5.0  # seconds until a node that answered with an error is asked again
 ASK_AGAIN = 30.0  # seconds until one that did not answer is, then twice as long, and so on
-MAX_SHOWN = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,16 +109,16 @@ class Roster:
 
     def _greet(self, reply: Reply, *, node: int) -> None:
         if reply.refused is not None:
-            self.refuse(node, shown(reply.refused))
+            self.refuse(node, quote_peer(reply.refused))
             return
         content = {} if reply.frame is None else reply.frame.content
         if "unfit" in content:
-            self.refuse(node, shown(content["unfit"]))
+            self.refuse(node, quote_peer(content["unfit"]))
             return
         if reply.error is not None or "error" in content:
             self._again[node] = (time.monotonic() + AGAIN, ASK_AGAIN)
             if "error" in content:
-                self._tell(self._called(node), shown(content["error"]))
+                self._tell(self._called(node), quote_peer(content["error"]))
             return
         try:
             site = self._read(content, node=node)
@@ -135,7 +135,7 @@ class Roster:
         if not isinstance(name, str) or name not in expected:
             raise WireError(
                 "no such site",
-                got=shown(name),
+                got=quote_peer(name),
                 expected=", ".join(sorted(expected)[:20]),
                 fix="join with the --name that sites.names has for this site",
             )
@@ -146,22 +146,16 @@ class Roster:
                 expected=self._names.get(node, "a registered key"),
             )
         if not isinstance(session, str) or not isinstance(counts, dict):
-            raise WireError("a site does not say what it holds", got=shown(content))
+            raise WireError("a site does not say what it holds", got=quote_peer(content))
         if sorted(counts) != sorted(expected[name]):
             raise WireError(
                 "a site holds other clients than its own",
-                got=shown(sorted(counts)[:3]),
+                got=quote_peer(sorted(counts)[:3]),
                 expected=list(expected[name])[:3],
             )
         if not all(type(count) is int and 0 < count < 10**12 for count in counts.values()):
-            raise WireError("a site has an impossible number of examples", got=shown(counts))
+            raise WireError("a site has an impossible number of examples", got=quote_peer(counts))
         return PresentSite(name=name, node=node, session=session[:64], num_examples=counts)
 
     def _called(self, node: int) -> str:
         return (self._names or {}).get(node, f"node {node}")
-
-
-def shown(text: object) -> str:
-    """What a peer said, short and without control characters."""
-    kept = "".join(c if c.isprintable() or c == "\n" else "?" for c in str(text)[:MAX_SHOWN])
-    return kept.strip()

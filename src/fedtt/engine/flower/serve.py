@@ -8,10 +8,10 @@ from pathlib import Path
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
-from fedtt.engine.flower.address import Address
 from fedtt.engine.flower.exchange import OnWait
 from fedtt.engine.flower.facts import facts_of
 from fedtt.engine.flower.measured import measured_in
+from fedtt.engine.flower.ports import BoundPort
 from fedtt.engine.flower.relay import Carrier
 from fedtt.engine.flower.roster import Invitation, Roster, Tell
 from fedtt.engine.flower.sites import Sites
@@ -27,7 +27,7 @@ def connected_sites(
     config: RunConfig,
     federation: Federation,
     *,
-    address: Address,
+    port: BoundPort,
     keys: Path | None,
     logs: Path,
     expected: Mapping[str, Sequence[str]],
@@ -35,13 +35,13 @@ def connected_sites(
     on_wait: OnWait,
     should_stop: Callable[[], bool],
 ) -> Iterator[Sites]:
-    """The sites that come to ``address``, for the duration of the block; nothing is left running.
+    """The sites that come to ``port``, for the duration of the block; nothing is left running.
 
     ``expected`` maps the sites that may come to their clients. Raises :class:`FedttError` where
     Flower does not start, and :class:`InterruptedRunError` from any wait once asked to stop.
     """
     limit = reply_limit(federation, expected)
-    with running_superlink(address, keys=keys, logs=logs, max_bytes=limit) as flower:
+    with running_superlink(port, keys=keys, logs=logs, max_bytes=limit) as flower:
 
         def check() -> None:
             flower.check()

@@ -25,8 +25,8 @@ from fedtt.engine.flower.frames import (
     send_frame,
 )
 from fedtt.engine.flower.messages import QUERY, to_record, unread
+from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.engine.flower.relay import MAX_TEXT
-from fedtt.engine.flower.roster import shown
 from fedtt.errors import WireError
 
 LOOKS_AT_ONCE = 32
@@ -121,11 +121,12 @@ def _describe(reply: Message, *, limit: int) -> tuple[dict[str, Any], list[bytes
     """
     known = {"id": reply.metadata.reply_to_message_id, "node": reply.metadata.src_node_id}
     if reply.has_error():
-        return {**known, "error": shown(f"Flower: {reply.error.reason or reply.error.code}")}, []
+        why = quote_peer(f"Flower: {reply.error.reason or reply.error.code}")
+        return {**known, "error": why}, []
     try:
         text, blobs = unread(reply.content, limit=limit, max_text=MAX_TEXT)
     except WireError as error:
-        return {**known, "refused": shown(error)}, []
+        return {**known, "refused": quote_peer(error)}, []
     return {**known, "blobs": 1 + len(blobs)}, [text, *blobs]
 
 

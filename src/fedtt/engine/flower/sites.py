@@ -11,6 +11,7 @@ from fedtt.config import SitesConfig
 from fedtt.engine.flower.exchange import PULL_EVERY, SLACK, Exchange, OnWait
 from fedtt.engine.flower.frames import Frame
 from fedtt.engine.flower.measured import Measured
+from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.engine.flower.relay import Carrier
 from fedtt.engine.flower.replies import (
     SiteMetrics,
@@ -18,7 +19,7 @@ from fedtt.engine.flower.replies import (
     check_updates,
     join_metrics,
 )
-from fedtt.engine.flower.roster import PresentSite, Roster, Tell, shown
+from fedtt.engine.flower.roster import PresentSite, Roster, Tell
 from fedtt.errors import SitesError, WireError
 from fedtt.federated.methods import Method
 from fedtt.federated.round import ClientTask, tasks_of
@@ -184,7 +185,7 @@ class Sites:
         try:
             return check_metrics(content, splits=splits, own=own, measured=self._measured)
         except WireError as error:
-            self._tell(site.name, f"its metrics are left out: {shown(error)}")
+            self._tell(site.name, f"its metrics are left out: {quote_peer(error)}")
             return {}
 
 

@@ -14,23 +14,17 @@ from pathlib import Path
 from fedtt.engine.flower.address import Address
 from fedtt.engine.flower.app_directory import write_app
 from fedtt.engine.flower.arguments import connection_toml, register_nodes, superlink_arguments
+from fedtt.engine.flower.environment import flower_environment
 from fedtt.engine.flower.fence import fence_command
 from fedtt.engine.flower.frames import SERVE_SOCKET
 from fedtt.engine.flower.keys import load_server_keys
-from fedtt.engine.flower.processes import (
-    Child,
-    flower_environment,
-    free_port,
-    launch,
-    start,
-    wait_for_port,
-)
+from fedtt.engine.flower.ports import HERE, BoundPort, any_port, bind_port
+from fedtt.engine.flower.processes import Child, launch, start, wait_for_port
 from fedtt.engine.flower.relay import Relay
 from fedtt.engine.flower.version import check_flower
 from fedtt.errors import FedttError
 
 PATIENCE = 120.0  # seconds for each thing to start: importing Flower alone takes some
-HERE = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +52,11 @@ class SuperLink:
 
 @contextmanager
 def running_superlink(
-    address: Address, *, keys: Path | None, logs: Path, max_bytes: int
+    outside: BoundPort, *, keys: Path | None, logs: Path, max_bytes: int
 ) -> Iterator[SuperLink]:
     """Everything of Flower's that a server needs, for the duration of the block.
 
-    Sites reach the fence at ``address``; the SuperLink, on whose port anybody could start a run,
+    Sites reach the fence at ``outside``; the SuperLink, on whose port anybody could start a run,
     listens to this machine only. A reply of more than ``max_bytes`` does not pass. ``keys`` is a
     directory that ``fedtt keys`` made; without, neither end is known and nothing is encrypted.
     Raises :class:`FedttError`.
@@ -74,27 +68,28 @@ def running_superlink(
         home = Path(tempfile.mkdtemp(prefix="fedtt-"))
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         listener = stack.enter_context(_listening(home / "serve"))
-        port = free_port()
+        inside = stack.enter_context(bind_port(any_port()))
         env = flower_environment(home, **{SERVE_SOCKET: str(home / "serve")})
         arguments = [
             *superlink_arguments(server_keys),
-            *("--host", HERE, "--port", str(port), "--database", str(home / "state.db")),
+            *("--database", str(home / "state.db")),
             "--disable-runtime-dependency-installation",
         ]
-        link = launch("superlink", arguments, log=logs / "superlink.log", env=env)
+        link = launch("superlink", arguments, port=inside, log=logs / "superlink.log", env=env)
         stack.callback(link.stop)
-        wait_for_port(link, host=HERE, port=port, patience=PATIENCE)
+        wait_for_port(link, inside.address, patience=PATIENCE)
         (home / "config.toml").write_text(
-            f'[superlink.fedtt]\naddress = "{HERE}:{port}"\n{connection_toml(server_keys)}\n'
+            f'[superlink.fedtt]\naddress = "{inside.address}"\n{connection_toml(server_keys)}\n'
         )
         # Before the fence opens: a site whose key is not registered yet would be sent away.
         names = None if server_keys is None else register_nodes(server_keys, flwr_home=home)
         command = fence_command(
-            listen=str(address), superlink=f"{HERE}:{port}", keys=keys, max_bytes=max_bytes
+            door=outside.door, superlink=inside.address, keys=keys, max_bytes=max_bytes
         )
-        fence = start("fence", command, log=logs / "fence.log", env=env)
+        fence = start("fence", command, log=logs / "fence.log", env=env, doors=[outside.door])
         stack.callback(fence.stop)
-        wait_for_port(fence, host=_reachable(address.host), port=address.port, patience=PATIENCE)
+        reachable = Address(host=_reachable(outside.address.host), port=outside.address.port)
+        wait_for_port(fence, reachable, patience=PATIENCE)
         _run_app(write_app(home), env=env)
         relay = Relay(_accept(listener, link))
         stack.callback(relay.close)
