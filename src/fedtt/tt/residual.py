@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def open_residual(
@@ -36,33 +35,53 @@ def close_residual(
 
 
 class _Open(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, h: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(h, left)
+    def forward(h: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
         return h.view_as(h), _multiply(left.mT.contiguous(), h.mT)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Any) -> None:  # noqa: ARG004 (torch's signature)
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
     def backward(ctx: Any, of_h: Tensor, of_thin: Tensor) -> tuple[Tensor | None, Tensor | None]:
         h, left = ctx.saved_tensors
         of_input = _add_product(of_h, of_thin.mT, left.mT) if ctx.needs_input_grad[0] else None
         of_left = _multiply(of_thin, h).mT if ctx.needs_input_grad[1] else None
         return of_input, of_left
 
+    @staticmethod
+    def jvp(ctx: Any, h_dot: Tensor, left_dot: Tensor) -> tuple[Tensor, Tensor]:
+        h, left = ctx.saved_tensors
+        return h_dot.view_as(h_dot), _multiply(left_dot.mT, h.mT) + _multiply(left.mT, h_dot.mT)
+
 
 class _Close(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, h: Tensor, thin: Tensor, right: Tensor) -> Tensor:
-        ctx.save_for_backward(thin, right)
+    def forward(h: Tensor, thin: Tensor, right: Tensor) -> Tensor:
         return _add_product(h, thin.mT, right)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Any) -> None:  # noqa: ARG004 (torch's signature)
+        ctx.save_for_backward(*inputs[1:])
+        ctx.save_for_forward(*inputs[1:])
+
+    @staticmethod
     def backward(ctx: Any, of_sum: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         thin, right = ctx.saved_tensors
         of_thin = _multiply(right, of_sum.mT) if ctx.needs_input_grad[1] else None
         of_right = _multiply(thin, of_sum) if ctx.needs_input_grad[2] else None
         return of_sum, of_thin, of_right
+
+    @staticmethod
+    def jvp(ctx: Any, h_dot: Tensor, thin_dot: Tensor, right_dot: Tensor) -> Tensor:
+        thin, right = ctx.saved_tensors
+        return _add_product(_add_product(h_dot, thin_dot.mT, right), thin.mT, right_dot)
 
 
 def _multiply(a: Tensor, b: Tensor) -> Tensor:
