@@ -54,7 +54,7 @@ def test_a_prompt_asks_for_one_word_a_class(task: NamedTask) -> None:
         assert all(len(word.split()) == 1 for word in task.verbalizer)
     assert (task.prompt.count("{text}"), task.prompt.count("{pair}")) == (1, int(task.paired))
     # The word follows after a space, so that the prompt itself ends without one.
-    rendered = task.render("{a} b", "{c}" if task.paired else None)
+    rendered = task.prompt.format(text="{a} b", pair="{c}" if task.paired else None)
     assert "{a} b" in rendered
     assert ("{c}" in rendered) == task.paired
 

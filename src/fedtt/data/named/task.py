@@ -54,7 +54,3 @@ class NamedTask:
     def read_columns(self) -> tuple[str, ...]:
         """Every column that a file has to have."""
         return tuple(dict.fromkeys((*self.text_columns, *self.columns, self.label_column)))
-
-    def render(self, text: str, pair: str | None = None) -> str:
-        """The prompt of one example, without the answer."""
-        return self.prompt.format(text=text, pair=pair)
