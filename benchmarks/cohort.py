@@ -23,6 +23,7 @@ from fedtt.config import RunConfig, parse_config
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.limits import auto_max_tokens
 from fedtt.engine.local import local_clients
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import CallClients, ClientTask, run_round
 
 SST2 = Path(__file__).parents[2] / "shared" / "data" / "glue" / "sst2" / "train.parquet"
@@ -83,9 +84,7 @@ def measure(federation: Federation, call: CallClients, *, steps: int) -> tuple[f
     run_round(
         federation.initial,
         method=federation.method,
-        population=federation.population,
-        cohort_size=None,
-        seed=0,
+        cohorts=Cohorts(population=federation.population, seed=0),
         learning_rate=5e-3,
         call_clients=timed,
     )

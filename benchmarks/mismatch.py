@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from fedtt.config import load_config
 from fedtt.engine.build import build_federation
 from fedtt.engine.local import local_clients
 from fedtt.federated.aggregate import Aggregate, Aggregation, WeightedMean
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.learning_rate import learning_rate_at
 from fedtt.federated.lora_aggregate import ProductSVD
 from fedtt.federated.names import lora_pairs, tensor_trains
@@ -46,6 +47,8 @@ Updates = Sequence[tuple[float, Params]]
 class Recorder:
     """The plain mean, which keeps every update that went into it in ``updates``."""
 
+    fewest: ClassVar[int] = 1
+    linear: ClassVar[bool] = True
     updates: list[tuple[float, Params]]
     mean: WeightedMean
 
@@ -130,9 +133,7 @@ def measure(method: str, *, rounds: int, seed: int, overrides: Sequence[str]) ->
         state, _ = run_round(
             state,
             method=replace(federation.method, aggregation=recorder),
-            population=federation.population,
-            cohort_size=None,
-            seed=seed,
+            cohorts=Cohorts(population=federation.population, seed=seed),
             learning_rate=learning_rate_at(
                 index,
                 rounds=config.rounds,

@@ -62,6 +62,7 @@ def run_fedtt(job: dict[str, Any], *, method: str, dtype: str) -> list[float]:
     """Seconds of every round."""
     from fedtt.engine.limits import auto_max_tokens
     from fedtt.engine.local import local_clients
+    from fedtt.federated.cohort import Cohorts
     from fedtt.federated.round import run_round
 
     federation = build(job, method=method, dtype=dtype)
@@ -73,9 +74,7 @@ def run_fedtt(job: dict[str, Any], *, method: str, dtype: str) -> list[float]:
         state, _ = run_round(
             state,
             method=federation.method,
-            population=federation.population,
-            cohort_size=None,
-            seed=0,
+            cohorts=Cohorts(population=federation.population, seed=0),
             learning_rate=2e-3,
             call_clients=call,
         )

@@ -27,6 +27,7 @@ from fedtt.config import parse_config
 from fedtt.engine.build import build_federation
 from fedtt.engine.limits import auto_max_tokens
 from fedtt.engine.local import local_clients
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round
 
 SST2 = Path(__file__).parents[2] / "shared" / "data" / "glue" / "sst2" / "train.parquet"
@@ -68,9 +69,7 @@ def measure(path: Path, *, population: int, cohort: int) -> dict[str, float]:
         state, _ = run_round(
             state,
             method=federation.method,
-            population=federation.population,
-            cohort_size=cohort,
-            seed=0,
+            cohorts=Cohorts(population=federation.population, cohort_size=cohort, seed=0),
             learning_rate=5e-3,
             call_clients=call,
         )

@@ -236,8 +236,8 @@ def test_a_client_that_the_table_leaves_out_is_named() -> None:
         ),
         (
             lambda: dirichlet(balanced(3), clients=5, alpha=1.0, seed=0),
-            "client 'client-0003'\n  got: 0 of 3 for 5 clients (1 more clients are like it)",
-            "fewer clients or a lower min_examples",
+            "partition.clients\n  got: 5 clients for 3 examples",
+            "use fewer clients",
         ),
         (
             lambda: quantity(100, clients=20, alpha=0.01, seed=0),
@@ -283,3 +283,14 @@ def test_a_thousand_clients_take_no_time(kind: str) -> None:
     parts = KINDS[kind](labels, clients=1000, seed=0)
     assert time.process_time() - started < 2
     assert together(parts) == list(range(67_349))
+
+
+@pytest.mark.parametrize("kind", ["iid", "dirichlet", "quantity"])
+def test_a_million_million_clients_are_refused_before_any_are_made(kind: str) -> None:
+    dealt = {
+        "iid": lambda: iid(100, clients=10**12, seed=0),
+        "dirichlet": lambda: dirichlet(np.arange(100) % 2, clients=10**12, alpha=1.0, seed=0),
+        "quantity": lambda: quantity(100, clients=10**12, alpha=1.0, seed=0),
+    }
+    with pytest.raises(DataError, match="1,000,000,000,000 clients for 100 examples"):
+        dealt[kind]()

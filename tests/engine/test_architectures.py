@@ -17,6 +17,7 @@ from fedtt.data import collate
 from fedtt.engine.build import build_federation
 from fedtt.engine.evaluation import judge
 from fedtt.engine.local import local_clients
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round
 from fedtt.peft.anatomy import ANATOMIES
 
@@ -79,9 +80,7 @@ def test_two_rounds_saved_are_what_peft_alone_reads(
         state, _ = run_round(
             state,
             method=federation.method,
-            population=federation.population,
-            cohort_size=None,
-            seed=config.seed,
+            cohorts=Cohorts(population=federation.population, seed=config.seed),
             learning_rate=config.client.learning_rate,
             call_clients=call,
         )

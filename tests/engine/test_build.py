@@ -9,14 +9,16 @@ from tests.peft.tiny_architectures import CONFIGS, tiny_classifier
 from tests.tiny import save_tiny_tokenizer
 
 from fedtt import params as p
-from fedtt.config import RunConfig
+from fedtt.config import RunConfig, ServerConfig
 from fedtt.engine import build
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.cost import count_message
+from fedtt.engine.data import absent_data
 from fedtt.engine.fingerprint import digest_texts
 from fedtt.engine.local import local_clients
 from fedtt.engine.methods import LORA_REFERENCE, build_method
-from fedtt.errors import ModelError
+from fedtt.errors import ConfigError, ModelError
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.models import load_model_config
@@ -34,9 +36,7 @@ def one_round(config: RunConfig, federation: Federation) -> tuple[ServerState, R
     return run_round(
         federation.initial,
         method=federation.method,
-        population=federation.population,
-        cohort_size=None,
-        seed=config.seed,
+        cohorts=Cohorts(population=federation.population, seed=config.seed),
         learning_rate=config.client.learning_rate,
         call_clients=local_clients(
             federation,
@@ -176,3 +176,30 @@ def test_a_narrow_base_model_learns_as_the_wide_one_does(
         )
         losses[name] = one_round(config, build_federation(config))[1].loss
     assert losses[dtype] == pytest.approx(losses["float32"], rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"cohort": {"size": 2}}, {"partition": {"kind": "iid", "clients": 2}}]
+)
+@pytest.mark.parametrize("aggregation", ["median", "trimmed-mean"])
+def test_a_defense_with_too_few_clients_a_round_is_refused(
+    make_config: MakeConfig, changes: dict, aggregation: str
+) -> None:
+    config = make_config(server={"aggregation": aggregation}, **changes)
+    message = rf"{aggregation}' takes more clients(.|\n)*got: 2 clients(.|\n)*at least 3"
+    with pytest.raises(ConfigError, match=message):
+        build_federation(config)
+
+
+def test_a_site_is_one_client_of_the_cohorts_population(make_config: MakeConfig) -> None:
+    """It holds one client's data, and takes part where two of three are called."""
+    names = ("north", "south", "west")
+    config = make_config(
+        cohort={"size": 2}, sites={"names": names}, server={"aggregation": "median"}
+    )
+    data = config.data.model_copy(update={"label_names": ("negative", "positive")})
+    own = absent_data(data, config.task, client_ids=["north"])
+    with pytest.raises(ConfigError, match="at least 3"):
+        build_federation(config, own)
+    one_of_three = config.model_copy(update={"server": ServerConfig()})
+    assert build_federation(one_of_three, own).population == ("north",)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from fedtt.config import RunConfig
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.local import local_clients
 from fedtt.federated.aggregate import Aggregate, Aggregation
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.names import lora_pairs, tensor_trains
 from fedtt.federated.round import run_round
 from fedtt.federated.types import ServerState
@@ -39,6 +41,8 @@ INEXACT: dict[str, dict] = {
 class Recorder:
     """An aggregation that keeps what went into it."""
 
+    fewest: ClassVar[int] = 1
+    linear: ClassVar[bool] = True
     inner: Aggregation
     updates: list[tuple[float, Params]]
 
@@ -67,9 +71,7 @@ def rounds(
         state, _ = run_round(
             state,
             method=replace(federation.method, aggregation=recorder),
-            population=federation.population,
-            cohort_size=None,
-            seed=0,
+            cohorts=Cohorts(population=federation.population, seed=0),
             learning_rate=config.client.learning_rate,
             call_clients=call,
         )

@@ -20,6 +20,7 @@ from fedtt.engine.local import LocalClients, local_clients
 from fedtt.engine.processes import Message, Processes, _pack, _unpack
 from fedtt.engine.spread import help_leader, judge_between, spread_clients, stop_helpers
 from fedtt.errors import DivergenceError, FedttError
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import CallClients, ClientTask, run_round
 from fedtt.federated.types import RoundReport, ServerState
 
@@ -59,9 +60,7 @@ def run(
         state, report = run_round(
             state,
             method=federation.method,
-            population=federation.population,
-            cohort_size=size,
-            seed=3,
+            cohorts=Cohorts(population=federation.population, cohort_size=size, seed=3),
             learning_rate=0.01,
             call_clients=call_clients,
         )
@@ -174,9 +173,7 @@ def test_what_goes_wrong_at_a_helper_is_raised_by_the_leader(make_config: MakeCo
         run_round(
             state,
             method=federation.method,
-            population=federation.population,
-            cohort_size=None,
-            seed=3,
+            cohorts=Cohorts(population=federation.population, seed=3),
             learning_rate=1e30,
             call_clients=spread_clients(leader, clients(federation, state), state),
         )

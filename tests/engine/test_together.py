@@ -14,6 +14,7 @@ from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.local import local_clients
 from fedtt.errors import DivergenceError
 from fedtt.federated import cohort_training
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import ClientTask, run_round
 from fedtt.federated.types import RoundReport, ServerState
 
@@ -107,12 +108,14 @@ def run(
         state, report = run_round(
             state,
             method=federation.method,
-            population=federation.population,
-            cohort_size=config.cohort.size,
-            seed=0,
+            cohorts=Cohorts(
+                population=federation.population,
+                cohort_size=config.cohort.size,
+                seed=0,
+                dropout_rate=config.cohort.dropout,
+            ),
             learning_rate=config.client.learning_rate,
             call_clients=call,
-            dropout_rate=config.cohort.dropout,
         )
         reports.append(report)
     return state, reports
@@ -287,9 +290,7 @@ def test_the_hook_sees_every_step_of_every_client(configured: Configured) -> Non
         run_round(
             federation.initial,
             method=federation.method,
-            population=federation.population,
-            cohort_size=None,
-            seed=0,
+            cohorts=Cohorts(population=federation.population, seed=0),
             learning_rate=0.1,
             call_clients=call,
         )

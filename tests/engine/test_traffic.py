@@ -12,6 +12,7 @@ from fedtt.engine.cost import empty_adapted, exchanged_kinds, first_state, put_i
 from fedtt.engine.methods import build_method
 from fedtt.engine.traffic import ROUNDS, ClientRound, count_traffic, simulate_rounds
 from fedtt.federated.broadcast import decode_broadcast
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.methods import Method
 from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.types import ClientUpdate, ServerState
@@ -45,9 +46,7 @@ def real_bytes(method: Method, *, clients: int, rounds: int) -> tuple[list[int],
         state, report = run_round(
             state,
             method=method,
-            population=[f"client {index}" for index in range(clients)],
-            cohort_size=None,
-            seed=0,
+            cohorts=Cohorts(population=[f"client {index}" for index in range(clients)], seed=0),
             learning_rate=0.1,
             call_clients=one_by_one(reply),
         )

@@ -82,7 +82,12 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "server.beta2": ({"server.optimizer": "fedadam"}, 0.99, 0.5),
     "server.adaptivity": ({"server.optimizer": "fedadam"}, 1e-3, 1e-1),
     "server.aggregation": ({}, "mean", "median"),
-    "server.trim": ({"server.aggregation": "trimmed-mean"}, 0.1, 0.4),
+    # Of six clients a tenth is nobody, and one goes all the same; two fifths are two.
+    "server.trim": (
+        {"server.aggregation": "trimmed-mean", "partition.kind": "iid", "partition.clients": 6},
+        0.1,
+        0.4,
+    ),
     "server.weighting": ({}, "examples", "uniform"),
     "evaluation.every": ({}, 1, 2),
     "evaluation.batch_size": ({}, 64, 4),
@@ -260,15 +265,26 @@ def test_revision_and_device_reach_what_loads_the_model(
     assert seen["load_classifier"]["device"] == "cpu"
 
 
-def test_a_client_alone_is_a_federation_of_one(places: dict[str, str], tmp_path: Path) -> None:
-    """Measured on its own test split, after as many rounds."""
-    together = outcome(make({"evaluation.alone": True}, places), tmp_path / "together")
+@pytest.mark.parametrize("kind", ["plain", "ranks", "defense"])
+def test_a_client_alone_is_a_federation_of_one(
+    kind: str, places: dict[str, str], tmp_path: Path
+) -> None:
+    """Measured on its own test split, after as many rounds, of its own rank, with no defense."""
+    flexlora = {"method.name": "flexlora", "method.bottleneck": None, "method.rank": 4}
+    many: dict[str, Settings] = {
+        "plain": {},
+        "ranks": {**flexlora, "method.ranks": [1, 4, 2]},
+        "defense": {"server.aggregation": "trimmed-mean"},
+    }
+    rank_of = {"north": 1, "south": 4, "west": 2}
+    together = outcome(make({**many[kind], "evaluation.alone": True}, places), tmp_path / "run")
     rows = Path(places["data"]).read_text().splitlines(keepends=True)
     assert together["alone"]["loss"]["south"] != together["test"]["loss"]["south"]
     for client in SIZES:
         own = tmp_path / f"{client}.jsonl"
         own.write_text("".join(row for row in rows if json.loads(row)["client"] == client))
-        alone = outcome(make({"data.path": str(own)}, places), tmp_path / client)
+        one = {**flexlora, "method.ranks": [rank_of[client]]} if kind == "ranks" else {}
+        alone = outcome(make({**one, "data.path": str(own)}, places), tmp_path / client)
         for metric, values in alone["test"].items():
             assert together["alone"][metric][client] == pytest.approx(values[client], abs=1e-6)
 

@@ -18,6 +18,7 @@ from fedtt.federated.broadcast import (
     decode_broadcast,
     encode_broadcast,
 )
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.lora_aggregate import ResidualIntoBase
 from fedtt.federated.methods import Method
 from fedtt.federated.round import ClientTask, one_by_one, run_round
@@ -80,12 +81,11 @@ def test_a_site_knows_the_global_model_whenever_it_is_called(
         state, report = run_round(
             state,
             method=method,
-            population=tuple(sites),
-            cohort_size=2,
-            seed=seed,
+            cohorts=Cohorts(
+                population=tuple(sites), cohort_size=2, seed=seed, dropout_rate=dropout
+            ),
             learning_rate=0.1,
             call_clients=one_by_one(call),
-            dropout_rate=dropout,
         )
         assert len(report.clients) + len(report.dropped) == 2
     assert called or dropout
@@ -119,12 +119,9 @@ def test_a_round_in_which_nobody_answers_changes_nothing_but_the_count() -> None
     state, report = run_round(
         STATE,
         method=METHOD,
-        population=("a", "b"),
-        cohort_size=None,
-        seed=0,
+        cohorts=Cohorts(population=("a", "b"), seed=0, dropout_rate=1 - 1e-12),
         learning_rate=0.1,
         call_clients=one_by_one(call),
-        dropout_rate=1 - 1e-12,
     )
     assert state == replace(STATE, next_round=1)
     assert report.loss is None
@@ -239,9 +236,7 @@ def test_fedex_base_weights_reach_every_client_exactly() -> None:
         state, _ = run_round(
             state,
             method=method,
-            population=tuple(sites),
-            cohort_size=2,
-            seed=1,
+            cohorts=Cohorts(population=tuple(sites), cohort_size=2, seed=1),
             learning_rate=0.1,
             call_clients=one_by_one(call),
         )
@@ -261,9 +256,7 @@ def test_rolora_sends_half_after_the_first_round() -> None:
         state, report = run_round(
             state,
             method=method,
-            population=tuple(sites),
-            cohort_size=None,
-            seed=0,
+            cohorts=Cohorts(population=tuple(sites), seed=0),
             learning_rate=0.1,
             call_clients=one_by_one(
                 lambda task, index=index: sites[task.client_id].answer(task, seed=index)

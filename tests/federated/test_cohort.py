@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedtt.errors import ConfigError
-from fedtt.federated.cohort import sample_cohort
+from fedtt.federated.cohort import Cohorts, sample_cohort
 
 POPULATION = 20
 
@@ -47,3 +47,16 @@ def test_every_client_is_equally_likely() -> None:
 def test_a_cohort_that_does_not_fit_is_refused(size: int) -> None:
     with pytest.raises(ConfigError, match=rf"cohort\.size\n  got: {size}\n  expected: 1 to 20"):
         sample_cohort(POPULATION, cohort_size=size, seed=0, round_index=0)
+
+
+@pytest.mark.parametrize("only", ["a", "c"])
+def test_a_client_that_is_called_alone_keeps_its_place(only: str) -> None:
+    cohorts = Cohorts(population=("a", "b", "c"), cohort_size=2, seed=0, only=only)
+    assert [list(cohorts.positions(t)) for t in range(3)] == [["abc".index(only)]] * 3
+    assert cohorts.answering(5) == [only]
+
+
+def test_a_sample_of_a_huge_population_costs_what_the_sample_does() -> None:
+    cohort = sample_cohort(10**12, cohort_size=5, seed=0, round_index=0)
+    assert len(set(cohort)) == 5
+    assert max(cohort) < 10**12

@@ -6,8 +6,9 @@ from peft import LoraConfig
 
 from fedtt import params as p
 from fedtt.errors import ConfigError
-from fedtt.federated.aggregate import WEIGHTINGS, TrimmedMean, WeightedMean
+from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean
 from fedtt.federated.broadcast import decode_broadcast
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.lora_aggregate import ProductSVD, ResidualIntoBase
 from fedtt.federated.methods import Method, lora
 from fedtt.federated.round import ClientTask, one_by_one, run_round
@@ -106,9 +107,7 @@ def test_clients_of_lower_rank_send_and_receive_less_and_count_as_padded() -> No
     state, report = run_round(
         state,
         method=flexlora((1, 4)),
-        population=("a", "b", "c"),
-        cohort_size=None,
-        seed=0,
+        cohorts=Cohorts(population=("a", "b", "c"), seed=0),
         learning_rate=0.1,
         call_clients=one_by_one(call),
     )
@@ -133,19 +132,3 @@ def test_a_server_optimizer_that_would_miss_the_point_is_refused(name: str) -> N
             weighting=WEIGHTINGS["examples"],
             server=ServerOptimizer(name="fedadam", learning_rate=0.1),
         )
-
-
-def test_trimmed_mean_and_median_bear_one_liar() -> None:
-    honest = [{"w": torch.tensor([float(value)])} for value in (1, 2, 3, 4)]
-    liar = {"w": torch.tensor([1e9])}
-    origin = {"w": torch.zeros(1)}
-
-    def result(trim: float) -> float:
-        aggregation = TrimmedMean(trim=trim)
-        for delta in [honest[2], liar, honest[0], honest[3], honest[1]]:
-            aggregation = aggregation.include(delta, start=origin, weight=1.0)
-        return float(aggregation.result(start=origin).delta["w"])
-
-    assert result(0.2) == 3.0  # the mean of 2, 3, 4
-    assert result(0.5) == 3.0  # the middle one
-    assert result(0.1) > 1e8  # a tenth of five is nobody

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from fedtt import params as p
 from fedtt.errors import DivergenceError, FedttError, WireError
-from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean
+from fedtt.federated.aggregate import WEIGHTINGS, TrimmedMean, WeightedMean
 from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.client import Batch, LocalTraining, train_locally
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.methods import Method
 from fedtt.federated.round import CallClient, CallClients, ClientTask, one_by_one, run_round
 from fedtt.federated.schedule import all_parameters
@@ -82,9 +83,7 @@ def one_round(state: ServerState, *, method: Method = FEDAVG, call: CallClient |
     return run_round(
         state,
         method=method,
-        population=tuple(SIZES),
-        cohort_size=None,
-        seed=0,
+        cohorts=Cohorts(population=tuple(SIZES), seed=0),
         learning_rate=0.3,
         call_clients=one_by_one(call or clients(make_model())),
     )
@@ -192,9 +191,7 @@ def run_with(call_clients: CallClients) -> None:
     run_round(
         first_state(),
         method=FEDAVG,
-        population=tuple(SIZES),
-        cohort_size=None,
-        seed=0,
+        cohorts=Cohorts(population=tuple(SIZES), seed=0),
         learning_rate=0.3,
         call_clients=call_clients,
     )
@@ -232,3 +229,24 @@ def one_too_many(answer: CallClient, tasks: Iterable[ClientTask]) -> Iterator[by
         reply = answer(task)
         yield reply
     yield reply
+
+
+@pytest.mark.parametrize("answering", [1, 2, 3])
+def test_a_round_with_too_few_for_its_defense_changes_nothing_and_says_so(answering: int) -> None:
+    answer = clients(make_model())
+    start = first_state()
+    state, report = run_round(
+        start,
+        method=replace(FEDAVG, aggregation=TrimmedMean(trim=0.1)),
+        cohorts=Cohorts(population=tuple(SIZES), seed=0),
+        learning_rate=0.3,
+        call_clients=lambda tasks: [
+            answer(task) if index < answering else None for index, task in enumerate(tasks)
+        ],
+    )
+    same = all(torch.equal(state.params[name], start.params[name]) for name in NAMES)
+    assert same == (answering < 3)
+    expected = f"{answering} answered, and the aggregation takes 3"
+    assert report.unused == (expected if answering < 3 else None)
+    assert len(report.clients) == answering
+    assert state.next_round == 1

@@ -25,6 +25,7 @@ from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
 from fedtt.engine.local import local_clients
 from fedtt.errors import ConfigError, FedttError, ModelError
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round
 from fedtt.models import ModelOptions, build_empty_model, check_options, checks, load_classifier
 from fedtt.peft import TTAdapterConfig, adapt
@@ -146,9 +147,7 @@ def one_round(config: RunConfig) -> dict[str, torch.Tensor]:
     state, _ = run_round(
         federation.initial,
         method=federation.method,
-        population=federation.population,
-        cohort_size=None,
-        seed=config.seed,
+        cohorts=Cohorts(population=federation.population, seed=config.seed),
         learning_rate=config.client.learning_rate,
         call_clients=local_clients(
             federation,

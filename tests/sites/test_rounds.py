@@ -124,3 +124,18 @@ def test_a_site_refuses_a_message_of_an_earlier_round(
     for frame in (old, new):
         assert "a message of an earlier round" in workers[1].answer(frame).content["error"]
     assert "metrics" in workers[1].answer(last).content  # what it was asked last, it still answers
+
+
+def test_a_round_waits_for_as_many_as_its_defense_takes(
+    job: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    """Two of three sites would do for a mean; a median of two is no defense."""
+    config = job(
+        server={"aggregation": "median"},
+        sites={"deadline": 5, "patience": 0.5, "min_replies": 2},
+        rounds=2,
+    )
+    bench = Bench(answers_of(share_workers()))
+    with pytest.raises(SitesError, match=r"2 clients after(.|\n)*expected: 3 of the 3 called next"):
+        run_sites(config, tmp_path / "run", bench, on_round=lambda _: bench.answers.pop(3, None))
+    assert len(records(tmp_path / "run")) == 1

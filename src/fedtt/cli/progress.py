@@ -152,6 +152,8 @@ def describe_round(event: RoundDone) -> str:
     answered = f"{len(record['clients'])} of {called}" if record["dropped"] else f"{called}"
     loss = "loss -" if record["loss"] is None else f"loss {record['loss']:.4f}"
     parts = [f"cohort {answered}", loss]
+    if "unused" in record:
+        parts.append(f"no step: {record['unused']}")
     if record["validation"] is not None:
         parts.append(f"validation {describe_score(record['validation'])}")
     return "  ".join(parts)

@@ -295,10 +295,12 @@ class ServerConfig(Section):
     beta2: Probability = Field(0.99, description="of fedadam and fedyogi")
     adaptivity: Positive = Field(1e-3, description="tau of fedadam and fedyogi")
     aggregation: Literal["mean", "median", "trimmed-mean"] = Field(
-        "mean", description="median and trimmed-mean bear clients that send anything at all"
+        "mean",
+        description="median and trimmed-mean bear clients that send anything at all; both take 3 "
+        "clients a round",
     )
     trim: Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        0.1, description="share that trimmed-mean drops at each end"
+        0.1, description="share that trimmed-mean drops at each end; at least one client"
     )
     weighting: Literal["examples", "uniform"] = Field(
         "examples", description="how much each client's update counts in the mean"

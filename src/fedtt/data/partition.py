@@ -28,6 +28,7 @@ def iid(num_examples: int, *, clients: int, seed: int, min_examples: int = 1) ->
     Raises:
         DataError: there are fewer than ``min_examples`` for each client.
     """
+    _check_not_more_clients(num_examples, clients)
     sizes = _equal_sizes(num_examples, clients)
     _check_sizes(sizes, min_examples, ways_out=("fewer clients", "a lower min_examples"))
     return _cut(_stream(seed, "iid").permutation(num_examples), sizes)
@@ -54,6 +55,7 @@ def dirichlet(
     Raises:
         DataError: there are fewer than ``min_examples`` for each client.
     """
+    _check_not_more_clients(len(labels), clients)
     sizes = _equal_sizes(len(labels), clients)
     _check_sizes(sizes, min_examples, ways_out=("fewer clients", "a lower min_examples"))
     stream = _stream(seed, "dirichlet")
@@ -78,6 +80,7 @@ def quantity(
         DataError: no draw gave every client ``min_examples``.
     """
     ways_out = ("fewer clients", "a larger alpha", "a lower min_examples")
+    _check_not_more_clients(num_examples, clients)
     _check_sizes(_equal_sizes(num_examples, clients), min_examples, ways_out=ways_out)
     stream = _stream(seed, "quantity")
     for _ in range(MAX_DRAWS):
@@ -275,6 +278,18 @@ def _raise_unmet(table: np.ndarray, class_counts: np.ndarray) -> NoReturn:
 
 def _row(shares: np.ndarray) -> str:
     return f"[{', '.join(f'{share:.3f}' for share in shares)}]"
+
+
+def _check_not_more_clients(num_examples: int, clients: int) -> None:
+    """Before there is an array of them all, which a typing error may make larger than memory."""
+    if clients > num_examples:
+        raise DataError(
+            "a client would have too few training examples",
+            where="partition.clients",
+            got=f"{clients:,} clients for {num_examples:,} examples",
+            expected="no more clients than training examples",
+            fix="use fewer clients",
+        )
 
 
 def _check_sizes(

@@ -32,7 +32,7 @@ from fedtt.engine.positions import text_positions
 from fedtt.engine.task import MODEL_CLASSES, build_task, output_names
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.client import LocalTraining
-from fedtt.federated.cohort import sample_cohort
+from fedtt.federated.cohort import check_cohort_size
 from fedtt.federated.methods import Method
 from fedtt.federated.types import ServerState
 from fedtt.metrics import check_client_ids
@@ -136,7 +136,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     )
     _check_model_options(config.model, model_config, method, model_class=model_class)
     _check_size(count_message(model_config, method, task=model_class))
-    _check_cohort(config, population=len(data.client_ids))
+    _check_cohort(config, method, population=_population(config, data))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
     task = build_task(
@@ -283,8 +283,22 @@ def _check_size(message: MessageCost) -> None:
         )
 
 
-def _check_cohort(config: RunConfig, *, population: int) -> None:
-    sample_cohort(population, cohort_size=config.cohort.size, seed=config.seed, round_index=0)
+def _population(config: RunConfig, data: FederatedData) -> int:
+    """How many clients the run has; a site holds the data of one of them."""
+    return max(len(data.client_ids), len(config.sites.names or ()))
+
+
+def _check_cohort(config: RunConfig, method: Method, *, population: int) -> None:
+    size, fewest = config.cohort.size, method.aggregation.fewest
+    check_cohort_size(size, population=population)
+    if (size or population) < fewest:
+        raise ConfigError(
+            f"server.aggregation = {config.server.aggregation!r} takes more clients a round",
+            where="server.aggregation",
+            got=f"{size or population} clients a round",
+            expected=f"at least {fewest}",
+            fix='aggregation = "mean", or more clients a round (cohort.size)',
+        )
 
 
 def _tokenize(task: Task, texts: LabeledTexts, *, max_length: int) -> TokenizedTexts:

@@ -35,6 +35,7 @@ def round_record(
             for client_id, client in report.clients.items()
         },
         "dropped": dict(report.dropped),
+        **({"unused": report.unused} if report.unused else {}),
     }
 
 
@@ -104,4 +105,5 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "seconds": _is_number,
     "clients": _is_clients,
     "dropped": _is_numbers,
+    "unused": lambda value: value is ... or isinstance(value, str),
 }

@@ -85,14 +85,7 @@ def _run_rounds(
     call_clients = _clients(run, state, alone=False)
     while state.next_round < run.config.rounds:
         started = time.perf_counter()
-        state, report = one_round(
-            run,
-            state,
-            call_clients,
-            population=run.federation.population,
-            cohort_size=run.config.cohort.size,
-            dropout_rate=run.config.cohort.dropout,
-        )
+        state, report = one_round(run, state, call_clients)
         validation = _validate(run, state)
         record = finish_round(run, state, report, validation, seconds=time.perf_counter() - started)
         records = [*records, record]
@@ -185,14 +178,7 @@ def _measure_alone(run: Run) -> Metrics | None:
         while state.next_round < run.config.rounds:
             if run.processes is not None:
                 keep_waiting(run.processes)
-            state, _ = one_round(
-                run,
-                state,
-                call_clients,
-                population=(client_id,),
-                cohort_size=None,
-                dropout_rate=0.0,
-            )
+            state, _ = one_round(run, state, call_clients, alone=client_id)
         metrics = _measure(run, state, split="test", client_id=client_id)
         done = {**done, client_id: {name: values[MEAN] for name, values in metrics.items()}}
         run.directory.save_baselines({**baselines, "alone": done})

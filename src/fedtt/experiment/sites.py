@@ -21,6 +21,7 @@ from fedtt.experiment.measure import Metrics
 from fedtt.experiment.records import Record
 from fedtt.experiment.stages import (
     Run,
+    cohorts_of,
     finish_round,
     is_validation_due,
     measures_before,
@@ -29,7 +30,6 @@ from fedtt.experiment.stages import (
     take_up,
 )
 from fedtt.experiment.summary import summarize
-from fedtt.federated.cohort import drops_out, sample_cohort
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.metrics import mean_over_clients
 
@@ -94,19 +94,11 @@ def _try_round(
     With what the sites measured, and its seconds, without the wait for sites to join.
     """
     for attempt in range(1, ATTEMPTS + 1):
-        population = run.federation.population
-        known = sites.gather(state, called=_called(run, state))
+        known = sites.gather(state, called=cohorts_of(run).answering(state.next_round))
         carried = sites.round(_splits(run, state))
         started = time.perf_counter()
         try:
-            after, report = one_round(
-                run,
-                known,
-                carried,
-                population=population,
-                cohort_size=run.config.cohort.size,
-                dropout_rate=run.config.cohort.dropout,
-            )
+            after, report = one_round(run, known, carried)
         except SitesError:
             if attempt == ATTEMPTS:
                 raise
@@ -123,24 +115,6 @@ def _without(report: RoundReport, unsent: Collection[str]) -> RoundReport:
     """
     dropped = {c: 0 if c in unsent else size for c, size in report.dropped.items()}
     return replace(report, dropped=dropped)
-
-
-def _called(run: Run, state: ServerState) -> list[str]:
-    """The clients that the next round asks: whoever else is there cannot help it."""
-    config, population = run.config, run.federation.population
-    cohort = sample_cohort(
-        len(population),
-        cohort_size=config.cohort.size,
-        seed=config.seed,
-        round_index=state.next_round,
-    )
-    return [
-        client
-        for client in (population[position] for position in cohort)
-        if not drops_out(
-            client, rate=config.cohort.dropout, seed=config.seed, round_index=state.next_round
-        )
-    ]
 
 
 def _splits(run: Run, state: ServerState) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedtt import params as p
 from fedtt.config import RunConfig
@@ -15,6 +15,8 @@ from fedtt.experiment.events import Notify, RoundDone, RunPrepared
 from fedtt.experiment.helpers import check_helpers
 from fedtt.experiment.measure import Metrics
 from fedtt.experiment.records import Record, round_record
+from fedtt.federated.aggregate import without_defense
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.learning_rate import learning_rate_at
 from fedtt.federated.round import CallClients, run_round
 from fedtt.federated.types import RoundReport, ServerState
@@ -81,20 +83,33 @@ def one_round(
     state: ServerState,
     call_clients: CallClients,
     *,
-    population: tuple[str, ...],
-    cohort_size: int | None,
-    dropout_rate: float,
+    alone: str | None = None,
 ) -> tuple[ServerState, RoundReport]:
-    """The next state, by :func:`run_round` with the run's method, seed and learning rate."""
+    """The next state, by :func:`run_round` with the run's method, cohorts and learning rate.
+
+    With ``alone``, of that client trained by itself: nobody drops out, and there is nobody to
+    defend against.
+    """
+    method, cohorts = run.federation.method, cohorts_of(run)
+    if alone is not None:
+        method = replace(method, aggregation=without_defense(method.aggregation))
+        cohorts = replace(cohorts, only=alone, dropout_rate=0.0)
     return run_round(
         state,
-        method=run.federation.method,
-        population=population,
-        cohort_size=cohort_size,
-        seed=run.config.seed,
+        method=method,
+        cohorts=cohorts,
         learning_rate=learning_rate_of(run.config, state.next_round),
         call_clients=call_clients,
-        dropout_rate=dropout_rate,
+    )
+
+
+def cohorts_of(run: Run) -> Cohorts:
+    """Who is called in which round of the run."""
+    return Cohorts(
+        population=run.federation.population,
+        cohort_size=run.config.cohort.size,
+        dropout_rate=run.config.cohort.dropout,
+        seed=run.config.seed,
     )
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from fractions import Fraction
+from math import floor
+from typing import ClassVar, Protocol, Self
 
 import torch
 
@@ -32,7 +34,22 @@ class Aggregate:
 
 
 class Aggregation(Protocol):
-    """One client update after another goes in; their aggregate comes out."""
+    """One client update after another goes in; their aggregate comes out.
+
+    ``fewest`` is how many updates it takes: with fewer it cannot keep what it promises. ``linear``
+    says that its outcome is a fixed weighted sum of the updates, so that a sum is all it needs of
+    them: what a secure sum or a calibrated noise may be combined with.
+    """
+
+    @property
+    def linear(self) -> bool:
+        """Whether the outcome is a fixed weighted sum of the updates."""
+        ...
+
+    @property
+    def fewest(self) -> int:
+        """Updates that a round must bring."""
+        ...
 
     def include(self, delta: Params, *, start: Params, weight: float) -> Self:
         """The aggregation with one more client in it, which trained ``delta`` from ``start``."""
@@ -50,6 +67,8 @@ class WeightedMean:
     One update at a time: memory does not depend on the cohort's size.
     """
 
+    linear: ClassVar[bool] = True
+    fewest: ClassVar[int] = 1
     weighted_sum: Params = field(default_factory=dict)
     weight: float = 0.0
 
@@ -77,11 +96,15 @@ class WeightedMean:
 class TrimmedMean:
     """Coordinate by coordinate, the mean without the ``trim`` lowest and highest shares.
 
-    Yin et al. 2018 (arXiv 1803.01498), robust to that share of clients that send anything at all;
-    ``trim=0.5`` is the coordinate median. Every client counts the same. It has to keep every
-    update: memory grows with the cohort.
+    Yin et al. 2018 (arXiv 1803.01498), robust to that share of clients that send anything at all,
+    and to one in any case: of ``n`` values ``max(1, floor(trim * n))`` are dropped at each end,
+    with ``trim`` as the decimal that it is written as; ``trim=0.5`` is the coordinate median. So it
+    takes three clients. Every client counts the same. It has to keep every update: memory grows
+    with the cohort.
     """
 
+    linear: ClassVar[bool] = False
+    fewest: ClassVar[int] = 3
     trim: float
     deltas: tuple[Params, ...] = ()
 
@@ -90,16 +113,36 @@ class TrimmedMean:
         return TrimmedMean(trim=self.trim, deltas=(*self.deltas, delta))
 
     def result(self, *, start: Params) -> Aggregate:
-        """The trimmed mean in the types of ``start``. Raises :class:`FedttError` for no client."""
+        """The trimmed mean in the types of ``start``.
+
+        Raises :class:`FedttError` for fewer than three clients.
+        """
         count = len(self.deltas)
-        check_not_empty(float(count))
-        cut = min(int(self.trim * count), (count - 1) // 2)
+        if count < self.fewest:
+            raise FedttError(
+                "too few clients to trim any", got=count, expected=f"at least {self.fewest}"
+            )
+        cut = trimmed_at_each_end(self.trim, count)
         result = {}
         for name in self.deltas[0]:
             stacked = torch.stack([delta[name] for delta in self.deltas]).double()
             kept = stacked.sort(dim=0).values[cut : count - cut]
             result[name] = kept.mean(dim=0).to(start[name].dtype)
         return Aggregate(delta=result)
+
+
+def without_defense(aggregation: Aggregation) -> Aggregation:
+    """What is left of it for a single client: a defense against others is the plain mean."""
+    return WeightedMean() if aggregation.fewest > 1 else aggregation
+
+
+def trimmed_at_each_end(trim: float, count: int) -> int:
+    """How many of ``count >= 3`` values go at each end; at least one stays.
+
+    ``0.29 * 100`` is 28.999999999999996 in binary, so the share is taken as it is written.
+    """
+    whole = floor(Fraction(str(trim)) * count)
+    return min(max(1, whole), (count - 1) // 2)
 
 
 def check_weight(weight: float) -> None:

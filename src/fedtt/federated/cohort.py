@@ -1,10 +1,50 @@
-"""Which clients take part in a round."""
+"""Which clients take part in which round."""
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fedtt.errors import ConfigError
 from fedtt.seeds import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohorts:
+    """Who is called in which round, a function of the seed and the round alone.
+
+    ``cohort_size`` of the ``population`` are drawn, or everyone where it is None; each of them
+    drops out with probability ``dropout_rate``. With ``only``, that client is called in every round
+    and nobody else: it is still the one that it is among all (its LoRA rank goes by its place).
+    """
+
+    population: Sequence[str]
+    cohort_size: int | None = None
+    dropout_rate: float = 0.0
+    seed: int
+    only: str | None = None
+
+    def positions(self, round_index: int) -> Sequence[int]:
+        """Places in the population, ascending, of those that are called in that round.
+
+        Raises :class:`ConfigError` if the cohort is larger than the population.
+        """
+        if self.only is not None:
+            return (self.population.index(self.only),)
+        return sample_cohort(
+            len(self.population),
+            cohort_size=self.cohort_size,
+            seed=self.seed,
+            round_index=round_index,
+        )
+
+    def drops_out(self, client_id: str, round_index: int) -> bool:
+        """Whether that client, called in that round, never answers."""
+        return drops_out(client_id, rate=self.dropout_rate, seed=self.seed, round_index=round_index)
+
+    def answering(self, round_index: int) -> list[str]:
+        """Those that are called in that round and do not drop out."""
+        called = (self.population[position] for position in self.positions(round_index))
+        return [client_id for client_id in called if not self.drops_out(client_id, round_index)]
 
 
 def sample_cohort(
@@ -16,9 +56,16 @@ def sample_cohort(
     of the cohort, not of the population. Raises :class:`ConfigError` if the cohort is larger than
     the population.
     """
+    check_cohort_size(cohort_size, population=population)
     if cohort_size is None or cohort_size == population:
         return range(population)
-    if not 1 <= cohort_size <= population:
+    stream = random.Random(derive_seed(seed, "cohort", round_index))
+    return sorted(stream.sample(range(population), cohort_size))
+
+
+def check_cohort_size(cohort_size: int | None, *, population: int) -> None:
+    """Raise :class:`ConfigError` for a cohort that is larger than the population, or empty."""
+    if cohort_size is not None and not 1 <= cohort_size <= population:
         raise ConfigError(
             "the cohort does not fit the population",
             where="cohort.size",
@@ -26,8 +73,6 @@ def sample_cohort(
             expected=f"1 to {population} (the number of clients)",
             fix="leave cohort.size out to have every client in every round",
         )
-    stream = random.Random(derive_seed(seed, "cohort", round_index))
-    return sorted(stream.sample(range(population), cohort_size))
 
 
 def drops_out(client_id: str, *, rate: float, seed: int, round_index: int) -> bool:

@@ -6,6 +6,7 @@ what they miss. Whatever is not part of a LoRA pair (the head) is averaged as us
 """
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ class ProductSVD:
     product of a layer is kept dense, ``(out, in)`` in float64, whatever the cohort's size.
     """
 
+    linear: ClassVar[bool] = False
+    fewest: ClassVar[int] = 1
     mean: WeightedMean = field(default_factory=WeightedMean)
     products: Params = field(default_factory=dict)
 
@@ -60,6 +63,8 @@ class ResidualIntoBase:
     LoRA's ``alpha / r``.
     """
 
+    linear: ClassVar[bool] = False
+    fewest: ClassVar[int] = 1
     scale: float
     mean: WeightedMean = field(default_factory=WeightedMean)
     factors: tuple[tuple[float, Params], ...] = ()

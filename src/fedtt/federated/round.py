@@ -12,7 +12,7 @@ from fedtt import params as p
 from fedtt.errors import DivergenceError, FedttError
 from fedtt.federated.aggregate import Aggregate
 from fedtt.federated.broadcast import broadcast_for, encode_broadcast
-from fedtt.federated.cohort import drops_out, sample_cohort
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.methods import Method
 from fedtt.federated.server import progress_of
 from fedtt.federated.types import ClientReport, ClientUpdate, RoundReport, ServerState
@@ -50,20 +50,17 @@ def run_round(
     state: ServerState,
     *,
     method: Method,
-    population: Sequence[str],
-    cohort_size: int | None,
-    seed: int,
+    cohorts: Cohorts,
     learning_rate: float,
     call_clients: CallClients,
-    dropout_rate: float = 0.0,
 ) -> tuple[ServerState, RoundReport]:
     """The next server state, and what happened on the way to it.
 
     ``call_clients`` carries the cohort's tasks to its clients and brings back the uplink payloads;
     it is all that differs between engines. ``learning_rate`` is this round's, for the clients. A
-    client that drops out (with probability ``dropout_rate``), or whose reply the engine gives up,
-    was called and does not answer; a round in which nobody answers leaves the parameters as they
-    were.
+    client that drops out, or whose reply the engine gives up, was called and does not answer; a
+    round in which fewer answer than the aggregation takes leaves the parameters as they were, and
+    its report says so.
 
     Raises :class:`WireError` for a reply that is not what it should be, :class:`DivergenceError`
     for a new state that is not finite, :class:`FedttError` for an engine that loses replies.
@@ -77,16 +74,12 @@ def run_round(
         for task in tasks_of(
             state,
             method=method,
-            population=population,
-            cohort=sample_cohort(
-                len(population), cohort_size=cohort_size, seed=seed, round_index=state.next_round
-            ),
+            population=cohorts.population,
+            cohort=cohorts.positions(state.next_round),
             trained=trained,
             learning_rate=learning_rate,
         ):
-            if drops_out(
-                task.client_id, rate=dropout_rate, seed=seed, round_index=state.next_round
-            ):
+            if cohorts.drops_out(task.client_id, state.next_round):
                 dropped[task.client_id] = len(task.payload)
             else:
                 called.append(task)
@@ -109,8 +102,11 @@ def run_round(
         )
         reports[task.client_id] = _report(update, uplink=len(reply), downlink=len(task.payload))
     _check_all_answered(called)
-    aggregate = aggregation.result(start=state.params) if reports else Aggregate(delta={})
-    report = RoundReport(round_index=state.next_round, clients=reports, dropped=dropped)
+    unused = _too_few(method, answered=len(reports))
+    aggregate = Aggregate(delta={}) if unused else aggregation.result(start=state.params)
+    report = RoundReport(
+        round_index=state.next_round, clients=reports, dropped=dropped, unused=unused
+    )
     return _step(state, method, aggregate, heard=reports), report
 
 
@@ -141,6 +137,14 @@ def tasks_of(
             structure=structure,
             learning_rate=learning_rate,
         )
+
+
+def _too_few(method: Method, *, answered: int) -> str | None:
+    """Why the round's updates are not used; None where there are enough of them."""
+    fewest = method.aggregation.fewest
+    if answered >= fewest:
+        return None
+    return f"{answered} answered, and the aggregation takes {fewest}"
 
 
 def _check_expected(called: Sequence[ClientTask], *, answered: int) -> None:

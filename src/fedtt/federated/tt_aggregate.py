@@ -7,6 +7,7 @@ one is another matrix altogether. Nothing is frozen and nothing extra is sent.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -30,6 +31,8 @@ class TTRounding:
     of the mean cores, so that training goes on where the clients' optimizers left off.
     """
 
+    linear: ClassVar[bool] = False
+    fewest: ClassVar[int] = 1
     mean: WeightedMean = field(default_factory=WeightedMean)
     pending: Mapping[str, tuple[Train, ...]] = field(default_factory=dict)
 

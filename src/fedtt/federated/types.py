@@ -63,12 +63,13 @@ class RoundReport:
     """What happened in one round; ``clients`` in the order in which they were aggregated.
 
     ``dropped`` maps every client of the cohort that never answered to its downlink bytes, 0 where
-    it was not there to be sent anything.
+    it was not there to be sent anything. ``unused`` says why the updates changed nothing, if so.
     """
 
     round_index: int
     clients: Mapping[str, ClientReport]
     dropped: Mapping[str, int] = field(default_factory=dict)
+    unused: str | None = None
 
     @property
     def loss(self) -> float | None:

@@ -89,6 +89,7 @@ def open_sites(
         expected=expected,
         population=federation.population,
         limit=reply_limit(federation, expected),
+        fewest=federation.method.aggregation.fewest,
         measured=measured_in(config, federation),
         tell=tell,
         check=check,

@@ -30,7 +30,7 @@ GOODBYE = 10.0  # seconds for the sites to hear that the run is over
 
 class Sites:
     """The sites of a run. ``expected`` maps each to its clients, ``population`` is all of them in
-    the run's order, and ``limit`` the most bytes of a reply.
+    the run's order, and ``limit`` the most bytes of a reply. ``fewest`` updates make a round.
 
     ``check`` may raise to end a wait early; it is called several times a second.
     """
@@ -44,13 +44,14 @@ class Sites:
         expected: Mapping[str, Sequence[str]],
         population: Sequence[str],
         limit: int,
+        fewest: int,
         measured: Measured,
         tell: Tell,
         check: Callable[[], None],
         on_wait: OnWait,
     ) -> None:
         self._carrier, self._roster = carrier, roster
-        self._config = config
+        self._config, self._fewest = config, fewest
         self._expected = expected
         self._population = tuple(population)
         self._site_of = {client: name for name, own in expected.items() for client in own}
@@ -102,9 +103,8 @@ class Sites:
 
     def needed(self, called: int) -> int:
         """How many of the clients that are called must answer."""
-        if self._config.min_replies is None:
-            return -(-called // 2)
-        return min(self._config.min_replies, called)
+        wanted = self._config.min_replies or -(-called // 2)
+        return min(max(wanted, self._fewest), called)
 
     def round(self, splits: Sequence[str]) -> "SiteRound":
         """What carries one round; the sites measure those splits first."""
@@ -225,6 +225,6 @@ class SiteRound:
                 "too few clients answered",
                 where=f"round {called[0].round_index}",
                 got=f"{len(updates)} of {len(called)}",
-                expected=f"{needed} (sites.min_replies)",
+                expected=f"{needed} (sites.min_replies, and what server.aggregation takes)",
             )
         return [updates.get(task.client_id) for task in called]
