@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ from fedtt.models.places import explained, locate_model, quiet_transformers
 from fedtt.seeds import random_stream
 
 DEFAULTS = ModelOptions()
+# transformers loads an adapter that lies beside a model into it; none is found in this folder.
+NO_ADAPTER = "fedtt-reads-no-adapter-beside-a-model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,7 @@ def load_classifier(
     return LoadedModel(
         model=_finish(model, options, pad_token_id=pad_token_id, device=device),
         drawn=tuple(sorted(loading["missing_keys"])),
-        notes=gguf_notes(locate_model(name)),
+        notes=(*gguf_notes(locate_model(name)), *_adapter_notes(locate_model(name))),
     )
 
 
@@ -124,7 +127,7 @@ def load_causal_lm(
     return LoadedModel(
         model=_finish(model, options, pad_token_id=pad_token_id, device=device),
         drawn=(),
-        notes=gguf_notes(locate_model(name)),
+        notes=(*gguf_notes(locate_model(name)), *_adapter_notes(locate_model(name))),
     )
 
 
@@ -155,6 +158,7 @@ def _load_weights(
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            adapter_kwargs={"subfolder": NO_ADAPTER},
             **file,
             **arguments,
         )
@@ -163,6 +167,16 @@ def _load_weights(
     else:
         keep_differentiable(model)
     return model, loading
+
+
+def _adapter_notes(place: str) -> tuple[str, ...]:
+    """A line on an adapter that lies in the model's directory."""
+    if not (Path(place) / "adapter_config.json").is_file():
+        return ()
+    return (
+        f"An adapter lies beside the base model in {place}. It is not used: the base is the "
+        "model's own weights alone (to start from both, merge them and save the result).",
+    )
 
 
 def _settle_dtype(model: PreTrainedModel, dtype: torch.dtype) -> None:

@@ -1,6 +1,8 @@
 """Full fine-tuning in the form of a PEFT tuner, so that it goes through the same loop."""
 
 from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +52,18 @@ class FullModel(BaseTuner):  # type: ignore[misc]
             got="base weights that were trained in place",
             fix="load the base model again",
         )
+
+    def _enable_peft_forward_hooks(
+        self, *_: Any, adapter_names: Sequence[str] | None = None, **__: Any
+    ) -> AbstractContextManager[None]:
+        if adapter_names is not None:
+            raise ModelError(
+                "a model that was fine-tuned in place has no adapters to choose by row",
+                where="adapter_names",
+                got=", ".join(adapter_names),
+                fix="leave adapter_names out",
+            )
+        return nullcontext()
 
     def _check_new_adapter_config(self, config: FullConfig) -> None:  # noqa: ARG002 (PEFT's signature)
         if len(self.peft_config) > 1:

@@ -1,9 +1,12 @@
 """The modules that the TT adapter puts in place of a model's own linear layers."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from fedtt.peft.linear import TTLinear, add_bias
+from fedtt.peft.mixed_batch import rows_of_adapters
 from fedtt.peft.residual import AdapterSettings, ResidualAdapterLayer
 from fedtt.peft.tuner_layer import AddedLayer, present
 from fedtt.tt import TTShape, close_residual, open_residual
@@ -76,8 +79,14 @@ class TTDenseLayer(AddedLayer):
         """Add a TT layer whose matrix starts at random with the standard deviation ``std``."""
         self._attach(adapter_name, {"tt_adapter_dense": TTLinear(shape, std=std, bias=True)})
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``x (..., hidden) -> (..., hidden)``."""
+    def forward(self, x: Tensor, *, adapter_names: Sequence[str] | None = None) -> Tensor:
+        """``x (..., hidden) -> (..., hidden)``; ``adapter_names`` has one a row."""
+        if adapter_names is not None and not self.disable_adapters:
+            mixed: Tensor = self.base_layer(x)
+            for name, rows in rows_of_adapters(adapter_names, x).items():
+                for present_name in present([name], self.tt_adapter_dense):
+                    mixed[rows] = self.tt_adapter_dense[present_name](x[rows])
+            return mixed
         names = present(self.active_adapters, self.tt_adapter_dense)
         layer = self.tt_adapter_dense[names[0]] if names else self.base_layer
         output: Tensor = (self.base_layer if self.disable_adapters else layer)(x)

@@ -1,5 +1,7 @@
 """LoRA-XS as a PEFT tuner: layer and model (arXiv 2405.17604)."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
 from fedtt.peft.candidates import describe_candidates
 from fedtt.peft.dense import dense_linear
 from fedtt.peft.lora_xs_config import LoRAXSConfig
+from fedtt.peft.mixed_batch import rows_by_name, rows_of_adapters
 from fedtt.peft.singular import singular_factors
 
 GAUSSIAN_STD = 1e-5
@@ -61,16 +64,38 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.lora_xs_core[adapter_name] = nn.Parameter(core)
         self._move_adapter_to_device_of_base_layer(adapter_name)
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """``x (..., in) -> (..., out)``; disabled, it unmerges and is the base layer."""
+    def forward(
+        self, x: Tensor, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any
+    ) -> Tensor:
+        """``x (..., in) -> (..., out)``; disabled, it unmerges and is the base layer.
+
+        ``adapter_names`` has one a row. Raises :class:`ModelError` for it on merged weights.
+        """
         if self.disable_adapters and self.merged:
             self.unmerge()
         result: Tensor = self.base_layer(x, *args, **kwargs)
         if self.disable_adapters or self.merged:
+            return self._not_mixed(result, adapter_names)
+        if adapter_names is not None:
+            result = result.clone()
+            for name, rows in rows_of_adapters(adapter_names, x).items():
+                if name in self.lora_xs_core:
+                    result[rows] += self._added(name, x[rows]).to(result.dtype)
             return result
         for name in self.active_adapters:
             if name in self.lora_xs_core:
                 result = result + self._added(name, x).to(result.dtype)
+        return result
+
+    def _not_mixed(self, result: Tensor, adapter_names: Sequence[str] | None) -> Tensor:
+        """``result`` of the base weight, unless rows want adapters that are merged into it."""
+        if adapter_names is not None and self.merged:
+            raise ModelError(
+                "merged adapters cannot be told apart by row",
+                where="adapter_names",
+                got=f"{', '.join(self.merged_adapters)} merged",
+                fix="call unmerge_adapter() first",
+            )
         return result
 
     def get_delta_weight(self, adapter_name: str) -> Tensor:
@@ -138,6 +163,23 @@ class LoRAXSModel(BaseTuner):  # type: ignore[misc]
     prefix = "lora_xs_"
     tuner_layer_cls = LoRAXSLayer
     target_module_mapping = LORA_TARGETS
+
+    @contextmanager
+    def _enable_peft_forward_hooks(
+        self,
+        *_: Any,
+        adapter_names: Sequence[str] | None = None,
+        num_beams: int | None = None,
+        **__: Any,
+    ) -> Iterator[None]:
+        with rows_by_name(
+            self,
+            self.tuner_layer_cls,
+            known=tuple(self.peft_config),
+            adapter_names=adapter_names,
+            num_beams=num_beams,
+        ):
+            yield
 
     def _prepare_adapter_config(
         self, peft_config: LoRAXSConfig, model_config: dict[str, Any]

@@ -1,5 +1,6 @@
 """The residual bottleneck that the TT adapter and Houlsby's adapter share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedtt.peft.activation import ACTIVATIONS
+from fedtt.peft.mixed_batch import rows_of_adapters
 from fedtt.peft.tuner_layer import AddedLayer, present
 
 
@@ -42,13 +44,24 @@ class ResidualAdapterLayer(AddedLayer):
         self.adapter_settings[adapter_name] = settings
         self._attach(adapter_name, dict(zip(self.adapter_layer_names, (down, up), strict=True)))
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The base layer's output ``(..., hidden)``, adapted."""
+    def forward(
+        self, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any
+    ) -> Tensor:
+        """The base layer's output ``(..., hidden)``, adapted; ``adapter_names`` has one a row."""
         hidden: Tensor = self.base_layer(*args, **kwargs)
         if self.disable_adapters:
             return hidden
+        if adapter_names is not None:
+            mixed = hidden.clone()
+            for name, rows in rows_of_adapters(adapter_names, hidden).items():
+                mixed[rows] = self._through([name], hidden[rows])
+            return mixed
+        return self._through(self.active_adapters, hidden)
+
+    def _through(self, names: Sequence[str], hidden: Tensor) -> Tensor:
+        """``hidden`` through one of the named adapters after another."""
         downs, ups = (getattr(self, container) for container in self.adapter_layer_names)
-        for name in present(self.active_adapters, downs):
+        for name in present(names, downs):
             settings = self.adapter_settings[name]
             hidden = self._adapted(hidden, downs[name], ups[name], settings=settings)
         return hidden

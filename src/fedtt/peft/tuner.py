@@ -2,7 +2,8 @@
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTuner
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from fedtt.errors import ModelError
 from fedtt.peft.anatomy import projection_pattern
+from fedtt.peft.mixed_batch import rows_by_name
 from fedtt.peft.tuner_layer import AddedLayer, merge_refusal
 
 
@@ -27,6 +29,23 @@ class ResidualAdapterModel(BaseTuner):  # type: ignore[misc]
     def disable_adapter_layers(self) -> None:
         """Make the model compute exactly what the base model does."""
         self._enable_adapter_layers(enabled=False)
+
+    @contextmanager
+    def _enable_peft_forward_hooks(
+        self,
+        *_: Any,
+        adapter_names: Sequence[str] | None = None,
+        num_beams: int | None = None,
+        **__: Any,
+    ) -> Iterator[None]:
+        with rows_by_name(
+            self,
+            self.tuner_layer_cls,
+            known=tuple(self.peft_config),
+            adapter_names=adapter_names,
+            num_beams=num_beams,
+        ):
+            yield
 
     def _check_new_adapter_config(self, config: Any) -> None:
         """Nothing: adapters of one model need not agree."""
