@@ -11,6 +11,7 @@ LAYERS = {
     "_version": 0,
     "errors": 0,
     "registry": 1,
+    "section": 1,
     "seeds": 0,
     "strict_json": 0,
     "_peft_hook": 0,

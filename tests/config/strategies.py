@@ -21,7 +21,7 @@ from fedtt.config.schema import (
     ServerConfig,
     SitesConfig,
 )
-from fedtt.config.section import Section
+from fedtt.section import Section
 
 Table = dict[str, Any]
 METHODS: tuple[type[Section], ...] = (*METHOD_SECTIONS, PeftConfig)

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from fedtt.cli.app import app
 from fedtt.config import METHOD_SECTIONS, CompareConfig, RunConfig, parse_config, parse_method
-from fedtt.config.section import Section
 from fedtt.errors import ConfigError
+from fedtt.section import Section
 
 TABLE = {
     "rounds": 2,

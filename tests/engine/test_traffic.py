@@ -13,7 +13,7 @@ from fedtt.engine.methods import build_method
 from fedtt.engine.traffic import ROUNDS, ClientRound, count_traffic, simulate_rounds
 from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.cohort import Cohorts
-from fedtt.federated.methods import Method
+from fedtt.federated.method import Method
 from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.types import ClientUpdate, ServerState
 from fedtt.federated.wire import encode_update

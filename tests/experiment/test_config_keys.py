@@ -21,10 +21,10 @@ from fedtt.config.schema import (
     SitesConfig,
     TaskConfig,
 )
-from fedtt.config.section import Section
 from fedtt.engine import build
 from fedtt.engine.build import build_federation
 from fedtt.experiment import create_run, run_experiment
+from fedtt.section import Section
 
 Settings = dict[str, Any]
 SIZES = {"north": 24, "south": 45, "west": 33}

@@ -20,7 +20,7 @@ from fedtt.federated.broadcast import (
 )
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.lora_aggregate import ResidualIntoBase
-from fedtt.federated.methods import Method
+from fedtt.federated.method import Method
 from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.schedule import SCHEDULES, alternate_lora
 from fedtt.federated.server import ServerOptimizer

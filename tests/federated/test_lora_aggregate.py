@@ -10,7 +10,7 @@ from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean
 from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.lora_aggregate import ProductSVD, ResidualIntoBase
-from fedtt.federated.methods import Method, lora
+from fedtt.federated.method import Method, lora
 from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ClientUpdate, ServerState

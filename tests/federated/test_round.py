@@ -14,7 +14,7 @@ from fedtt.federated.aggregate import WEIGHTINGS, TrimmedMean, WeightedMean
 from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.client import Batch, LocalTraining, train_locally
 from fedtt.federated.cohort import Cohorts
-from fedtt.federated.methods import Method
+from fedtt.federated.method import Method
 from fedtt.federated.round import CallClient, CallClients, ClientTask, one_by_one, run_round
 from fedtt.federated.schedule import all_parameters
 from fedtt.federated.server import ServerOptimizer

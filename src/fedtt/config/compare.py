@@ -20,8 +20,8 @@ from pydantic import (
 )
 
 from fedtt.config.load import Table, describe_problem, read_table
-from fedtt.config.section import NumBytes, Positive, Section, Seed
 from fedtt.errors import ConfigError
+from fedtt.section import NumBytes, Positive, Section, Seed
 
 Point = dict[str, Any]  # dotted key -> value, one choice of hyper-parameters
 SAFE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9 ._+=,%()@-]{0,62}[A-Za-z0-9+%)])?")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from fedtt.config.section import Positive, Probability, Rank, Section, Width
+from fedtt.section import Positive, Probability, Rank, Section, Width
 
 ScheduleName = Literal["all", "cycle", "ends+cycle", "adaptive"]
 

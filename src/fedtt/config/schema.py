@@ -17,7 +17,10 @@ from pydantic import (
 )
 
 from fedtt.config.methods import MethodConfig
-from fedtt.config.section import (
+from fedtt.data.named.catalog import SILOS, SOURCES
+from fedtt.data.named.catalog import TASKS as NAMED_TASKS
+from fedtt.data.named.task import NamedTask
+from fedtt.section import (
     BatchSize,
     Clients,
     Examples,
@@ -35,9 +38,6 @@ from fedtt.config.section import (
     Strength,
     Tokens,
 )
-from fedtt.data.named.catalog import SILOS, SOURCES
-from fedtt.data.named.catalog import TASKS as NAMED_TASKS
-from fedtt.data.named.task import NamedTask
 
 NAMES = ", ".join(SOURCES)
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")

@@ -33,7 +33,7 @@ from fedtt.engine.task import MODEL_CLASSES, build_task, output_names
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.client import LocalTraining
 from fedtt.federated.cohort import check_cohort_size
-from fedtt.federated.methods import Method
+from fedtt.federated.method import Method
 from fedtt.federated.types import ServerState
 from fedtt.metrics import check_client_ids
 from fedtt.models import (

@@ -12,7 +12,7 @@ from transformers import PretrainedConfig
 from fedtt import params as p
 from fedtt.engine.traffic import ClientRound, mean_of_cycle, simulate_rounds
 from fedtt.errors import ModelError
-from fedtt.federated.methods import Method
+from fedtt.federated.method import Method
 from fedtt.federated.types import ServerState
 from fedtt.models import build_empty_model
 from fedtt.peft import ParameterKind, adapt, exchanged_parameters, keep_in_float32, sum_by_kind

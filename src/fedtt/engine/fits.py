@@ -3,7 +3,7 @@
 from peft import IA3Config, LoraConfig, PeftConfig, PrefixTuningConfig
 
 from fedtt.errors import ConfigError
-from fedtt.federated.methods import Method
+from fedtt.federated.method import Method
 from fedtt.models import ModelOptions, fast_dtype, resolve_device
 from fedtt.peft import FullConfig, LoRAXSConfig
 

@@ -21,9 +21,9 @@ from fedtt.config import (
     VeRAConfig,
 )
 from fedtt.errors import ConfigError
-from fedtt.federated import methods
+from fedtt.federated import method as methods
 from fedtt.federated.aggregate import WEIGHTINGS, TrimmedMean, WeightedMean
-from fedtt.federated.methods import Method
+from fedtt.federated.method import Method
 from fedtt.federated.server import ServerOptimizer
 from fedtt.models import PEFT_TASK_TYPES
 from fedtt.peft import (

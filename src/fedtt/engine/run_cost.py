@@ -13,7 +13,7 @@ from fedtt.engine.memory import ClientMemory, count_memory, held_bytes
 from fedtt.engine.positions import text_positions
 from fedtt.engine.traffic import ServerTraffic, count_traffic, simulate_rounds
 from fedtt.errors import ConfigError
-from fedtt.federated.methods import Method
+from fedtt.federated.method import Method
 from fedtt.models import build_empty_model
 
 DTYPES: Mapping[str, torch.dtype] = {

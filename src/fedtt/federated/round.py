@@ -13,7 +13,7 @@ from fedtt.errors import DivergenceError, FedttError
 from fedtt.federated.aggregate import Aggregate
 from fedtt.federated.broadcast import broadcast_for, encode_broadcast
 from fedtt.federated.cohort import Cohorts
-from fedtt.federated.methods import Method
+from fedtt.federated.method import Method
 from fedtt.federated.server import progress_of
 from fedtt.federated.types import ClientReport, ClientUpdate, RoundReport, ServerState
 from fedtt.federated.wire import decode_update

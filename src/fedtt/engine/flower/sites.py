@@ -21,7 +21,7 @@ from fedtt.engine.flower.replies import (
 )
 from fedtt.engine.flower.roster import PresentSite, Roster, Tell
 from fedtt.errors import SitesError, WireError
-from fedtt.federated.methods import Method
+from fedtt.federated.method import Method
 from fedtt.federated.round import ClientTask, tasks_of
 from fedtt.federated.types import ServerState
 
