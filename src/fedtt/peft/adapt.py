@@ -1,6 +1,8 @@
 """``get_peft_model`` and ``PeftModel.from_pretrained`` with the checks that PEFT lacks."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 
 from peft import (
@@ -18,6 +20,7 @@ from fedtt.errors import ModelError
 from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
 from fedtt.peft.candidates import describe_candidates
 from fedtt.peft.exchange import ParameterKind, exchanged_parameters
+from fedtt.peft.offload import check_trains_in_place
 from fedtt.peft.prompts import check_takes_prefix, fill_sizes, read_at_last_token
 
 _NO_DEFAULT_TARGETS = "Please specify `target_modules`"
@@ -32,7 +35,8 @@ def adapt(base: nn.Module, config: PeftConfig) -> PeftModel:
     - decoders that classify read the last real token behind a prompt, not the padding;
     - LoRA and VeRA go to queries and values, where PEFT has no default for an architecture that
       the TT adapter knows;
-    - BitFit on a model without biases, and prefixes on one that takes none, raise.
+    - BitFit on a model without biases, and prefixes on one that takes none, raise, and so does
+      what would train weights that accelerate keeps elsewhere.
 
     Raises:
         ModelError: the method does not fit the architecture.
@@ -51,6 +55,7 @@ def adapt(base: nn.Module, config: PeftConfig) -> PeftModel:
             fix=f'name the layers: {type(config).__name__}(target_modules=["...", "..."])',
         ) from error
     _check_trains_what_was_asked(model, config)
+    check_trains_in_place(model)
     return model
 
 
@@ -62,8 +67,23 @@ def load_adapted(base: nn.Module, directory: str | os.PathLike[str]) -> PeftMode
     """
     config = PeftConfig.from_pretrained(directory)
     _prepare(base, config)
-    model: PeftModel = PeftModel.from_pretrained(base, directory)
+    with _without_device_map(base):
+        model: PeftModel = PeftModel.from_pretrained(base, directory)
     return model
+
+
+@contextmanager
+def _without_device_map(base: nn.Module) -> Iterator[None]:
+    """Inside, PEFT does not see that layers are offloaded: it would place them all anew.
+
+    That fails where there is nothing but the CPU, and our layers are where they belong already.
+    """
+    device_map = vars(base).pop("hf_device_map", None)
+    try:
+        yield
+    finally:
+        if device_map is not None:
+            base.hf_device_map = device_map
 
 
 def _prepare(base: nn.Module, config: PeftConfig) -> None:

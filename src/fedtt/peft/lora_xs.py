@@ -17,6 +17,7 @@ from fedtt.peft.candidates import describe_candidates
 from fedtt.peft.dense import dense_linear
 from fedtt.peft.lora_xs_config import LoRAXSConfig
 from fedtt.peft.mixed_batch import rows_by_name, rows_of_adapters
+from fedtt.peft.offload import compute_device, weight_of
 from fedtt.peft.singular import singular_factors
 
 GAUSSIAN_STD = 1e-5
@@ -144,14 +145,15 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     def _matrix(self) -> Tensor:
         """The base weight ``(out, in)``."""
         base = self._linear()
-        weight: Tensor = base.weight.data
+        weight = weight_of(base)
         return weight.T if isinstance(base, Conv1D) else weight
 
     def _move_adapter_to_device_of_base_layer(
         self, adapter_name: str, device: torch.device | None = None
     ) -> None:
         # PEFT's own also casts to the base dtype, which would round what is kept in float32.
-        target = device if device is not None else self._linear().weight.device
+        base = self._linear()
+        target = device or compute_device(base) or base.weight.device
         for container in (self.lora_xs_core, self.lora_xs_v, self.lora_xs_us):
             if adapter_name in container and not container[adapter_name].is_meta:
                 container[adapter_name] = container[adapter_name].to(target)
@@ -194,6 +196,16 @@ class LoRAXSModel(BaseTuner):  # type: ignore[misc]
             )
         prepared: LoRAXSConfig = super()._prepare_adapter_config(peft_config, model_config)
         return prepared
+
+    def _replace_module(
+        self,
+        parent: nn.Module,
+        child_name: str,
+        new_module: nn.Module,
+        child: nn.Module,  # noqa: ARG002 (PEFT's signature)
+    ) -> None:
+        # PEFT's own moves the adapter to where the weight is, also if that is a placeholder.
+        setattr(parent, child_name, new_module)
 
     def _create_and_replace(  # noqa: PLR0917 (PEFT's signature)
         self,

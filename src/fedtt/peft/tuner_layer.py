@@ -9,6 +9,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from fedtt.errors import ModelError
+from fedtt.peft.offload import compute_device
 
 
 def merge_refusal() -> ModelError:
@@ -66,6 +67,7 @@ class AddedLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     def _base_device_and_dtype(self) -> tuple[torch.device | None, torch.dtype | None]:
         base = BaseTunerLayer.get_base_layer(self)
         device, dtype = BaseTunerLayer._get_base_layer_device_and_dtype(self, base)
+        device = compute_device(base) or device
         if device is None:  # neither `weight` nor `qweight`
             tensors: chain[Tensor] = chain(base.parameters(), base.buffers())
             device = next((tensor.device for tensor in tensors), None)
