@@ -132,11 +132,10 @@ def task(config: RunConfig) -> ClientTask:
 def test_a_bad_update_is_no_update(config: RunConfig, task: ClientTask, kind: str) -> None:
     delta = dict(federation_of(config).initial.params)
     examples = {"west": 26}
-    good = Frame(content={}, blobs=[update_of(delta)])
-    assert check_updates(good, [task], num_examples=examples) == good.blobs
-    bad = Frame(content={}, blobs=[poisoned(kind, delta)])
+    good = [update_of(delta)]
+    assert check_updates(good, [task], num_examples=examples) == good
     with pytest.raises(WireError):
-        check_updates(bad, [task], num_examples=examples)
+        check_updates([poisoned(kind, delta)], [task], num_examples=examples)
 
 
 @pytest.mark.parametrize("kind", ["nan", "names", "a gigabyte"])
@@ -153,7 +152,7 @@ def test_a_bad_update_is_refused_by_name(
 def test_a_reply_has_one_update_a_client(config: RunConfig, task: ClientTask, count: int) -> None:
     blobs = [update_of(dict(federation_of(config).initial.params))] * count
     with pytest.raises(WireError, match="not one update a client"):
-        check_updates(Frame(content={}, blobs=blobs), [task], num_examples={"west": 26})
+        check_updates(blobs, [task], num_examples={"west": 26})
 
 
 @pytest.mark.parametrize(

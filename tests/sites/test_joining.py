@@ -24,9 +24,9 @@ def config(make_config: Callable[..., RunConfig]) -> RunConfig:
 
 
 def hello(config: RunConfig, **facts: object) -> Frame:
-    known = {**facts_of(config, federation_of(config)), **facts}
+    known = facts_of(config, federation_of(config)).model_dump()
     content = {"do": "hello", "epoch": "1", "config": config.model_dump(mode="json")}
-    return Frame(content={**content, "facts": known})
+    return Frame(content={**content, "facts": {**known, **facts}})
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,10 @@ def hello(config: RunConfig, **facts: object) -> Frame:
         ({"fedtt": "9.9"}, "fedtt: '9.9' at the server, "),
         ({"label_names": ["no", "yes"]}, r"label_names: \['no', 'yes'\] at the server, \['bad'"),
         ({"base_model": "0"}, "base_model: the weights of the base model are not the same"),
-        ({"exchanged": {"lora_A": [8, 32]}}, r"at the server, [\s\S]*more parameters"),
+        (
+            {"exchanged": {"lora_A": {"shape": [8, 32], "dtype": "torch.float32"}}},
+            r"at the server, [\s\S]*more parameters",
+        ),
     ],
 )
 def test_a_site_that_differs_ends_and_shows_how(
@@ -56,10 +59,8 @@ def test_a_site_that_fits_says_what_it_holds(config: RunConfig) -> None:
     assert content["site"] == "site-1"
     assert content["num_examples"] == {"south": 36}  # 60 less a fifth for each other split
     assert worker.answer(hello(config)).content == content  # asked twice, it is the same session
-    assert (
-        fact_differences(facts_of(config, federation_of(config)), hello(config).content["facts"])
-        == []
-    )
+    facts = facts_of(config, federation_of(config))
+    assert fact_differences(facts, facts) == []
 
 
 def test_a_site_refuses_another_configuration_than_agreed(
@@ -119,22 +120,23 @@ def greet(config: RunConfig, content: dict, *, names: dict[int, str] | None = No
     return news
 
 
-GOOD = {"site": "site-1", "session": "s", "num_examples": {"south": 36}}
+GOOD = {"site": "site-1", "session": "s", "num_examples": {"south": 36}, "label_cells": None}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"site": "mallory"}, "no such site"),
-        ({"site": None}, "no such site"),
+        ({"site": None}, r"node 1, site\n  got: None\n  expected: Input should be a valid string"),
         ({"site": "site-0"}, "holds other clients than its own"),
-        ({"session": 7}, "does not say what it holds"),
-        ({"num_examples": None}, "does not say what it holds"),
+        ({"session": 7}, r"node 1, session\n  got: 7"),
+        ({"session": "s" * 65}, "node 1, session"),
+        ({"more": 1}, r"node 1, more\n  got: 1\n  expected: Extra inputs"),
+        ({"num_examples": None}, "node 1, num_examples"),
         ({"num_examples": {"south": 36, "north": 1}}, "holds other clients than its own"),
-        ({"num_examples": {"south": 0}}, "an impossible number of examples"),
-        ({"num_examples": {"south": 10**15}}, "an impossible number of examples"),
-        ({"num_examples": {"south": True}}, "an impossible number of examples"),
-        ({"unfit": "other weights\x1b[2J"}, r"other weights\?\[2J"),
+        ({"num_examples": {"south": 0}}, r"node 1, num_examples.south\n  got: 0"),
+        ({"num_examples": {"south": 10**15}}, "node 1, num_examples.south"),
+        ({"num_examples": {"south": True}}, "node 1, num_examples.south"),
     ],
 )
 def test_what_a_node_may_not_say_when_it_joins(
@@ -144,6 +146,11 @@ def test_what_a_node_may_not_say_when_it_joins(
     assert line.startswith("node 1: refused: ")
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(line)
+
+
+def test_why_a_site_does_not_fit_cannot_move_the_terminal(config: RunConfig) -> None:
+    (line,) = greet(config, {"unfit": "other weights\x1b[2J\nround 3/3  accuracy 1.0"})
+    assert line == "node 1: refused: other weights?[2J\n  | round 3/3  accuracy 1.0"
 
 
 def test_a_key_may_act_as_its_own_site_only(config: RunConfig) -> None:

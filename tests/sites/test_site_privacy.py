@@ -16,6 +16,8 @@ from fedtt.errors import ConfigError, DataError
 MakeConfig = Callable[..., RunConfig]
 SECRET = "Jane Doe, born 1970"
 
+FACTS = {"fedtt": "1", "method": "fedtt", "label_names": [], "exchanged": {}, "base_model": "0"}
+
 
 @pytest.fixture
 def config(make_config: MakeConfig, reviews: Path) -> RunConfig:
@@ -82,7 +84,7 @@ def test_errors_of_data_are_not_told_to_the_server(config: RunConfig, tmp_path: 
         file.write(json.dumps({"text": "fine", "label": SECRET, "client": "north"}) + "\n")
     heard: list[str] = []
     worker = Worker(SiteData(name="north", data=data), tell=heard.append, should_stop=lambda: False)
-    hello = {"do": "hello", "epoch": "1", "config": asked_for(config), "facts": {}}
+    hello = {"do": "hello", "epoch": "1", "config": asked_for(config), "facts": FACTS}
     reply = worker.answer(Frame(content=hello))
     assert "DataError at the site" in reply.content["unfit"]
     assert SECRET not in json.dumps(reply.content)

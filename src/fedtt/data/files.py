@@ -72,6 +72,7 @@ def load_text_file(
         texts_by_client=by_client(_examples(table, columns, ids.labels), clients),
         notes=_notes(table, wanted, ids, label_column=label_column),
         shared_test=None if test_path is None else _load_test(Path(test_path), columns, ids),
+        label_cells=ids.cells,
     )
 
 

@@ -26,6 +26,19 @@ class ClassIds:
     label_names: tuple[str, ...]
     numbers: Mapping[object, int]
 
+    @property
+    def cells(self) -> tuple[int, ...] | None:
+        """The integer that stands for each class, None where labels are names.
+
+        Not only of the classes that occur: it is told to others, whom those do not concern.
+        """
+        values = [value for value in self.numbers if isinstance(value, int)]
+        if not values:
+            return None
+        if len(values) < len(self.label_names):  # a class is absent, so these are positions
+            return tuple(range(len(self.label_names)))
+        return tuple(sorted(values, key=self.numbers.__getitem__))
+
 
 def number_labels(
     values: Sequence[object],

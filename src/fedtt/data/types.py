@@ -113,6 +113,7 @@ class RawData:
 
     ``shared_test`` is a test set of its own, which all clients share, where the source has one.
     ``notes`` are sentences for a human about whatever the source left out or changed.
+    ``label_cells`` are the integers that a file of the user's writes for the classes, if it does.
 
     Raises:
         DataError: a label is not a position in ``label_names``.
@@ -123,6 +124,7 @@ class RawData:
     texts_by_client: Mapping[str, LabeledTexts]
     notes: tuple[str, ...] = ()
     shared_test: LabeledTexts | None = None
+    label_cells: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.shared_test is not None:
@@ -155,7 +157,7 @@ class FederatedData:
     one name ``all``, held by no client and shared: then the global model is evaluated on them.
 
     ``notes`` are sentences for a human about everything that was left out, moved or kept
-    together on the way here.
+    together on the way here. ``label_cells`` as in :class:`RawData`.
 
     Raises:
         DataError: a label is not a position in ``label_names``.
@@ -167,6 +169,7 @@ class FederatedData:
     validation: Held[LabeledTexts]
     test: Held[LabeledTexts]
     notes: tuple[str, ...] = ()
+    label_cells: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for split in SPLITS:
@@ -240,7 +243,14 @@ def federate(
     }
     if shared_test is not None:
         by_split["test"] = share(shared_test, beside=by_split["train"].parts)
-    return FederatedData(name=name, label_names=label_names, notes=notes, **by_split)
+    return FederatedData(
+        name=name,
+        label_names=label_names,
+        notes=notes,
+        train=by_split["train"],
+        validation=by_split["validation"],
+        test=by_split["test"],
+    )
 
 
 def hold(texts: Mapping[str, LabeledTexts]) -> Held[LabeledTexts]:

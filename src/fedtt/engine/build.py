@@ -59,7 +59,8 @@ class Federation:
 
     ``splits`` maps split -> client -> tokenized examples, with the one key ``all`` for a split
     that the clients share; ``lora_reference`` is what LoRA with rank 8 would exchange with the
-    same model, None where LoRA has no place in it by default.
+    same model, None where LoRA has no place in it by default. ``label_cells`` are the integers that
+    a site's file writes for the classes, where it does.
     """
 
     model: PeftModel
@@ -73,6 +74,7 @@ class Federation:
     kinds: Mapping[str, ParameterKind]
     lora_reference: MessageCost | None
     notes: tuple[str, ...]
+    label_cells: tuple[int, ...] | None = None
 
     @property
     def population(self) -> tuple[str, ...]:
@@ -167,6 +169,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         initial=ServerState(next_round=0, params=p.read_params(model, kinds)),
         kinds=kinds,
         lora_reference=_lora_reference(model_config, model_class),
+        label_cells=data.label_cells,
         notes=(*data.notes, *_truncation_notes(splits, max_length=max_length), *model_notes),
     )
 

@@ -99,12 +99,13 @@ def build_site_data(config: DataConfig, task: TaskConfig, *, client_id: str) -> 
     if config.examples is not None:
         raw = sample_examples(raw, config.examples, seed=config.split_seed)
         (texts,) = raw.texts_by_client.values()
-    return split_clients(
+    data = split_clients(
         replace(raw, texts_by_client={client_id: texts}),
         seed=config.split_seed,
         validation=config.validation,
         test=config.test,
     )
+    return replace(data, label_cells=raw.label_cells)
 
 
 def absent_data(

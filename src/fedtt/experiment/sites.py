@@ -12,7 +12,7 @@ from typing import Any
 
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
-from fedtt.engine.flower.replies import SiteMetrics
+from fedtt.engine.flower.schema import SiteMetrics, Split
 from fedtt.engine.flower.sites import Sites
 from fedtt.errors import SitesError
 from fedtt.experiment.directory import RunDirectory
@@ -34,7 +34,8 @@ from fedtt.federated.types import RoundReport, ServerState
 from fedtt.metrics import mean_over_clients
 
 ATTEMPTS = 3  # at one round, each as long as its deadline
-VALIDATION, TEST = "validation", "test"
+VALIDATION: Split = "validation"
+TEST: Split = "test"
 
 
 def run_with_sites(
@@ -117,7 +118,7 @@ def _without(report: RoundReport, unsent: Collection[str]) -> RoundReport:
     return replace(report, dropped=dropped)
 
 
-def _splits(run: Run, state: ServerState) -> list[str]:
+def _splits(run: Run, state: ServerState) -> list[Split]:
     """What is to be measured of the state that a round begins with."""
     due = state.next_round > 0 and is_validation_due(run.config, state.next_round)
     first = measures_before(run.config) and "before" not in run.directory.baselines()
@@ -141,7 +142,7 @@ def _measure_last(
     run: Run, sites: Sites, state: ServerState, records: list[Record]
 ) -> Metrics | None:
     """Measure the outcome of the run; the test metrics, None where they are not wanted."""
-    wanted = [VALIDATION] * is_validation_due(run.config, state.next_round)
+    wanted: list[Split] = [VALIDATION] * is_validation_due(run.config, state.next_round)
     wanted += [TEST] * run.config.evaluation.test
     if not wanted:
         return None

@@ -3,12 +3,21 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from fedtt.engine.flower.frames import Frame
 from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.engine.flower.relay import Carrier, Reply
 from fedtt.engine.flower.roster import PresentSite, Roster, Tell
+from fedtt.engine.flower.schema import (
+    Outcome,
+    Split,
+    Stale,
+    TaskOfClient,
+    Trouble,
+    Work,
+    parse_reply,
+)
 from fedtt.errors import WireError
 from fedtt.federated.round import ClientTask
 
@@ -18,7 +27,16 @@ PULL_EVERY = 0.2
 ASK_AGAIN = 30.0  # seconds until a message is sent again, then twice as long, and so on
 SLACK = 60.0  # a message lives that much longer than anybody waits for its answer
 
+Doing = Literal["train", "measure"]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a site answered: its metrics, not read yet, and its updates."""
+
+    metrics: Any
+    blobs: Sequence[bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +72,11 @@ class Exchange:
 
     def __call__(
         self,
-        what: str,
+        what: Doing,
         by_site: Mapping[str, Sequence[ClientTask]],
-        splits: Sequence[str],
+        splits: Sequence[Split],
         *,
-        read: Callable[[Frame, PresentSite], T],
+        read: Callable[[Answer, PresentSite], T],
     ) -> Heard[T]:
         """Ask every site that is there, and read what comes back by the deadline."""
         deadline = time.monotonic() + self._seconds
@@ -69,8 +87,8 @@ class Exchange:
             if site is None:
                 self._tell(name, "is not there")
                 continue
-            frame = _request(what, tasks, site, positions=self._positions, splits=splits)
-            waiting[name] = _Asked(site=site, frame=frame, group=f"{what} {number}")
+            work, blobs = _request(what, tasks, site, positions=self._positions, splits=splits)
+            waiting[name] = _Asked(site=site, work=work, blobs=blobs)
         answers: dict[str, tuple[PresentSite, T]] = {}
         sent: set[str] = set()
         looked = time.monotonic()
@@ -106,10 +124,9 @@ class Exchange:
         """
         if time.monotonic() < asked.again_at:
             return
-        asked.frame.content["seconds"] = left
         asked.messages.append(
             self._carrier.push(
-                asked.site.node, asked.frame, seconds=left + SLACK, group=asked.group
+                asked.site.node, asked.frame(left), seconds=left + SLACK, group=asked.group
             )
         )
         asked.again_at = time.monotonic() + asked.pause
@@ -126,22 +143,27 @@ class Exchange:
                 yield name, reply
 
     def _read(
-        self, reply: Reply, site: PresentSite, read: Callable[[Frame, PresentSite], T]
+        self, reply: Reply, site: PresentSite, read: Callable[[Answer, PresentSite], T]
     ) -> T | None:
         """The reply, read; None, and a line that names the site, for what is none."""
-        content = {} if reply.frame is None else reply.frame.content
-        problem = reply.error or content.get("error")
-        if content.get("stale"):
-            self._lose(site, "started afresh in the middle of the round")
-        elif problem is not None:
-            self._lose(site, quote_peer(problem))
-        elif reply.frame is None:
+        if reply.error is not None:
+            self._lose(site, quote_peer(reply.error))
+            return None
+        if reply.frame is None:
             self._tell(site.name, f"its reply is refused: {quote_peer(reply.refused)}")
-        else:
-            try:
-                return read(reply.frame, site)
-            except WireError as error:
-                self._tell(site.name, f"its reply is refused: {quote_peer(error)}")
+            return None
+        try:
+            match parse_reply(reply.frame.content, peer=f"site {site.name}"):
+                case Stale():
+                    self._lose(site, "started afresh in the middle of the round")
+                case Trouble(error=problem):
+                    self._lose(site, quote_peer(problem))
+                case Outcome(metrics=metrics):
+                    return read(Answer(metrics=metrics, blobs=reply.frame.blobs), site)
+                case _:
+                    raise WireError("a reply to another question")
+        except WireError as error:
+            self._tell(site.name, f"its reply is refused: {quote_peer(error)}")
         return None
 
     def _lose(self, site: PresentSite, why: str) -> None:
@@ -154,29 +176,47 @@ class _Asked:
     """What a site was asked, in how many messages, and when to ask again."""
 
     site: PresentSite
-    frame: Frame
-    group: str
+    work: Work
+    blobs: Sequence[bytes]
     messages: list[str] = field(default_factory=list)
     again_at: float = 0.0
     pause: float = ASK_AGAIN
 
+    @property
+    def group(self) -> str:
+        """What Flower's own lists call the message."""
+        return f"{self.work.do} {self.work.round}"
+
+    def frame(self, seconds: float) -> Frame:
+        """The message, where so many seconds are left."""
+        work = self.work.model_copy(update={"seconds": seconds})
+        return Frame(content=work.model_dump(), blobs=self.blobs)
+
 
 def _request(
-    what: str,
+    what: Doing,
     tasks: Sequence[ClientTask],
     site: PresentSite,
     *,
     positions: Mapping[str, int],
-    splits: Sequence[str],
-) -> Frame:
-    """The message of a site; every distinct broadcast once."""
+    splits: Sequence[Split],
+) -> tuple[Work, list[bytes]]:
+    """The message of a site, and every distinct broadcast once."""
     payloads = {payload: i for i, payload in enumerate(dict.fromkeys(t.payload for t in tasks))}
-    content = {
-        "do": what,
-        "session": site.session,
-        "round": tasks[0].round_index,
-        "learning_rate": tasks[0].learning_rate,
-        "tasks": [[t.client_id, positions[t.client_id], payloads[t.payload]] for t in tasks],
-        "splits": list(splits),
-    }
-    return Frame(content=content, blobs=list(payloads))
+    work = Work(
+        do=what,
+        session=site.session,
+        round=tasks[0].round_index,
+        learning_rate=tasks[0].learning_rate,
+        tasks=[
+            TaskOfClient(
+                client=task.client_id,
+                position=positions[task.client_id],
+                payload=payloads[task.payload],
+            )
+            for task in tasks
+        ],
+        splits=list(splits),
+        seconds=0.0,
+    )
+    return work, list(payloads)

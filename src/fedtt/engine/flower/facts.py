@@ -1,15 +1,13 @@
 """What a server and a site must agree on before a round, and how they differ."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from fedtt import params as p
 from fedtt._version import __version__
 from fedtt.config import RunConfig, config_differences
 from fedtt.engine.build import Federation
 from fedtt.engine.fingerprint import digest_base
+from fedtt.engine.flower.peer_text import quote_peer
+from fedtt.engine.flower.schema import Facts, TensorFacts
 
-Facts = dict[str, Any]
 MOST_SHOWN = 3
 # What is a machine's own business: where its files are, what its columns are called, what computes.
 OWN_KEYS = frozenset(
@@ -36,33 +34,45 @@ OWN_KEYS = frozenset(
 def facts_of(config: RunConfig, federation: Federation) -> Facts:
     """Version, method, classes, what is exchanged, and a digest of the base model; no texts."""
     structure = p.structure_of(federation.initial.params)
-    return {
-        "fedtt": __version__,
-        "method": config.method.name,
-        "label_names": list(federation.label_names),
-        "exchanged": {n: [*spec.shape, str(spec.dtype)] for n, spec in structure.items()},
-        "base_model": digest_base(federation.model, federation.initial.params),
-    }
+    return Facts(
+        fedtt=__version__,
+        method=config.method.name,
+        label_names=list(federation.label_names),
+        exchanged={
+            name: TensorFacts(shape=list(spec.shape), dtype=str(spec.dtype))
+            for name, spec in structure.items()
+        },
+        base_model=digest_base(federation.model, federation.initial.params),
+    )
 
 
-def fact_differences(server: Mapping[str, Any], site: Mapping[str, Any]) -> list[str]:
+def fact_differences(server: Facts, site: Facts) -> list[str]:
     """A line a difference, the server's value first; empty where the two fit together."""
     found = [
-        f"{key}: {server.get(key)!r} at the server, {site.get(key)!r} here"
+        f"{key}: {_short(getattr(server, key))} at the server, {_short(getattr(site, key))} here"
         for key in ("fedtt", "method", "label_names")
-        if server.get(key) != site.get(key)
+        if getattr(server, key) != getattr(site, key)
     ]
-    theirs, own = server.get("exchanged", {}), site.get("exchanged", {})
+    theirs, own = server.exchanged, site.exchanged
     names = [name for name in sorted({*theirs, *own}) if theirs.get(name) != own.get(name)]
     found += [
-        f"{name}: {theirs.get(name, 'unknown')} at the server, {own.get(name, 'unknown')} here"
+        f"{quote_peer(name, most=200)}: {_tensor(theirs.get(name))} at the server, "
+        f"{_tensor(own.get(name))} here"
         for name in names[:MOST_SHOWN]
     ]
     if len(names) > MOST_SHOWN:
         found.append(f"and {len(names) - MOST_SHOWN} more parameters")
-    if not names and server.get("base_model") != site.get("base_model"):
+    if not names and server.base_model != site.base_model:
         found.append("base_model: the weights of the base model are not the same")
     return found
+
+
+def _short(value: object) -> str:
+    return quote_peer(repr(value), most=200)
+
+
+def _tensor(facts: TensorFacts | None) -> str:
+    return "unknown" if facts is None else _short([*facts.shape, facts.dtype])
 
 
 def foreign_differences(server: RunConfig, site: RunConfig) -> list[str]:

@@ -6,9 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedtt.engine.flower.frames import Frame
+from fedtt.engine.flower.label_cells import odd_sites
 from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.engine.flower.relay import Carrier, Reply
-from fedtt.errors import WireError
+from fedtt.engine.flower.schema import (
+    Facts,
+    Hello,
+    Joined,
+    Refuse,
+    Trouble,
+    Unfit,
+    parse_reply,
+)
+from fedtt.errors import SitesError, WireError
 
 Tell = Callable[[str, str], None]  # of a site, what happened
 AGAIN = 5.0  # seconds until a node that answered with an error is asked again
@@ -23,6 +33,7 @@ class PresentSite:
     node: int
     session: str
     num_examples: Mapping[str, int]  # of each of its clients, for training
+    label_cells: Sequence[int] | None  # what stands for each class in its file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +42,13 @@ class Invitation:
 
     epoch: str
     config: dict[str, Any]
-    facts: dict[str, Any]
+    facts: Facts
     expected: Mapping[str, Sequence[str]]
 
     def frame(self) -> Frame:
         """The message."""
-        content = {"do": "hello", "epoch": self.epoch, "config": self.config, "facts": self.facts}
-        return Frame(content=content)
+        hello = Hello(epoch=self.epoch, config=self.config, facts=self.facts)
+        return Frame(content=hello.model_dump())
 
 
 class Roster:
@@ -79,6 +90,20 @@ class Roster:
                 if reply.message_id in self._asked:
                     self._greet(reply, node=self._asked.pop(reply.message_id))
 
+    def refuse_contradictions(self) -> None:
+        """Refuse sites to which the same label means another class than to most of the others.
+
+        To be called before training: a model that learns both learns neither.
+        """
+        cells = {name: site.label_cells for name, site in self.present.items()}
+        for name, why in odd_sites(cells).items():
+            error = SitesError(
+                "sites write the same label for different classes",
+                got=why,
+                fix="write labels the same way at every site: their names, or the same integers",
+            )
+            self.refuse(self.present.pop(name).node, str(error))
+
     def lose(self, name: str) -> None:
         """Count the site as away until it answers again."""
         site = self.present.pop(name, None)
@@ -91,7 +116,7 @@ class Roster:
         self._tell(self._called(node), f"refused: {reason}")
         self._carrier.push(
             node,
-            Frame(content={"do": "refuse", "reason": reason}),
+            Frame(content=Refuse(reason=reason).model_dump()),
             seconds=self._patience,
             group="join",
         )
@@ -111,17 +136,23 @@ class Roster:
         if reply.refused is not None:
             self.refuse(node, quote_peer(reply.refused))
             return
-        content = {} if reply.frame is None else reply.frame.content
-        if "unfit" in content:
-            self.refuse(node, quote_peer(content["unfit"]))
-            return
-        if reply.error is not None or "error" in content:
+        if reply.frame is None:
             self._again[node] = (time.monotonic() + AGAIN, ASK_AGAIN)
-            if "error" in content:
-                self._tell(self._called(node), quote_peer(content["error"]))
             return
         try:
-            site = self._read(content, node=node)
+            said = parse_reply(reply.frame.content, peer=self._called(node))
+            match said:
+                case Joined():
+                    site = self._admit(said, node=node)
+                case Unfit():
+                    self.refuse(node, quote_peer(said.unfit))
+                    return
+                case Trouble():
+                    self._again[node] = (time.monotonic() + AGAIN, ASK_AGAIN)
+                    self._tell(self._called(node), quote_peer(said.error))
+                    return
+                case _:
+                    raise WireError("a site does not say what it holds")
         except WireError as error:
             self.refuse(node, str(error))
             return
@@ -129,10 +160,10 @@ class Roster:
         self.present[site.name] = site
         self._tell(site.name, f"joined ({sum(site.num_examples.values()):,} training examples)")
 
-    def _read(self, content: Mapping[str, Any], *, node: int) -> PresentSite:
-        name, session, counts = (content.get(k) for k in ("site", "session", "num_examples"))
-        expected = self._invitation.expected
-        if not isinstance(name, str) or name not in expected:
+    def _admit(self, said: Joined, *, node: int) -> PresentSite:
+        """The site, where it is one that may come, with its own key and its own clients."""
+        expected, name = self._invitation.expected, said.site
+        if name not in expected:
             raise WireError(
                 "no such site",
                 got=quote_peer(name),
@@ -145,17 +176,19 @@ class Roster:
                 got=name,
                 expected=self._names.get(node, "a registered key"),
             )
-        if not isinstance(session, str) or not isinstance(counts, dict):
-            raise WireError("a site does not say what it holds", got=quote_peer(content))
-        if sorted(counts) != sorted(expected[name]):
+        if sorted(said.num_examples) != sorted(expected[name]):
             raise WireError(
                 "a site holds other clients than its own",
-                got=quote_peer(sorted(counts)[:3]),
+                got=quote_peer(sorted(said.num_examples)[:3]),
                 expected=list(expected[name])[:3],
             )
-        if not all(type(count) is int and 0 < count < 10**12 for count in counts.values()):
-            raise WireError("a site has an impossible number of examples", got=quote_peer(counts))
-        return PresentSite(name=name, node=node, session=session[:64], num_examples=counts)
+        return PresentSite(
+            name=name,
+            node=node,
+            session=said.session,
+            num_examples=said.num_examples,
+            label_cells=said.label_cells,
+        )
 
     def _called(self, node: int) -> str:
         return (self._names or {}).get(node, f"node {node}")

@@ -8,18 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fedtt.config import SitesConfig
-from fedtt.engine.flower.exchange import PULL_EVERY, SLACK, Exchange, OnWait
+from fedtt.engine.flower.exchange import PULL_EVERY, SLACK, Answer, Exchange, OnWait
 from fedtt.engine.flower.frames import Frame
 from fedtt.engine.flower.measured import Measured
 from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.engine.flower.relay import Carrier
-from fedtt.engine.flower.replies import (
-    SiteMetrics,
-    check_metrics,
-    check_updates,
-    join_metrics,
-)
+from fedtt.engine.flower.replies import check_metrics, check_updates, join_metrics
 from fedtt.engine.flower.roster import PresentSite, Roster, Tell
+from fedtt.engine.flower.schema import End, SiteMetrics, Split
 from fedtt.errors import SitesError, WireError
 from fedtt.federated.method import Method
 from fedtt.federated.round import ClientTask, tasks_of
@@ -81,6 +77,8 @@ class Sites:
         while True:
             self._check()
             self._roster.look()
+            if self._all_here() or self._started or time.monotonic() >= deadline:
+                self._roster.refuse_contradictions()
             here = self._clients_here()
             complete = len(here) == len(self._site_of)
             reached = sum(client in here for client in called)
@@ -106,18 +104,18 @@ class Sites:
         wanted = self._config.min_replies or -(-called // 2)
         return min(max(wanted, self._fewest), called)
 
-    def round(self, splits: Sequence[str]) -> "SiteRound":
+    def round(self, splits: Sequence[Split]) -> "SiteRound":
         """What carries one round; the sites measure those splits first."""
         return SiteRound(sites=self, splits=tuple(splits))
 
-    def train(self, tasks: Sequence[ClientTask], splits: Sequence[str]) -> "Trained":
+    def train(self, tasks: Sequence[ClientTask], splits: Sequence[Split]) -> "Trained":
         """What comes back in time, and what the sites measured before they trained."""
         by_site = self._by_site(tasks)
 
-        def read(frame: Frame, site: PresentSite) -> tuple[list[bytes], SiteMetrics]:
+        def read(answer: Answer, site: PresentSite) -> tuple[list[bytes], SiteMetrics]:
             own = by_site[site.name]
-            updates = check_updates(frame, own, num_examples=site.num_examples)
-            return updates, self._metrics_of(frame, site, own, splits)
+            updates = check_updates(answer.blobs, own, num_examples=site.num_examples)
+            return updates, self._metrics_of(answer, site, own, splits)
 
         heard = self._exchange("train", by_site, splits, read=read)
         answers = heard.answers
@@ -137,7 +135,9 @@ class Sites:
             ),
         )
 
-    def measure(self, state: ServerState, *, method: Method, splits: Sequence[str]) -> SiteMetrics:
+    def measure(
+        self, state: ServerState, *, method: Method, splits: Sequence[Split]
+    ) -> SiteMetrics:
         """What the sites that are there make of the state."""
         tasks = tasks_of(
             state,
@@ -149,8 +149,8 @@ class Sites:
         )
         by_site = self._by_site(tasks)
 
-        def read(frame: Frame, site: PresentSite) -> SiteMetrics:
-            return self._metrics_of(frame, site, by_site[site.name], splits)
+        def read(answer: Answer, site: PresentSite) -> SiteMetrics:
+            return self._metrics_of(answer, site, by_site[site.name], splits)
 
         heard = self._exchange("measure", by_site, splits, read=read)
         return join_metrics([metrics for _, metrics in heard.answers.values()], splits)
@@ -158,13 +158,16 @@ class Sites:
     def close(self) -> None:
         """Tell every node that the run is over."""
         asked = {
-            self._carrier.push(node, Frame(content={"do": "end"}), seconds=SLACK, group="end")
+            self._carrier.push(node, Frame(content=End().model_dump()), seconds=SLACK, group="end")
             for node in self._carrier.nodes()
         }
         deadline = time.monotonic() + GOODBYE
         while asked and time.monotonic() < deadline:
             asked -= {reply.message_id for reply in self._carrier.pull(asked, limit=0)}
             time.sleep(PULL_EVERY)
+
+    def _all_here(self) -> bool:
+        return self._roster.present.keys() == self._expected.keys()
 
     def _clients_here(self) -> dict[str, str]:
         """Clients whose site is there, and its session."""
@@ -178,12 +181,16 @@ class Sites:
         return by_site
 
     def _metrics_of(
-        self, frame: Frame, site: PresentSite, tasks: Sequence[ClientTask], splits: Sequence[str]
+        self,
+        answer: Answer,
+        site: PresentSite,
+        tasks: Sequence[ClientTask],
+        splits: Sequence[Split],
     ) -> SiteMetrics:
         """What the site measured; nothing, and a line that names it, where that is nonsense."""
-        content, own = frame.content.get("metrics"), [task.client_id for task in tasks]
+        own = [task.client_id for task in tasks]
         try:
-            return check_metrics(content, splits=splits, own=own, measured=self._measured)
+            return check_metrics(answer.metrics, splits=splits, own=own, measured=self._measured)
         except WireError as error:
             self._tell(site.name, f"its metrics are left out: {quote_peer(error)}")
             return {}
@@ -205,7 +212,7 @@ class SiteRound:
     """
 
     sites: Sites
-    splits: tuple[str, ...]
+    splits: tuple[Split, ...]
     metrics: SiteMetrics = field(default_factory=dict)
     unsent: frozenset[str] = frozenset()
 

@@ -2,11 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
 
 from fedtt import params as p
 from fedtt.config import RunConfig
@@ -14,7 +11,24 @@ from fedtt.engine.build import Federation
 from fedtt.engine.evaluation import judge
 from fedtt.engine.flower.facts import fact_differences, facts_of
 from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.replies import SiteMetrics
+from fedtt.engine.flower.peer_text import quote_peer
+from fedtt.engine.flower.schema import (
+    Done,
+    End,
+    Hello,
+    Joined,
+    Message,
+    Outcome,
+    Refuse,
+    Reply,
+    SiteMetrics,
+    Stale,
+    TaskOfClient,
+    Trouble,
+    Unfit,
+    Work,
+    parse_asked,
+)
 from fedtt.engine.flower.site_data import SiteData
 from fedtt.engine.local import LocalClients, local_clients
 from fedtt.errors import (
@@ -23,10 +37,14 @@ from fedtt.errors import (
     FedttError,
     InterruptedRunError,
     SitesError,
+    WireError,
 )
 from fedtt.federated.round import ClientTask
 
 Tell = Callable[[str], None]
+
+
+MOST_TOLD = 5000  # characters of an error
 
 
 class _LateError(FedttError):
@@ -63,62 +81,65 @@ class Worker:
 
     def answer(self, asked: Frame) -> Frame:
         """The reply to a message. Raises :class:`InterruptedRunError` once asked to stop."""
-        content = asked.content
         try:
-            match content.get("do"):
-                case "hello":
-                    return self._hello(content)
-                case "train" | "measure":
-                    return self._work(asked)
-                case "refuse":
-                    reason = str(content.get("reason"))
-                    self._end(SitesError("the server refuses this site", got=reason))
-                case "end":
+            match parse_asked(asked.content, blobs=asked.blobs, peer="the server"):
+                case Hello() as hello:
+                    return _frame(self._hello(hello))
+                case Work() as work:
+                    return self._work(work, asked.blobs)
+                case Refuse(reason=reason):
+                    refused = quote_peer(reason)
+                    self._end(SitesError("the server refuses this site", got=refused))
+                case End():
                     self._tell("the run is over")
                     self._end(None)
-                case other:
-                    return Frame(content={"error": f"an unknown message: {other!r}"})
         except _LateError:
             self._tell("too slow for this round")
-            return Frame(content={"error": "did not finish within the round's deadline"})
+            return _frame(Trouble(error="did not finish within the round's deadline"))
         except InterruptedRunError:
             raise
         except FedttError as error:
-            self._tell(str(error))
-            return Frame(content={"error": told(error)})
-        return Frame(content={"done": True})
+            if isinstance(error, WireError) and asked.content.get("do") == "hello":
+                self._end(error)  # of another version, or no server of ours: the next is as this
+                return _frame(Unfit(unfit=told(error)))
+            self._tell(quote_peer(error, most=MOST_TOLD))
+            return _frame(Trouble(error=told(error)))
+        return _frame(Done())
 
     def _end(self, problem: FedttError | None) -> None:
         self.over, self.problem = True, problem
 
-    def _hello(self, content: Mapping[str, Any]) -> Frame:
+    def _hello(self, hello: Hello) -> Reply:
         """Join: build what the server's configuration describes, and see that all fits."""
         try:
-            joined = self._join(content)
+            joined = self._join(hello)
         except InterruptedRunError:
             raise
         except FedttError as error:
             # Nothing gets better by waiting: the site ends, and the server's log says why.
             self._end(error)
-            return Frame(content={"unfit": told(error)})
+            return Unfit(unfit=told(error))
         federation = joined.federation
         counts = {client: len(federation.splits["train"][client]) for client in joined.own}
-        return Frame(
-            content={"site": self._site.name, "session": joined.session, "num_examples": counts}
+        return Joined(
+            site=self._site.name,
+            session=joined.session,
+            num_examples=counts,
+            label_cells=None if federation.label_cells is None else list(federation.label_cells),
         )
 
-    def _join(self, content: Mapping[str, Any]) -> _Joined:
-        joined, epoch = self._joined, str(content["epoch"])
+    def _join(self, hello: Hello) -> _Joined:
+        joined, epoch = self._joined, hello.epoch
         if joined is not None and joined.epoch == epoch:
             return joined
-        config = self._site.config(content["config"])
+        config = self._site.config(hello.config)
         if joined is not None and joined.config == config:
             federation = joined.federation  # another server process, the same run or its like
         else:
             self._tell(f"loading {config.model.name} ...")
             federation = self._site.build(config)
         p.write_params(federation.model, federation.initial.params)
-        differences = fact_differences(content["facts"], facts_of(config, federation))
+        differences = fact_differences(hello.facts, facts_of(config, federation))
         if differences:
             raise SitesError(
                 "server and site do not fit together:\n"
@@ -148,24 +169,24 @@ class Worker:
             after_step=lambda *_: self._look_up(),
         )
 
-    def _work(self, asked: Frame) -> Frame:
-        joined, content = self._joined, asked.content
-        if joined is None or content["session"] != joined.session:
-            return Frame(content={"stale": True})
-        self._check_latest(content["round"])
-        work = (joined.session, content["do"], content["round"], tuple(asked.blobs))
-        if self._done is not None and self._done[0] == work:
+    def _work(self, work: Work, blobs: Sequence[bytes]) -> Frame:
+        joined = self._joined
+        if joined is None or work.session != joined.session:
+            return _frame(Stale())
+        self._check_latest(work.round)
+        known = (work.model_copy(update={"seconds": 0.0}), tuple(blobs))
+        if self._done is not None and self._done[0] == known:
             return self._done[1]  # the server did not get the reply, or the network lost it
         started = time.monotonic()
-        self._deadline = started + content["seconds"]
-        tasks = [self._task(joined, asked, entry) for entry in content["tasks"]]
-        metrics = self._measure(joined, tasks, content["splits"])
-        blobs: list[bytes] = []
-        if content["do"] == "train":
-            blobs = list(joined.clients(tasks))
-            self._tell(f"round {content['round'] + 1}: {time.monotonic() - started:.1f} s")
-        reply = Frame(content={"metrics": metrics}, blobs=blobs)
-        self._done = (work, reply)
+        self._deadline = started + work.seconds
+        tasks = [self._task(joined, work, entry, blobs) for entry in work.tasks]
+        metrics = self._measure(joined, tasks, work.splits)
+        updates: list[bytes] = []
+        if work.do == "train":
+            updates = list(joined.clients(tasks))
+            self._tell(f"round {work.round + 1}: {time.monotonic() - started:.1f} s")
+        reply = Frame(content=Outcome(metrics=metrics).model_dump(), blobs=updates)
+        self._done = (known, reply)
         return reply
 
     def _check_latest(self, index: int) -> None:
@@ -180,17 +201,19 @@ class Worker:
             )
         self._latest = index
 
-    def _task(self, joined: _Joined, asked: Frame, entry: Sequence[Any]) -> ClientTask:
-        client_id, position, index = entry
-        if client_id not in joined.own:
-            raise SitesError("the server asks for another site's client", got=client_id)
+    def _task(
+        self, joined: _Joined, work: Work, entry: TaskOfClient, blobs: Sequence[bytes]
+    ) -> ClientTask:
+        if entry.client not in joined.own:
+            asked_for = quote_peer(entry.client)
+            raise SitesError("the server asks for another site's client", got=asked_for)
         whole = p.structure_of(joined.federation.initial.params)
         return ClientTask(
-            round_index=asked.content["round"],
-            client_id=client_id,
-            payload=asked.blobs[index],
-            structure=joined.federation.method.client_structure(whole, position),
-            learning_rate=asked.content["learning_rate"],
+            round_index=work.round,
+            client_id=entry.client,
+            payload=blobs[entry.payload],
+            structure=joined.federation.method.client_structure(whole, entry.position),
+            learning_rate=work.learning_rate,
         )
 
     def _measure(
@@ -225,11 +248,10 @@ class Worker:
 
 def told(error: FedttError) -> str:
     """What the server hears of an error here: those of data quote it, and data stay here."""
-    if isinstance(error, (SitesError, ConfigError, DivergenceError)):
-        return str(error)
+    if isinstance(error, (SitesError, ConfigError, DivergenceError, WireError)):
+        return str(error)[:MOST_TOLD]
     return f"{type(error).__name__} at the site; what it says is shown there only"
 
 
-def limit_threads(count: int) -> None:
-    """Leave the other cores to other sites of this machine."""
-    torch.set_num_threads(max(1, count))
+def _frame(message: Message) -> Frame:
+    return Frame(content=message.model_dump())
