@@ -15,8 +15,8 @@ import torch
 from transformers import BertConfig
 
 from fedtt.config import parse_method
+from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import exchanged_kinds, put_into
-from fedtt.engine.methods import build_method
 from fedtt.federated.aggregate import Aggregation, TrimmedMean, WeightedMean
 from fedtt.federated.lora_aggregate import ProductSVD
 from fedtt.federated.tt_aggregate import TTRounding

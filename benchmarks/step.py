@@ -23,7 +23,7 @@ from torch import nn
 
 from fedtt.config import RunConfig, parse_config
 from fedtt.engine.build import build_model
-from fedtt.engine.methods import build_method
+from fedtt.engine.build_method import build_method
 from fedtt.engine.task import MODEL_CLASSES
 
 METHODS: dict[str, dict[str, object]] = {

@@ -19,6 +19,7 @@ LAYERS = {
     "tt": 2,
     "peft": 3,
     "federated": 4,
+    "methods": 5,
     "data": 5,
     "models": 5,
     "metrics": 5,

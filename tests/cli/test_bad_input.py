@@ -55,7 +55,7 @@ BAD_KEYS = {
     "key in the wrong section": (["learning_rate=1"], "did you mean 'client.learning_rate'?"),
     "unknown method": (
         ["method.name=fedt"],
-        "method.name: got 'fedt', expected one of fedtt, fedtt+",
+        "method.name: got 'fedt'; no method is called 'fedt'. Did you mean 'fedtt'?",
     ),
     "out of range": (["client.batch_size=0"], "client.batch_size: got 0"),
     "not a number": (["client.learning_rate=fast"], "client.learning_rate: got 'fast'"),
@@ -225,7 +225,7 @@ def test_predicting_before_there_is_a_state(
     ("arguments", "message"),
     [
         (["--model", "no-such/model"], "cannot load the base model"),
-        (["--model", "{tiny}", "--method", "fedt"], "expected one of fedtt, fedtt+"),
+        (["--model", "{tiny}", "--method", "fedt"], "Did you mean 'fedtt'? There are: fedtt, "),
         (
             ["--model", "{tiny}", "--method", "fedtt", "--set", "rnk=3"],
             "did you mean 'method.rank'",

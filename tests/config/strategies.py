@@ -1,6 +1,6 @@
 """Tables of random configurations, made from the schema itself, so that no key is forgotten."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
-from fedtt.config import METHOD_SECTIONS, FedTTConfig, LoRAConfig, PeftConfig, RunConfig
+from fedtt.config import RunConfig, method_sections
 from fedtt.config.schema import (
     PARTITION_KEYS,
     ClientConfig,
@@ -21,10 +21,17 @@ from fedtt.config.schema import (
     ServerConfig,
     SitesConfig,
 )
+from fedtt.methods import METHODS
+from fedtt.methods.any_of_peft import PeftConfig
+from fedtt.methods.lora_family import LoRAConfig
+from fedtt.methods.tensor_train import FedTTConfig
 from fedtt.section import Section
 
 Table = dict[str, Any]
-METHODS: tuple[type[Section], ...] = (*METHOD_SECTIONS, PeftConfig)
+NAMES_OF: Mapping[type[Section], list[str]] = {
+    section: [name for name in METHODS if METHODS[name].section is section]
+    for section in method_sections()
+}
 SECTIONS: tuple[type[Section], ...] = (
     RunConfig,
     ModelConfig,
@@ -35,18 +42,21 @@ SECTIONS: tuple[type[Section], ...] = (
     ServerConfig,
     EvaluationConfig,
     SitesConfig,
-    *METHODS,
+    *method_sections(),
 )
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 SPELLED: dict[tuple[type[Section], str], st.SearchStrategy[Any]] = {
     (SitesConfig, "names"): st.none() | st.just(["north", "site-2", "c_3"]),
     (DataConfig, "source"): st.sampled_from(["sentiment-silos", "sst2", "record"]),
     (ModelConfig, "name"): st.sampled_from(["minilm", "org/model"]),
+    **{(section, "name"): st.sampled_from(names) for section, names in NAMES_OF.items()},
     (PeftConfig, "name"): st.sampled_from(["peft:loha", "peft:LOKR"]),
     (PeftConfig, "options"): st.dictionaries(
         TEXTS, TEXTS | st.integers(-(2**63) + 1, 2**63 - 1) | st.booleans()
     ),
-    (RunConfig, "method"): st.deferred(lambda: st.one_of(*(section_table(m) for m in METHODS))),
+    (RunConfig, "method"): st.deferred(
+        lambda: st.one_of(*(section_table(m) for m in method_sections()))
+    ),
     (PartitionConfig, "proportions"): st.none(),
     (RunConfig, "task"): st.none(),  # most of it has no other section's keys beside it
 }

@@ -9,7 +9,7 @@ import typer
 from pydantic import BaseModel
 
 from fedtt.cli.app import app
-from fedtt.config import METHOD_SECTIONS, CompareConfig, RunConfig, parse_config, parse_method
+from fedtt.config import CompareConfig, RunConfig, method_sections, parse_config, parse_method
 from fedtt.errors import ConfigError
 from fedtt.section import Section
 
@@ -37,7 +37,7 @@ def unbounded(schema: Any, path: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "section", [RunConfig, CompareConfig, *METHOD_SECTIONS], ids=lambda section: section.__name__
+    "section", [RunConfig, CompareConfig, *method_sections()], ids=lambda section: section.__name__
 )
 def test_every_number_of_the_schema_has_bounds(section: type[BaseModel]) -> None:
     assert list(unbounded(section.model_json_schema())) == []

@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from tests.config.strategies import SECTIONS, tables
 
 from fedtt.config import (
-    METHOD_SECTIONS,
     RunConfig,
     config_differences,
     dump_config,
     load_config,
+    method_sections,
     parse_config,
     parse_method,
     parse_methods,
@@ -158,6 +158,28 @@ def test_a_method_section_by_name() -> None:
         parse_method("fedtt", overrides=["rank=-1"])
 
 
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (
+            {"name": "fedt"},
+            "method.name: got 'fedt'; no method is called 'fedt'. Did you mean 'f",
+        ),
+        ({"name": "{fedtt}"}, "no method is called '{fedtt}'"),
+        ({"rank": 4}, "method.name: got None; one of fedtt, fedtt+, "),
+        ({"name": 3}, "method.name: got 3; no method is called '3'"),
+        ({"name": "lora", "rank": "x"}, "method.rank: got 'x'; input should be a valid integer"),
+        ({"name": "lora", "rnk": 1}, "method.rnk: unknown key; did you mean 'method.rank'?"),
+        ("lora", "method: got 'lora'; "),
+        ({"name": "peft:"}, "method.name: got 'peft:'; string should match"),
+    ],
+)
+def test_a_method_that_is_none_is_refused_by_its_key(method: object, message: str) -> None:
+    table = {"rounds": 1, "model": {"name": "minilm"}, "data": {"source": "sst2"}}
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_config({**table, "method": method}, where="the test")
+
+
 def test_an_override_goes_to_the_methods_that_have_its_key() -> None:
     sections = parse_methods(["fedtt", "lora", "head"], overrides=["bottleneck=8", "rank=3"])
     assert list(sections) == ["fedtt", "lora", "head"]
@@ -181,7 +203,7 @@ def test_the_documentation_names_every_key() -> None:
     named = set(re.findall(r"`([a-z_0-9]+)`", text))
     annotations = [field.annotation for field in RunConfig.model_fields.values()]
     sections = [part for a in annotations for part in (a, *get_args(a))]  # Section | None as well
-    keys = {"seed", "rounds", *(key for method in METHOD_SECTIONS for key in method.model_fields)}
+    keys = {"seed", "rounds", *(key for method in method_sections() for key in method.model_fields)}
     for section in sections:
         keys |= set(getattr(section, "model_fields", {}))
     assert keys - named == set()

@@ -12,15 +12,16 @@ from fedtt import params as p
 from fedtt.config import RunConfig, ServerConfig
 from fedtt.engine import build
 from fedtt.engine.build import Federation, build_federation
+from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import count_message
 from fedtt.engine.data import absent_data
 from fedtt.engine.fingerprint import digest_texts
 from fedtt.engine.local import local_clients
-from fedtt.engine.methods import LORA_REFERENCE, build_method
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round
 from fedtt.federated.types import RoundReport, ServerState
+from fedtt.methods.lora_family import REFERENCE as LORA_REFERENCE
 from fedtt.models import load_model_config
 
 MakeConfig = Callable[..., RunConfig]

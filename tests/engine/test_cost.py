@@ -4,8 +4,8 @@ import pytest
 from transformers import BertConfig, LlamaConfig, PretrainedConfig
 
 from fedtt.config import parse_method
+from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import MessageCost, count_message
-from fedtt.engine.methods import build_method
 
 BERT_BASE = BertConfig()
 LLAMA_7B = LlamaConfig(

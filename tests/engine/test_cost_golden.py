@@ -17,8 +17,8 @@ from transformers import (
 )
 
 from fedtt.config import parse_method
+from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import exchanged_kinds, put_into
-from fedtt.engine.methods import build_method
 from fedtt.engine.run_cost import LocalStep, count_base, count_cost
 from fedtt.models import build_empty_model, guess_task
 from fedtt.peft import sum_by_kind

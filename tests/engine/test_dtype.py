@@ -7,8 +7,8 @@ import torch
 
 from fedtt.config import RunConfig, config_differences
 from fedtt.engine.build import build_federation, settle
+from fedtt.engine.build_method import build_method
 from fedtt.engine.fits import choose_dtype
-from fedtt.engine.methods import build_method
 from fedtt.models import ModelOptions, options
 
 MakeConfig = Callable[..., RunConfig]

@@ -6,9 +6,9 @@ from tests.peft.tiny_architectures import PEFT_WARNING, VOCABULARY, tiny_config
 from torch import Tensor, nn
 
 from fedtt.config import parse_method
+from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import empty_adapted, exchanged_kinds, put_into
 from fedtt.engine.memory import ClientMemory, count_memory, held_bytes, saved_bytes
-from fedtt.engine.methods import build_method
 from fedtt.models import TASK_CLASSES
 
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)

@@ -8,8 +8,8 @@ from tests.peft.tiny_architectures import PEFT_WARNING, tiny_classifier, tiny_co
 
 from fedtt import params as p
 from fedtt.config import parse_method
+from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import empty_adapted, exchanged_kinds, first_state, put_into
-from fedtt.engine.methods import build_method
 from fedtt.engine.traffic import ROUNDS, ClientRound, count_traffic, simulate_rounds
 from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.cohort import Cohorts

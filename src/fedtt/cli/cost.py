@@ -27,7 +27,7 @@ def cost_command(
 ) -> None:
     """Print parameters, bytes of a round and of a run, and a client's memory, for every method."""
     sections = parse_methods(methods, overrides=overrides)
-    from fedtt.engine.methods import build_method
+    from fedtt.engine.build_method import build_method
     from fedtt.engine.run_cost import DTYPES, LocalStep, count_base, count_cost, default_length
     from fedtt.models import PEFT_TASK_TYPES, guess_task, load_model_config
 

@@ -26,20 +26,7 @@ from fedtt.config.load import (
     parse_method,
     parse_methods,
 )
-from fedtt.config.methods import (
-    METHOD_NAMES,
-    METHOD_SECTIONS,
-    AdapterConfig,
-    FedTTConfig,
-    IA3Config,
-    LoRAConfig,
-    LoRAXSConfig,
-    MethodConfig,
-    PartOfModelConfig,
-    PeftConfig,
-    PromptConfig,
-    VeRAConfig,
-)
+from fedtt.config.method_section import MethodConfig, method_sections
 from fedtt.config.schema import (
     ClientConfig,
     CohortConfig,
@@ -54,9 +41,6 @@ from fedtt.config.schema import (
 )
 
 __all__ = [
-    "METHOD_NAMES",
-    "METHOD_SECTIONS",
-    "AdapterConfig",
     "Cell",
     "ClientConfig",
     "CohortConfig",
@@ -64,23 +48,15 @@ __all__ = [
     "Comparison",
     "DataConfig",
     "EvaluationConfig",
-    "FedTTConfig",
-    "IA3Config",
-    "LoRAConfig",
-    "LoRAXSConfig",
     "MethodConfig",
     "MethodVariantConfig",
     "ModelConfig",
-    "PartOfModelConfig",
     "PartitionConfig",
-    "PeftConfig",
-    "PromptConfig",
     "RunConfig",
     "ServerConfig",
     "SitesConfig",
     "TaskConfig",
     "VariantConfig",
-    "VeRAConfig",
     "all_cells",
     "cell_config",
     "check_cells",
@@ -89,6 +65,7 @@ __all__ = [
     "dump_config",
     "load_comparison",
     "load_config",
+    "method_sections",
     "options_of",
     "override_config",
     "parse_config",

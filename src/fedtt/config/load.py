@@ -13,7 +13,7 @@ from typing import Any, get_args
 import tomli_w
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from fedtt.config.methods import METHOD_NAMES, METHOD_SECTIONS, MethodConfig, PeftConfig
+from fedtt.config.method_section import MethodConfig, method_sections
 from fedtt.config.schema import RunConfig
 from fedtt.errors import ConfigError
 
@@ -21,9 +21,6 @@ Table = dict[str, Any]
 # What fedtt.models knows by a short name (importing it here would bring in torch).
 MODEL_ALIASES = ("minilm", "smollm2")
 DTYPE, AUTO = "model.dtype", "auto"
-# pydantic puts the name of the method's section into the place of an error; a reader knows none.
-_SECTIONS: tuple[type[BaseModel], ...] = (*METHOD_SECTIONS, PeftConfig)
-_TAGS = {section.__name__ for section in _SECTIONS}
 
 
 def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
@@ -271,14 +268,12 @@ def describe_problem(
     known: Mapping[str, list[str]] | None = None,
 ) -> str:
     """One line on a problem that pydantic found; ``known``: section -> its keys, to suggest."""
-    location = [str(part) for part in path if part not in _TAGS]
+    location = [str(part) for part in path]
     key = ".".join(location) or "the file"
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key{_suggest(location, known or _known_keys())}"
     if item["type"] == "missing":
         return f"{key}: missing"
-    if item["type"].startswith("union_tag"):
-        return f"{key}.name: got {_got(item)}, expected one of {', '.join(METHOD_NAMES)}"
     if isinstance(item["input"], Mapping):  # values that do not go together
         return f"{key}: {_reason(item)}"
     return f"{key}: got {_got(item)}; {_reason(item)}"
@@ -318,5 +313,5 @@ def _known_keys() -> dict[str, list[str]]:
         for part in (field.annotation, *get_args(field.annotation)):
             if isinstance(part, type) and issubclass(part, BaseModel):
                 keys[name] = list(part.model_fields)
-    keys["method"] = list(dict.fromkeys(key for m in _SECTIONS for key in m.model_fields))
+    keys["method"] = list(dict.fromkeys(key for m in method_sections() for key in m.model_fields))
     return keys

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from fedtt.config.methods import MethodConfig
+from fedtt.config.method_section import MethodConfig
 from fedtt.data.named.catalog import SILOS, SOURCES
 from fedtt.data.named.catalog import TASKS as NAMED_TASKS
 from fedtt.data.named.task import NamedTask

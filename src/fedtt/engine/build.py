@@ -23,11 +23,11 @@ from fedtt.data import (
     map_large,
     sample_groups,
 )
+from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data
 from fedtt.engine.fits import check_goes_with_options, choose_dtype
 from fedtt.engine.limits import memory_bytes
-from fedtt.engine.methods import LORA_REFERENCE, build_method
 from fedtt.engine.positions import text_positions
 from fedtt.engine.task import MODEL_CLASSES, build_task, output_names
 from fedtt.errors import ConfigError, ModelError
@@ -35,6 +35,7 @@ from fedtt.federated.client import LocalTraining
 from fedtt.federated.cohort import check_cohort_size
 from fedtt.federated.method import Method
 from fedtt.federated.types import ServerState
+from fedtt.methods.lora_family import REFERENCE as LORA_REFERENCE
 from fedtt.metrics import check_client_ids
 from fedtt.models import (
     LoadedModel,

@@ -11,10 +11,10 @@ from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.data import LabeledTexts, is_unicode
 from fedtt.engine.build import build_federation, build_model
+from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import exchanged_kinds
 from fedtt.engine.evaluation import class_probabilities
 from fedtt.engine.fingerprint import digest_base
-from fedtt.engine.methods import build_method
 from fedtt.engine.task import MODEL_CLASSES, build_task
 from fedtt.errors import DataError, RunError
 from fedtt.experiment.description import check_unchanged, describe

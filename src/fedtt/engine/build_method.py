@@ -1,0 +1,52 @@
+"""From the ``[method]`` and ``[server]`` sections to a method."""
+
+from dataclasses import replace
+
+from fedtt.config import MethodConfig, ServerConfig
+from fedtt.errors import ConfigError
+from fedtt.federated.aggregate import WEIGHTINGS, TrimmedMean, WeightedMean
+from fedtt.federated.method import Method
+from fedtt.federated.server import ServerOptimizer
+from fedtt.methods import Setting, method_entry
+from fedtt.models import PEFT_TASK_TYPES
+
+
+def build_method(config: MethodConfig, *, task: str, server: ServerConfig | None = None) -> Method:
+    """The method that a ``[method]`` section describes, for a model of that task.
+
+    Raises :class:`ConfigError` for a server that does not go with the method.
+    """
+    server = server or ServerConfig()
+    entry = method_entry(config.name)
+    setting = Setting(
+        name=config.name,
+        reference=entry.reference or config.name,
+        task_type=PEFT_TASK_TYPES[task],
+        weighting=WEIGHTINGS[server.weighting],
+        server=_server_step(server),
+    )
+    return _with_robust_aggregation(entry.build(config, setting), server)
+
+
+def _server_step(server: ServerConfig) -> ServerOptimizer:
+    return ServerOptimizer(
+        name=server.optimizer,
+        learning_rate=server.learning_rate,
+        momentum=server.momentum,
+        beta2=server.beta2,
+        adaptivity=server.adaptivity,
+    )
+
+
+def _with_robust_aggregation(method: Method, server: ServerConfig) -> Method:
+    if server.aggregation == "mean":
+        return method
+    if not isinstance(method.aggregation, WeightedMean):
+        raise ConfigError(
+            f"{method.name} brings its own aggregation",
+            where="server.aggregation",
+            got=server.aggregation,
+            expected="mean",
+        )
+    trim = server.trim if server.aggregation == "trimmed-mean" else 0.5
+    return replace(method, aggregation=TrimmedMean(trim=trim))

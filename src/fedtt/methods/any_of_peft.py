@@ -1,0 +1,56 @@
+"""Any other of PEFT's methods, with PEFT's own options, averaged."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, field_validator
+
+from fedtt.methods.entry import MethodEntry, MethodSection, Setting, averaged
+
+if TYPE_CHECKING:
+    from fedtt.federated.method import Method
+
+
+class PeftConfig(MethodSection):
+    """``[method]`` with ``name = "peft:TYPE"``: any of PEFT's methods, with its own options."""
+
+    name: Annotated[str, Field(pattern=r"^peft:[A-Za-z0-9_-]+$")]
+    options: dict[str, Any] = Field({}, description="of the method's PEFT config")
+
+    @field_validator("options")
+    @classmethod
+    def _numbers_have_bounds(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for value in _leaves(options):
+            if isinstance(value, int) and abs(value) >= 2**63:
+                raise ValueError(f"a number of {value.bit_length():,} bits is no option")
+        return options
+
+
+def build(section: PeftConfig, setting: Setting) -> "Method":
+    """All that the adapter trains is averaged."""
+    from fedtt.peft import peft_config_from_table
+
+    kind = section.name.removeprefix("peft:")
+    adapter = peft_config_from_table(kind, section.options, task_type=setting.task_type)
+    return averaged(adapter, setting)
+
+
+ANY_OF_PEFT = MethodEntry(
+    section=PeftConfig,
+    adapter="any of PEFT's, `options` as its config has them",
+    sends="all",
+    aggregation="mean",
+    reference="",
+    build=build,
+)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """The values inside tables and lists."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value

@@ -1,0 +1,82 @@
+"""What there is to know of a method by its name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fedtt.errors import ConfigError
+from fedtt.section import Section
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+    from fedtt.federated.aggregate import Weighting
+    from fedtt.federated.method import Method
+    from fedtt.federated.server import ServerOptimizer
+
+
+class MethodSection(Section):
+    """Base of every ``[method]`` section; ``name`` is that of the method's row in ``METHODS``."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a method is built into, whatever its section says: the task, and the server's part."""
+
+    name: str
+    reference: str
+    task_type: str
+    weighting: "Weighting"
+    server: "ServerOptimizer"
+
+    @property
+    def plain_server(self) -> "ServerOptimizer":
+        """The server's step for an aggregate that is a point, not a direction.
+
+        Raises :class:`ConfigError` unless it is plain FedAvg.
+        """
+        if self.server.name != "fedavg" or self.server.learning_rate != 1.0:
+            raise ConfigError(
+                f"{self.name} sets the global model to the aggregate itself",
+                where="server",
+                got=f"optimizer {self.server.name}, learning_rate {self.server.learning_rate}",
+                expected="optimizer fedavg, learning_rate 1",
+                fix="leave the server's optimizer and learning rate at their defaults",
+            )
+        return self.server
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodEntry:
+    """A method: its section of the configuration, what it is in words, and how it is built.
+
+    ``build`` takes a ``section`` and a :class:`Setting`; what it needs of torch it imports itself.
+    The words are the method's line in docs/methods.md.
+    """
+
+    section: type[MethodSection]
+    adapter: str
+    sends: str
+    aggregation: str
+    reference: str
+    build: Callable[[Any, Setting], "Method"]
+
+
+def averaged(adapter: "PeftConfig", setting: Setting) -> "Method":
+    """Plain FedAvg of whatever ``adapter`` trains, all of it in every round."""
+    from fedtt.federated.method import Method
+
+    return Method(
+        name=setting.name,
+        reference=setting.reference,
+        adapter=adapter,
+        weighting=setting.weighting,
+        server=setting.server,
+    )
+
+
+def list_or_none(values: tuple[Any, ...] | None) -> list[Any] | None:
+    """As PEFT's configs want them."""
+    return None if values is None else list(values)

@@ -1,0 +1,42 @@
+"""LoRA-XS (arXiv 2405.17604), averaged as Fed-SB does (arXiv 2502.15436)."""
+
+from typing import TYPE_CHECKING
+
+from fedtt.methods.entry import MethodEntry, MethodSection, Setting, averaged, list_or_none
+from fedtt.section import Positive, Probability, Rank
+
+if TYPE_CHECKING:
+    from fedtt.federated.method import Method
+
+
+class LoRAXSConfig(MethodSection):
+    """``[method]`` with ``name = "lora-xs"``: r x r matrices between frozen singular factors."""
+
+    rank: Rank = 16
+    alpha: Positive = 16.0
+    dropout: Probability = 0.0
+    target_modules: tuple[str, ...] | None = None
+
+
+def build(section: LoRAXSConfig, setting: Setting) -> "Method":
+    """The r x r matrices are averaged: exactly, since the product is linear in them."""
+    from fedtt.peft import LoRAXSConfig as LoRAXSAdapterConfig
+
+    adapter = LoRAXSAdapterConfig(
+        task_type=setting.task_type,
+        r=section.rank,
+        alpha=section.alpha,
+        dropout=section.dropout,
+        target_modules=list_or_none(section.target_modules),
+    )
+    return averaged(adapter, setting)
+
+
+LORA_XS = MethodEntry(
+    section=LoRAXSConfig,
+    adapter="r x r between frozen singular factors",
+    sends="the r x r matrices",
+    aggregation="mean, exact (Fed-SB)",
+    reference="arXiv 2405.17604, 2502.15436",
+    build=build,
+)
