@@ -5,11 +5,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Queue
 
 import numpy as np
 import pytest
 import torch
+from tests.engine import every_task
 
 from fedtt import params as p
 from fedtt.config import RunConfig
@@ -143,6 +145,29 @@ def test_a_measurement_between_two_is_that_of_one(make_config: MakeConfig) -> No
     for name, outcomes in expected.items():
         for key, values in outcomes.items():
             np.testing.assert_allclose(found[name][key], values, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tasks")
+
+
+ALIKE = [name for name in every_task.NAMES if name not in every_task.DIFFERENT]
+
+
+@pytest.mark.parametrize(
+    "name", [*every_task.DIFFERENT, *(pytest.param(name, marks=pytest.mark.slow) for name in ALIKE)]
+)
+def test_every_task_is_measured_between_two_as_by_one(
+    name: str, folder: Path, tiny_bert: Path, tiny_llama: Path
+) -> None:
+    """All kinds and all metrics: groups have names and targets, which are no arrays of numbers."""
+    config = every_task.task_config(name, folder=folder, bert=tiny_bert, llama=tiny_llama)
+    federation = build_federation(config)
+    one = every_task.measured(federation, None)
+    with helped(config) as leader:
+        two = every_task.measured(federation, leader)
+    every_task.check_same(one, two, where=name)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 50])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from tests.engine import every_task
 from torch.testing import assert_close
 
 LIMIT = 240  # seconds; nothing here may hang
@@ -70,6 +71,16 @@ def test_two_processes_end_where_one_does(config_file: Path, tmp_path: Path) -> 
     shown = succeed(torchrun("train", config_file, "--run", two))
     assert shown.count("test accuracy") == 1  # the leader alone speaks
     check_same(one, two)
+
+
+def test_every_task_is_measured_between_two_as_by_one(
+    tiny_bert: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    options = ["--standalone", "--nproc-per-node", "2", "-m", "--", "tests.engine.every_task"]
+    places = map(str, (tmp_path, tiny_bert, tiny_llama))
+    shown = succeed([sys.executable, "-m", "torch.distributed.run", *options, *places])
+    for name in every_task.NAMES:
+        assert f"{name}: " in shown
 
 
 @pytest.mark.parametrize("rank", [0, 1])

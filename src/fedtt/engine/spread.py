@@ -27,6 +27,7 @@ from fedtt.params import Params
 TASKS_EACH = 64
 BYTES_EACH = 2**27
 ROWS = "rows"
+NUMBERS = "biuf"  # numpy's kinds of what safetensors can hold
 # What a helper's work can raise, by name; anything else ends it.
 ERRORS: dict[str, type[FedttError]] = {
     kind.__name__: kind for kind in (FedttError, DivergenceError, DataError, InterruptedRunError)
@@ -45,7 +46,7 @@ def spread_clients(processes: Processes, local: LocalClients, state: ServerState
         for block in _blocks(tasks, size=processes.size):
             processes.send_all(_as_message(block))
             replies = [local.share(block, rank=LEADER, size=processes.size)]
-            replies += [_answer(processes, rank) for rank in range(1, processes.size)]
+            replies += [list(_answer(processes, rank).blobs) for rank in range(1, processes.size)]
             for index in range(len(block)):
                 yield replies[index % processes.size][index // processes.size]
 
@@ -98,8 +99,8 @@ def judge_between(
         size=processes.size,
         before_batch=before_batch,
     )
-    others = [load(_answer(processes, rank)[0]) for rank in range(1, processes.size)]
-    return [own, *(Judged(rows=values.pop(ROWS), outcomes=values) for values in others)]
+    others = [_as_judged(_answer(processes, rank)) for rank in range(1, processes.size)]
+    return [own, *others]
 
 
 def help_leader(
@@ -132,13 +133,13 @@ def help_leader(
             if action == "judge":
                 params, _ = decode(asked.blobs[0], expected=structure)
                 p.write_params(federation.model, params)
-                blobs = [_judge(processes, federation, asked.content, before_batch)]
+                reply = _judge(processes, federation, asked.content, before_batch)
             else:
                 if clients is None:
                     raise AssertionError("the leader says start first")
                 tasks = _as_tasks(asked, clients)
                 blobs = clients.share(tasks, rank=processes.rank, size=processes.size)
-            reply = Message(content={}, blobs=blobs)
+                reply = Message(content={}, blobs=blobs)
         except FedttError as error:
             kind = type(error).__name__
             known = kind if kind in ERRORS else FedttError.__name__
@@ -153,7 +154,7 @@ def stop_helpers(processes: Processes) -> None:
 
 def _judge(
     processes: Processes, federation: Federation, asked: Any, before_batch: BeforeBatch
-) -> bytes:
+) -> Message:
     judged = judge_share(
         federation.model,
         federation.task,
@@ -163,9 +164,25 @@ def _judge(
         size=processes.size,
         before_batch=before_batch,
     )
-    arrays = {key: np.ascontiguousarray(values) for key, values in judged.outcomes.items()}
-    packed: bytes = save({ROWS: judged.rows, **arrays})
-    return packed
+    return _as_reply(judged)
+
+
+def _as_reply(judged: Judged) -> Message:
+    """Numbers as one blob; columns of anything else, such as names of groups, as JSON."""
+    numbers, others = {ROWS: judged.rows}, {}
+    for key, values in judged.outcomes.items():
+        if values.dtype.kind in NUMBERS:
+            numbers[key] = np.ascontiguousarray(values)
+        else:
+            others[key] = values.tolist()
+    return Message(content={"columns": others}, blobs=[save(numbers)])
+
+
+def _as_judged(reply: Message) -> Judged:
+    numbers = load(reply.blobs[0])
+    columns = reply.content["columns"].items()
+    others = {key: np.array(values, dtype=object) for key, values in columns}
+    return Judged(rows=numbers.pop(ROWS), outcomes={**numbers, **others})
 
 
 def _as_message(tasks: list[ClientTask]) -> Message:
@@ -195,9 +212,9 @@ def _as_tasks(asked: Message, clients: LocalClients) -> list[ClientTask]:
     ]
 
 
-def _answer(processes: Processes, rank: int) -> list[bytes]:
+def _answer(processes: Processes, rank: int) -> Message:
     """A helper's reply. Raises what its work raised."""
     reply = processes.receive(source=rank)
     if "error" in reply.content:
         raise ERRORS.get(reply.content["error"], FedttError)(reply.content["message"])
-    return list(reply.blobs)
+    return reply
