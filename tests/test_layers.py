@@ -10,6 +10,7 @@ import fedtt
 LAYERS = {
     "_version": 0,
     "errors": 0,
+    "atomic_write": 0,
     "registry": 1,
     "section": 1,
     "seeds": 0,

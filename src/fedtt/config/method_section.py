@@ -1,10 +1,9 @@
 """The ``[method]`` section: which class reads it is what the table of methods says of its name."""
 
 from collections.abc import Mapping
-from typing import Annotated, NoReturn
+from typing import Annotated
 
-from pydantic import BeforeValidator, SerializeAsAny, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, SerializeAsAny
 
 from fedtt.methods import METHODS, MethodSection, method_entry
 
@@ -14,22 +13,22 @@ def method_sections() -> tuple[type[MethodSection], ...]:
     return tuple(dict.fromkeys(METHODS[name].section for name in METHODS))
 
 
+def _known(name: str) -> str:
+    method_entry(name)
+    return name
+
+
+class _Named(BaseModel):
+    """The one key that every section has, checked before the others are read."""
+
+    name: Annotated[str, AfterValidator(_known)]
+
+
 def _by_name(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
-    name = value.get("name")
-    try:
-        entry = method_entry(str(name))
-    except ValueError as error:
-        _refuse_name(name, str(error) if name is not None else f"one of {', '.join(METHODS)}")
-    return entry.section.model_validate(value)
-
-
-def _refuse_name(name: object, reason: str) -> NoReturn:
-    # In braces, so that what somebody calls a method is no template.
-    error = PydanticCustomError("unknown_method", "{reason}", {"reason": reason})
-    details = InitErrorDetails(type=error, loc=("name",), input=name)
-    raise ValidationError.from_exception_data("method", [details])
+    name = _Named.model_validate(value).name
+    return method_entry(name).section.model_validate(value)
 
 
 MethodConfig = Annotated[SerializeAsAny[MethodSection], BeforeValidator(_by_name)]

@@ -1,7 +1,6 @@
 """The server's state on disk: one safetensors file, replaced atomically."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fedtt import params as p
+from fedtt.atomic_write import replace_file
 from fedtt.errors import RunError, ShapeError
 from fedtt.federated.types import ServerState
 from fedtt.params import Structure
@@ -23,15 +23,9 @@ BOOKS: Mapping[str, type] = {"changed_at": int, "synced_at": int, "progress": fl
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace the file at ``path`` by ``content``, all or nothing. Raises :class:`RunError`."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        replace_file(path, content)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise RunError("cannot write a file of the run", where=str(path), got=error) from error
 
 

@@ -1,29 +1,21 @@
 """One process at a time in a run directory."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from fedtt.errors import RunError
 
 LOCK = ".lock"
-
-try:
-    import fcntl
-except ImportError:
-    SUPPORTED = False
-else:
-    SUPPORTED = True
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the directory for the duration of the block; a dead process holds nothing.
 
-    The lock is the operating system's (``flock`` on a file that stays behind). Where the system or
-    the file system knows no such locks, the block runs unlocked. Raises :class:`RunError` if
-    another process, or another run in this one, holds the directory.
+    Raises :class:`RunError` if another process, or another run in this one, holds the directory.
     """
     with locked_if_free(path) as free:
         if not free:
@@ -37,24 +29,23 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Like :func:`locked`, but says whether it holds the directory instead of raising."""
+    """Like :func:`locked`, but says whether it holds the directory instead of raising.
+
+    The lock is the operating system's, on a file that may stay behind. Where the system or the
+    file system knows no such locks, the block runs unlocked.
+    """
+    lock = FileLock(path / LOCK, timeout=0, mode=0o666)
     try:
-        file = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except NotImplementedError:
+        yield True
+        return
     except OSError as error:
         raise RunError("cannot write the run directory", where=str(path), got=error) from error
     try:
-        yield _lock(file)
+        yield True
     finally:
-        os.close(file)
-
-
-def _lock(file: int) -> bool:
-    if not SUPPORTED:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+        lock.release()

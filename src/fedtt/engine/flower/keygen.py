@@ -1,7 +1,6 @@
 """Making keys: what ``fedtt keys`` writes, each file beside its place and then renamed."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from fedtt.atomic_write import replace_file
 from fedtt.engine.flower import keys as k
 from fedtt.engine.flower.certificates import (
     CURVE,
@@ -159,16 +159,5 @@ def _read_authority(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurve
 
 
 def _write(path: Path, content: bytes, *, mode: int) -> Path:
-    """Atomically; nobody else can read a private file at any moment."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
+    replace_file(path, content, mode=mode)
     return path

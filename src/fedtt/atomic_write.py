@@ -1,0 +1,27 @@
+"""Files are replaced whole or not at all."""
+
+import os
+import secrets
+from pathlib import Path
+
+EVERYBODY = 0o666  # less what the process's umask takes away
+
+
+def replace_file(path: Path, content: bytes, *, mode: int = EVERYBODY) -> None:
+    """Put ``content`` into the file at ``path``: whoever reads it, and whatever crashes, finds the
+    old file or the new one.
+
+    Nobody whom ``mode`` excludes can read it at any moment. Raises :class:`OSError`, and leaves
+    nothing beside the file then.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(beside, flags, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
