@@ -20,8 +20,7 @@ from fedtt.errors import ConfigError
 Table = dict[str, Any]
 # What fedtt.models knows by a short name (importing it here would bring in torch).
 MODEL_ALIASES = ("minilm", "smollm2")
-# What a configuration may leave open, and a run's own has settled: key -> its value there.
-LEFT_OPEN: Mapping[str, object] = {"model.dtype": "auto", "task.date": None}
+DTYPE, AUTO = "model.dtype", "auto"
 
 
 def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
@@ -123,10 +122,11 @@ def dump_config(config: RunConfig) -> str:
 def config_differences(first: RunConfig, second: RunConfig) -> list[str]:
     """``key: value in first -> value in second`` for every key whose values differ.
 
-    What the second leaves open (``model.dtype = "auto"``) may be anything in the first.
+    What the second leaves to the machine (``model.dtype = "auto"``) may be anything in the first.
     """
     old, new = _flatten(first.model_dump(mode="json")), _flatten(second.model_dump(mode="json"))
-    new |= {key: old[key] for key, open_value in LEFT_OPEN.items() if new[key] == open_value}
+    if new[DTYPE] == AUTO:
+        new[DTYPE] = old[DTYPE]
     return [
         f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in sorted({*old, *new})

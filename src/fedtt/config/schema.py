@@ -3,7 +3,6 @@
 Unknown keys are refused. Paths are absolute by the time they are here (see ``config.load``).
 """
 
-import datetime
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -131,9 +130,7 @@ TASK_KEYS: Mapping[str, frozenset[str]] = {
     "regression": frozenset(),
     "label-words": frozenset({"prompt", "words"}),
     "language-modeling": frozenset(),
-    "generation": frozenset(
-        {"prompt", "completion", "messages", "date", "answers", "max_new_tokens"}
-    ),
+    "generation": frozenset({"prompt", "completion", "messages", "answers", "max_new_tokens"}),
 }
 
 
@@ -167,11 +164,6 @@ class TaskConfig(Section):
     messages: str | None = Field(
         None, description="generation: column of chats, in place of prompt and completion"
     )
-    date: datetime.date | None = Field(
-        None,
-        description="generation with messages: the day that a chat template writes "
-        "(default: the day on which the run begins)",
-    )
     answers: Literal["squad", "drop"] | None = Field(
         None, description="generation: also generate, and score by this rule"
     )
@@ -187,8 +179,6 @@ class TaskConfig(Section):
             raise ValueError(f"kind {self.kind!r} has no {' and no '.join(sorted(unfit))}")
         if self.messages is not None and given & {"prompt", "completion", "answers"}:
             raise ValueError("messages take the place of prompt, completion and answers")
-        if self.date is not None and self.messages is None:
-            raise ValueError("date is what a chat template writes, and goes with messages")
         return self
 
     @property

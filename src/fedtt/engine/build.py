@@ -4,7 +4,6 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from fedtt.data import (
 )
 from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
-from fedtt.engine.data import build_data, naming_refused_chats
+from fedtt.engine.data import build_data
 from fedtt.engine.fits import check_goes_with_options, choose_dtype
 from fedtt.engine.limits import memory_bytes
 from fedtt.engine.positions import text_positions
@@ -46,7 +45,6 @@ from fedtt.models import (
     load_classifier,
     load_model_config,
     load_tokenizer,
-    revision_notes,
 )
 from fedtt.peft import ParameterKind, sum_by_kind
 from fedtt.seeds import derive_seed, random_stream
@@ -113,16 +111,10 @@ def build_training(config: ClientConfig) -> LocalTraining:
 
 
 def settle(config: RunConfig) -> RunConfig:
-    """The config with what it leaves to the machine and the day, to be saved and sent.
-
-    That is ``model.dtype = "auto"`` and, of chats, ``task.date``.
-    """
+    """The config with what ``model.dtype = "auto"`` is on this machine, to be saved and sent."""
     method = build_method(config.method, task=MODEL_CLASSES[config.task.kind], server=config.server)
     model = config.model.model_copy(update={"dtype": _dtype(config.model, method)})
-    task = config.task
-    if task.messages is not None and task.date is None:
-        task = task.model_copy(update={"date": datetime.now(UTC).date()})
-    return config.model_copy(update={"model": model, "task": task})
+    return config.model_copy(update={"model": model})
 
 
 def build_federation(config: RunConfig, data: FederatedData | None = None) -> Federation:
@@ -159,11 +151,10 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     max_length = _max_length(config, model_config, method.adapter)
     texts = {split: data.holders(split) for split in SPLITS}
     texts["validation"] = _at_most(texts["validation"], config=config)
-    with naming_refused_chats(config.data, config.task):
-        splits = {
-            split: Held(_tokenize(task, held.pool, max_length=max_length), held.parts)
-            for split, held in texts.items()
-        }
+    splits = {
+        split: Held(_tokenize(task, held.pool, max_length=max_length), held.parts)
+        for split, held in texts.items()
+    }
     model, model_notes = _model_and_notes(
         config, method, label_names=data.label_names, pad_token_id=pad_token_id
     )
@@ -180,12 +171,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         kinds=kinds,
         lora_reference=_lora_reference(model_config, model_class),
         label_cells=data.label_cells,
-        notes=(
-            *data.notes,
-            *_truncation_notes(splits, max_length=max_length),
-            *revision_notes(config.model.name, config.model.revision),
-            *model_notes,
-        ),
+        notes=(*data.notes, *_truncation_notes(splits, max_length=max_length), *model_notes),
     )
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from peft import PeftModel
 from peft.utils.error import NoMatchingPeftModuleError
 from torch import nn
@@ -15,7 +14,14 @@ from fedtt.errors import ModelError
 from fedtt.federated.method import Method
 from fedtt.federated.types import ServerState
 from fedtt.models import build_empty_model
-from fedtt.peft import ParameterKind, adapt, exchanged_parameters, keep_in_float32, sum_by_kind
+from fedtt.peft import (
+    ParameterKind,
+    adapt,
+    exchanged_parameters,
+    keep_in_float32,
+    sum_by_kind,
+    want_of_memory_explained,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,26 +103,10 @@ def put_into(base: nn.Module, method: Method) -> PeftModel:
     What is exchanged is float32 throughout, whatever type the base model has. Raises
     :class:`ModelError` for an adapter that does not fit into memory.
     """
-    try:
+    with want_of_memory_explained():
         model = adapt(base, method.adapter)
         keep_in_float32(model, exchanged_kinds(model, method))
-    except (MemoryError, RuntimeError) as error:
-        if not _is_want_of_memory(error):
-            raise
-        raise ModelError(
-            "what the method trains is larger than the memory of this machine",
-            where="method",
-            got=str(error).splitlines()[0][:200],
-            fix="a smaller rank, bottleneck or number of tokens",
-        ) from error
     return model
-
-
-def _is_want_of_memory(error: Exception) -> bool:
-    """Torch has a type of its own for it on devices alone, and words on a CPU."""
-    words = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or any(word in str(error) for word in words)
 
 
 def exchanged_kinds(model: PeftModel, method: Method) -> dict[str, ParameterKind]:

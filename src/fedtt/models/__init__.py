@@ -13,7 +13,7 @@ from fedtt.models.configuration import (
 )
 from fedtt.models.load import LoadedModel, load_causal_lm, load_classifier
 from fedtt.models.options import ModelOptions, fast_dtype, resolve_device
-from fedtt.models.places import ALIASES, PackagedModel, locate_model, revision_notes
+from fedtt.models.places import ALIASES, PackagedModel, locate_model
 from fedtt.models.tokenizer import load_tokenizer
 
 __all__ = [
@@ -33,5 +33,4 @@ __all__ = [
     "load_tokenizer",
     "locate_model",
     "resolve_device",
-    "revision_notes",
 ]

@@ -23,6 +23,7 @@ from fedtt.peft.lora_xs_config import LoRAXSConfig
 from fedtt.peft.model import TTAdapterModel
 from fedtt.peft.precision import keep_in_float32
 from fedtt.peft.register import register
+from fedtt.peft.sizes import want_of_memory_explained
 from fedtt.peft.stacked import can_batch, stacked_forwards
 from fedtt.peft.table import peft_config_from_table
 
@@ -59,6 +60,7 @@ __all__ = [
     "stacked_forwards",
     "sum_by_kind",
     "vera_config",
+    "want_of_memory_explained",
 ]
 
 register()

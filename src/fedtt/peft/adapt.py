@@ -21,7 +21,9 @@ from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
 from fedtt.peft.candidates import describe_candidates
 from fedtt.peft.exchange import ParameterKind, exchanged_parameters
 from fedtt.peft.offload import check_trains_in_place
+from fedtt.peft.patterns import check_patterns
 from fedtt.peft.prompts import check_takes_prefix, fill_sizes, read_at_last_token
+from fedtt.peft.sizes import check_sizes, want_of_memory_explained
 
 _NO_DEFAULT_TARGETS = "Please specify `target_modules`"
 
@@ -35,16 +37,21 @@ def adapt(base: nn.Module, config: PeftConfig) -> PeftModel:
     - decoders that classify read the last real token behind a prompt, not the padding;
     - LoRA and VeRA go to queries and values, where PEFT has no default for an architecture that
       the TT adapter knows;
+    - sizes beyond all use, or beyond memory, and patterns that never come to an end, raise;
     - BitFit on a model without biases, and prefixes on one that takes none, raise, and so does
       what would train weights that accelerate keeps elsewhere.
 
     Raises:
-        ModelError: the method does not fit the architecture.
+        ConfigError: a number, or a pattern, that no model could be given.
+        ModelError: the method does not fit the architecture, or memory.
     """
     config = deepcopy(config)
+    check_sizes(config)
+    check_patterns(config, base)
     _prepare(base, config)
     try:
-        model: PeftModel = get_peft_model(base, config)
+        with want_of_memory_explained():
+            model: PeftModel = get_peft_model(base, config)
     except ValueError as error:
         if not str(error).startswith(_NO_DEFAULT_TARGETS):
             raise
@@ -66,8 +73,10 @@ def load_adapted(base: nn.Module, directory: str | os.PathLike[str]) -> PeftMode
     ``PeftModel.from_pretrained``.
     """
     config = PeftConfig.from_pretrained(directory)
+    check_sizes(config)
+    check_patterns(config, base)
     _prepare(base, config)
-    with _without_device_map(base):
+    with _without_device_map(base), want_of_memory_explained():
         model: PeftModel = PeftModel.from_pretrained(base, directory)
     return model
 

@@ -20,6 +20,7 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 
 from fedtt.errors import ConfigError
 from fedtt.peft.full import FullConfig
+from fedtt.peft.sizes import MOST_WIDTH
 
 
 def full_config(task_type: str | None) -> FullConfig:
@@ -175,11 +176,11 @@ def _no_lora(
 
 
 def _positive(value: int, where: str) -> int:
-    if value < 1:
+    if not 1 <= value <= MOST_WIDTH:
         raise ConfigError(
             f"{where.rpartition('.')[2]} is out of range",
             where=where,
             got=value,
-            expected="a positive integer",
+            expected=f"a positive integer, at most {MOST_WIDTH:,}",
         )
     return value

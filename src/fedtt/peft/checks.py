@@ -10,6 +10,7 @@ from peft.config import PeftConfig
 
 from fedtt.errors import ConfigError
 from fedtt.peft.activation import ACTIVATIONS
+from fedtt.peft.sizes import MOST_WIDTH
 
 
 def is_positive_int(value: Any) -> bool:
@@ -29,7 +30,7 @@ def out_of_range(config: PeftConfig, name: str, expected: str) -> ConfigError:
 
 def check_bottleneck(config: Any) -> None:
     """Raise :class:`ConfigError` for a bottleneck's width or function out of its range."""
-    check_positive_int(config, "bottleneck")
+    check_positive_int(config, "bottleneck", most=MOST_WIDTH)
     if not isinstance(config.activation, str) or config.activation not in ACTIVATIONS:
         raise out_of_range(config, "activation", f"one of {', '.join(ACTIVATIONS)}")
     check_number(config, "scaling", expected="a finite number", within=(-math.inf, math.inf))
@@ -38,14 +39,17 @@ def check_bottleneck(config: Any) -> None:
     check_dropout(config)
 
 
-def check_positive_int(config: Any, name: str, *, expected: str = "a positive integer") -> None:
+def check_positive_int(
+    config: Any, name: str, *, most: int, expected: str = "a positive integer"
+) -> None:
     """Raise :class:`ConfigError` unless the field is a positive integer; makes it an ``int``."""
     if not is_positive_int(getattr(config, name)):
         raise out_of_range(config, name, expected)
+    _check_at_most(config, name, [getattr(config, name)], most)
     setattr(config, name, int(getattr(config, name)))
 
 
-def check_positive_ints(config: Any, name: str) -> None:
+def check_positive_ints(config: Any, name: str, *, most: int) -> None:
     """Raise :class:`ConfigError` unless the field is a sequence of positive integers, not empty.
 
     Makes it a list of ``int``, which goes into the adapter's JSON file.
@@ -54,7 +58,13 @@ def check_positive_ints(config: Any, name: str) -> None:
     sequence = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
     if not sequence or len(values) == 0 or not all(is_positive_int(value) for value in values):
         raise out_of_range(config, name, "positive integers")
+    _check_at_most(config, name, values, most)
     setattr(config, name, [int(value) for value in values])
+
+
+def _check_at_most(config: Any, name: str, values: Sequence[Any], most: int) -> None:
+    if max(values) > most:
+        raise out_of_range(config, name, f"at most {most:,}")
 
 
 def check_number(config: Any, name: str, *, expected: str, within: tuple[float, float]) -> None:

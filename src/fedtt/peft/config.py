@@ -16,6 +16,7 @@ from fedtt.peft.checks import (
     own_lists,
 )
 from fedtt.peft.peft_type import TT_ADAPTER
+from fedtt.peft.sizes import MOST_RANK, MOST_WIDTH
 
 
 @dataclass(kw_only=True)
@@ -123,14 +124,14 @@ def _check(config: TTAdapterConfig) -> None:
     """Raise :class:`ConfigError` for a value out of its range."""
     several = not isinstance(config.rank, Integral)
     if several:
-        check_positive_ints(config, "rank")
+        check_positive_ints(config, "rank", most=MOST_RANK)
     else:
-        check_positive_int(config, "rank", expected="positive integers")
+        check_positive_int(config, "rank", most=MOST_RANK, expected="positive integers")
     if config.classifier_rank is not None:
-        check_positive_int(config, "classifier_rank")
+        check_positive_int(config, "classifier_rank", most=MOST_RANK)
     for name in ("in_modes", "out_modes"):
         if getattr(config, name) is not None:
-            check_positive_ints(config, name)
+            check_positive_ints(config, name, most=MOST_WIDTH)
     check_bottleneck(config)
     check_bool(config, "tensorize_classifier")
     if config.tensorize_classifier and several and config.classifier_rank is None:

@@ -13,6 +13,7 @@ from fedtt.peft.checks import (
     own_lists,
 )
 from fedtt.peft.peft_type import LORA_XS
+from fedtt.peft.sizes import MOST_RANK
 
 STARTS = ("zero", "gaussian")
 
@@ -60,7 +61,7 @@ class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = LORA_XS
-        check_positive_int(self, "r")
+        check_positive_int(self, "r", most=MOST_RANK)
         positive = (math.ulp(0), math.inf)
         check_number(self, "alpha", expected="a positive number", within=positive)
         if not isinstance(self.init, str) or self.init not in STARTS:
