@@ -23,8 +23,8 @@ from report import describe_machine, print_table, write_json
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from fedtt.peft.layer import TTAdapterLayer
-from fedtt.peft.residual import AdapterSettings
+from fedtt.peft.residual_adapter import AdapterSettings
+from fedtt.peft.tt_adapter_layer import TTAdapterLayer
 from fedtt.tt import tt_shape
 
 BOTTLENECK, RANK = 64, 5

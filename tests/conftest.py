@@ -24,8 +24,8 @@ CHECKED = [
     "fedtt.tt.cores",
     "fedtt.tt.residual",
     "fedtt.tt.rounding",
-    "fedtt.peft.dense",
-    "fedtt.peft.linear",
+    "fedtt.peft.dense_by_client",
+    "fedtt.peft.tt_linear",
     "fedtt.peft.singular",
 ]
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")

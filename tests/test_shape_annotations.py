@@ -14,8 +14,8 @@ from torch import Tensor
 
 import fedtt.tt
 from fedtt.peft import TTLinear
-from fedtt.peft.linear import add_bias
 from fedtt.peft.singular import singular_factors
+from fedtt.peft.tt_linear import add_bias
 from fedtt.tt import contraction, tt_linear, tt_round
 
 PUBLIC = [getattr(fedtt.tt, name) for name in fedtt.tt.__all__]

@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from fedtt.errors import ShapeError
 from fedtt.peft import TTLinear
-from fedtt.peft.linear import add_bias
+from fedtt.peft.tt_linear import add_bias
 from fedtt.tt import TTShape, to_dense, tt_shape
 
 modes = st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)

@@ -3,7 +3,7 @@
 Nothing of a model's repository is run: only architectures that transformers itself has.
 """
 
-from fedtt.models.checks import check_options
+from fedtt.models.base_model import LoadedModel, load_causal_lm, load_classifier
 from fedtt.models.configuration import (
     PEFT_TASK_TYPES,
     TASK_CLASSES,
@@ -11,9 +11,9 @@ from fedtt.models.configuration import (
     guess_task,
     load_model_config,
 )
-from fedtt.models.load import LoadedModel, load_causal_lm, load_classifier
+from fedtt.models.model_files import ALIASES, PackagedModel, locate_model
+from fedtt.models.option_checks import check_options
 from fedtt.models.options import ModelOptions, fast_dtype, resolve_device
-from fedtt.models.places import ALIASES, PackagedModel, locate_model
 from fedtt.models.tokenizer import load_tokenizer
 
 __all__ = [

@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from fedtt.models.gguf_file import is_gguf, read_gguf_config
-from fedtt.models.places import explained, locate_model
+from fedtt.models.model_files import explained, locate_model
 
 # What configurations of the known architectures call their dropout probabilities.
 DROPOUT_KEYS = (

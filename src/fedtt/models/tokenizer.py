@@ -7,7 +7,7 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBas
 from fedtt.errors import ModelError
 from fedtt.models.configuration import load_model_config
 from fedtt.models.gguf_file import gguf_arguments
-from fedtt.models.places import explained, locate_model
+from fedtt.models.model_files import explained, locate_model
 
 
 def load_tokenizer(

@@ -13,19 +13,19 @@ from fedtt.peft.baselines import (
 )
 from fedtt.peft.bottleneck import BottleneckAdapterLayer, BottleneckAdapterModel, DenseLinear
 from fedtt.peft.bottleneck_config import BottleneckAdapterConfig
-from fedtt.peft.config import TTAdapterConfig
-from fedtt.peft.exchange import ParameterKind, count_by_kind, exchanged_parameters, sum_by_kind
+from fedtt.peft.exchanged import ParameterKind, count_by_kind, exchanged_parameters, sum_by_kind
 from fedtt.peft.full import FullConfig, FullModel
-from fedtt.peft.layer import TTAdapterLayer, TTDenseLayer
-from fedtt.peft.linear import TTLinear
 from fedtt.peft.lora_xs import LoRAXSLayer, LoRAXSModel
 from fedtt.peft.lora_xs_config import LoRAXSConfig
-from fedtt.peft.model import TTAdapterModel
+from fedtt.peft.options_of_peft import peft_config_from_table
 from fedtt.peft.precision import keep_in_float32
 from fedtt.peft.register import register
 from fedtt.peft.sizes import want_of_memory_explained
 from fedtt.peft.stacked import can_batch, stacked_forwards
-from fedtt.peft.table import peft_config_from_table
+from fedtt.peft.tt_adapter import TTAdapterModel
+from fedtt.peft.tt_adapter_config import TTAdapterConfig
+from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer
+from fedtt.peft.tt_linear import TTLinear
 
 __all__ = [
     "BottleneckAdapterConfig",

@@ -18,11 +18,11 @@ from transformers.pytorch_utils import Conv1D
 
 from fedtt.errors import ModelError
 from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
-from fedtt.peft.candidates import describe_candidates
-from fedtt.peft.exchange import ParameterKind, exchanged_parameters
+from fedtt.peft.exchanged import ParameterKind, exchanged_parameters
+from fedtt.peft.layer_widths import describe_candidates
 from fedtt.peft.offload import check_trains_in_place
 from fedtt.peft.patterns import check_patterns
-from fedtt.peft.prompts import check_takes_prefix, fill_sizes, read_at_last_token
+from fedtt.peft.prompt_methods import check_takes_prefix, fill_sizes, read_at_last_token
 from fedtt.peft.sizes import check_sizes, want_of_memory_explained
 
 _NO_DEFAULT_TARGETS = "Please specify `target_modules`"

@@ -9,7 +9,7 @@ from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import nn
 
 from fedtt.errors import ModelError
-from fedtt.peft.candidates import describe_candidates
+from fedtt.peft.layer_widths import describe_candidates
 
 
 def _count_hidden_layers(text_config: Any) -> int:

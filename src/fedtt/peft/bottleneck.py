@@ -5,10 +5,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from fedtt.peft.bottleneck_config import BottleneckAdapterConfig
-from fedtt.peft.dense import dense_linear
-from fedtt.peft.fit import known_width
-from fedtt.peft.residual import AdapterSettings, ResidualAdapterLayer
-from fedtt.peft.tuner import ResidualAdapterModel
+from fedtt.peft.dense_by_client import dense_linear
+from fedtt.peft.residual_adapter import AdapterSettings, ResidualAdapterLayer
+from fedtt.peft.residual_tuner import ResidualAdapterModel
+from fedtt.peft.tt_layer_shapes import known_width
 
 
 class DenseLinear(nn.Linear):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from peft.config import PeftConfig
 
 from fedtt.peft.activation import ACTIVATIONS
-from fedtt.peft.checks import check_bottleneck, own_lists
+from fedtt.peft.config_checks import check_bottleneck, own_lists
 from fedtt.peft.peft_type import BOTTLENECK_ADAPTER
 
 

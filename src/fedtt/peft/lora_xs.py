@@ -13,8 +13,8 @@ from transformers.pytorch_utils import Conv1D
 
 from fedtt.errors import ModelError
 from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
-from fedtt.peft.candidates import describe_candidates
-from fedtt.peft.dense import dense_linear
+from fedtt.peft.dense_by_client import dense_linear
+from fedtt.peft.layer_widths import describe_candidates
 from fedtt.peft.lora_xs_config import LoRAXSConfig
 from fedtt.peft.mixed_batch import rows_by_name, rows_of_adapters
 from fedtt.peft.offload import compute_device, weight_of

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from peft.config import PeftConfig
 
-from fedtt.peft.checks import (
+from fedtt.peft.config_checks import (
     check_dropout,
     check_number,
     check_positive_int,

@@ -9,12 +9,12 @@ from peft.utils import register_peft_method
 
 from fedtt.peft.bottleneck import BottleneckAdapterModel
 from fedtt.peft.bottleneck_config import BottleneckAdapterConfig
-from fedtt.peft.config import TTAdapterConfig
 from fedtt.peft.full import FullConfig, FullModel
 from fedtt.peft.lora_xs import LoRAXSModel
 from fedtt.peft.lora_xs_config import LoRAXSConfig
-from fedtt.peft.model import TTAdapterModel
 from fedtt.peft.peft_type import BOTTLENECK_ADAPTER, FULL, LORA_XS, TT_ADAPTER
+from fedtt.peft.tt_adapter import TTAdapterModel
+from fedtt.peft.tt_adapter_config import TTAdapterConfig
 
 _METHODS: dict[Any, tuple[type[PeftConfig], type[BaseTuner]]] = {
     TT_ADAPTER: (TTAdapterConfig, TTAdapterModel),

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedtt.peft.bottleneck import BottleneckAdapterLayer, DenseLinear
-from fedtt.peft.dense import dense_layer_norm, dense_linear
-from fedtt.peft.layer import TTAdapterLayer, TTDenseLayer
-from fedtt.peft.linear import TTLinear
+from fedtt.peft.dense_by_client import dense_layer_norm, dense_linear
 from fedtt.peft.lora_xs import LoRAXSLayer
+from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer
+from fedtt.peft.tt_linear import TTLinear
 
 
 def _linear(module: nn.Linear, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)

@@ -8,12 +8,12 @@ from torch import nn
 
 from fedtt.errors import ConfigError
 from fedtt.peft.anatomy import classifier_dense_name
-from fedtt.peft.config import TTAdapterConfig
-from fedtt.peft.fit import adapter_shapes, dense_shape, initializer_range, known_width
 from fedtt.peft.head import narrow_modules_to_save, wrap_whole_names
-from fedtt.peft.layer import TTAdapterLayer, TTDenseLayer
-from fedtt.peft.residual import AdapterSettings
-from fedtt.peft.tuner import ResidualAdapterModel
+from fedtt.peft.residual_adapter import AdapterSettings
+from fedtt.peft.residual_tuner import ResidualAdapterModel
+from fedtt.peft.tt_adapter_config import TTAdapterConfig
+from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer
+from fedtt.peft.tt_layer_shapes import adapter_shapes, dense_shape, initializer_range, known_width
 from fedtt.peft.tuner_layer import AddedLayer
 
 

@@ -8,7 +8,7 @@ from peft.config import PeftConfig
 
 from fedtt.errors import ConfigError
 from fedtt.peft.activation import ACTIVATIONS
-from fedtt.peft.checks import (
+from fedtt.peft.config_checks import (
     check_bool,
     check_bottleneck,
     check_positive_int,

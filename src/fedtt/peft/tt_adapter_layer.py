@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fedtt.peft.linear import TTLinear, add_bias
 from fedtt.peft.mixed_batch import rows_of_adapters
-from fedtt.peft.residual import AdapterSettings, ResidualAdapterLayer
+from fedtt.peft.residual_adapter import AdapterSettings, ResidualAdapterLayer
+from fedtt.peft.tt_linear import TTLinear, add_bias
 from fedtt.peft.tuner_layer import AddedLayer, present
 from fedtt.tt import TTShape, close_residual, open_residual
 

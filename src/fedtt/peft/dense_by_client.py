@@ -5,7 +5,7 @@ from torch import Tensor, bmm
 from torch.nn import functional
 
 from fedtt.errors import ShapeError
-from fedtt.peft.linear import add_bias
+from fedtt.peft.tt_linear import add_bias
 
 
 def dense_linear(

@@ -11,7 +11,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from fedtt.errors import ModelError
 from fedtt.models.attention import choose_attention
-from fedtt.models.checks import check_options
 from fedtt.models.configuration import (
     TASK_CLASSES,
     build_empty_model,
@@ -19,6 +18,8 @@ from fedtt.models.configuration import (
     set_dropout,
 )
 from fedtt.models.gguf_file import gguf_arguments, gguf_notes
+from fedtt.models.model_files import explained, locate_model, quiet_transformers
+from fedtt.models.option_checks import check_options
 from fedtt.models.options import (
     ModelOptions,
     check_placed,
@@ -27,7 +28,6 @@ from fedtt.models.options import (
     loading_arguments,
     resolve_device,
 )
-from fedtt.models.places import explained, locate_model, quiet_transformers
 from fedtt.seeds import random_stream
 
 DEFAULTS = ModelOptions()

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from fedtt.peft.bottleneck import DenseLinear
 from fedtt.peft.full import FullModel
-from fedtt.peft.linear import TTLinear
 from fedtt.peft.lora_xs import LoRAXSLayer
+from fedtt.peft.tt_linear import TTLinear
 
 
 class ParameterKind(StrEnum):

@@ -12,8 +12,8 @@ from transformers.utils.import_utils import BITSANDBYTES_MIN_VERSION, is_bitsand
 from fedtt.errors import ConfigError, ModelError
 from fedtt.models.configuration import TASK_CLASSES
 from fedtt.models.gguf_file import is_gguf
+from fedtt.models.model_files import UNUSABLE, explained, first_line, locate_model
 from fedtt.models.options import DeviceMap, ModelOptions, Quantization, resolve_device
-from fedtt.models.places import UNUSABLE, explained, first_line, locate_model
 
 FLASH = ("flash_attention_2", "flash_attention_3")
 

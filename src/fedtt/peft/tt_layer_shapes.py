@@ -6,8 +6,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from fedtt.errors import ModelError
-from fedtt.peft.candidates import input_width, output_width
-from fedtt.peft.config import TTAdapterConfig
+from fedtt.peft.layer_widths import input_width, output_width
+from fedtt.peft.tt_adapter_config import TTAdapterConfig
 from fedtt.tt import TTShape, tt_shape
 
 
