@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fedtt import params as p
-from fedtt.engine.checkpoint import dump_json, is_state, load_state, save_state, write_atomically
+from fedtt.engine.checkpoint import (
+    dump_json,
+    is_state,
+    is_unchecked,
+    load_state,
+    save_state,
+    saved_config,
+    write_atomically,
+)
 from fedtt.errors import RunError
 from fedtt.federated.types import ServerState
 
@@ -53,7 +62,7 @@ def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be used"):
         load_state(path, expected=EXPECTED)
     save_file({"params/a/b": torch.zeros(2)}, path)
-    with pytest.raises(RunError, match="expected 'fedtt-state-2'"):
+    with pytest.raises(RunError, match="expected 'fedtt-state-3'"):
         load_state(path, expected=EXPECTED)
     save_state(path, STATE)
     other = {**EXPECTED, "c": p.TensorSpec(shape=(3, 2), dtype=torch.bfloat16)}
@@ -120,3 +129,52 @@ def test_a_state_is_known_by_its_header(tmp_path: Path) -> None:
     assert not is_state(path)
     save_state(path, STATE)
     assert is_state(path)
+
+
+def test_no_flipped_bit_and_no_cut_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    save_state(path, STATE, config={"seed": 3})
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(RunError, match="cannot be used"):
+            load_state(path, expected=EXPECTED)
+    for length in (len(whole) - 1, len(whole) // 2, 9, 8, 0):
+        path.write_bytes(whole[:length])
+        with pytest.raises(RunError, match="cannot be used"):
+            load_state(path, expected=EXPECTED)
+    path.write_bytes(whole)
+    assert load_state(path, expected=EXPECTED).next_round == STATE.next_round
+
+
+def test_a_damaged_tensor_is_named_as_damage(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    save_state(path, STATE)
+    changed = bytearray(path.read_bytes())
+    changed[-1] ^= 1
+    path.write_bytes(changed)
+    with pytest.raises(RunError, match=r"where: .*state.safetensors\n.*checksum(.|\n)*damaged"):
+        load_state(path, expected=EXPECTED)
+
+
+def as_before_checksums(path: Path) -> None:
+    """The state at ``path`` as the format before this one had it."""
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["fedtt"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    header = {k: v for k, v in header.items() if k not in {"checksum", "config"}}
+    metadata = {"fedtt": json.dumps({**header, "format": "fedtt-state-2"}, sort_keys=True)}
+    save_file(tensors, path, metadata=metadata)
+
+
+def test_a_state_from_before_checksums_is_read_and_known_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    save_state(path, STATE, config={"seed": 3})
+    assert saved_config(path) == {"seed": 3}
+    assert not is_unchecked(path)
+    as_before_checksums(path)
+    assert load_state(path, expected=EXPECTED).next_round == 7
+    assert is_unchecked(path)
+    assert saved_config(path) is None

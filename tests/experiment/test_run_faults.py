@@ -10,8 +10,8 @@ from threading import Barrier
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tests.engine.test_checkpoint import as_before_checksums
 from tests.tiny import save_tiny_bert, write_reviews
 
 from fedtt import params as p
@@ -23,6 +23,7 @@ from fedtt.experiment import (
     Evaluated,
     Event,
     RoundDone,
+    RunPrepared,
     check_new_run,
     create_named_run,
     create_run,
@@ -337,16 +338,58 @@ def test_a_state_that_is_not_finite_is_not_saved(make_config: MakeConfig, tmp_pa
 
 
 def test_a_state_that_is_not_finite_is_not_evaluated(path: Path) -> None:
-    file = path / "state.safetensors"
-    with safe_open(file, framework="pt") as opened:
-        metadata = opened.metadata()
-    tensors = load_file(file)
-    name = next(name for name in tensors if "classifier" in name and name.endswith("weight"))
-    save_file({**tensors, name: tensors[name] * float("nan")}, file, metadata=metadata)
+    state = open_run(path).load_state(expected=p.structure_of(params_in(path)))
+    name = next(n for n in state.params if "classifier" in n and n.endswith("weight"))
+    bad = {**state.params, name: state.params[name] * float("nan")}
+    save_state(path / "state.safetensors", replace(state, params=bad))
     with pytest.raises(DivergenceError, match="client north"):
         evaluate_run(path, split="test")
     with pytest.raises(DivergenceError):
         predict_texts(path, ["the film was great"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("learning_rate = 0.005", "learning_rate = 0.01", "client.learning_rate: 0.005 -> 0.01"),
+        ("seed = 0", "seed = 1", "seed: 0 -> 1"),
+        ("rounds = 2", "rounds = 3", "rounds: 2 -> 3"),
+    ],
+)
+def test_a_configuration_that_was_edited_since_is_refused_with_what_changed(
+    path: Path, old: str, new: str, line: str
+) -> None:
+    file = path / "config.toml"
+    text = file.read_text()
+    assert f"\n{old}\n" in text
+    file.write_text(text.replace(f"\n{old}\n", f"\n{new}\n", 1))
+    for use in (open_run, lambda path: evaluate_run(path, split="test")):
+        with pytest.raises(
+            RunError, match=rf"changed since it began:(.|\n)*- {line}(.|\n)*put the"
+        ):
+            use(path)
+    file.write_text(text.replace("\n\n", "\n\n# a remark\n", 1))
+    open_run(path)
+
+
+def test_a_run_of_before_checksums_goes_on_and_says_so(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    create_run(path, make_config(**FAST), overwrite=False)
+    with pytest.raises(InterruptedRunError):
+        go_on(make_config(**FAST), path, should_stop=lambda: True)
+    as_before_checksums(path / "state.safetensors")
+    events: list[Event] = []
+    go_on(make_config(**FAST), path, notify=events.append)
+    (prepared,) = (event for event in events if isinstance(event, RunPrepared))
+    assert any("written by an earlier fedtt: it has no checksum" in n for n in prepared.notes)
+    open_run(path)
+    (path / "config.toml").write_text(
+        (path / "config.toml").read_text().replace("rounds = 2", "rounds = 3")
+    )
+    with pytest.raises(RunError, match="rounds: 2 -> 3"):
+        open_run(path)
 
 
 # -- two processes, full disks, requests to stop

@@ -20,7 +20,7 @@ from fedtt.errors import ConfigError
 Table = dict[str, Any]
 # What fedtt.models knows by a short name (importing it here would bring in torch).
 MODEL_ALIASES = ("minilm", "smollm2")
-DTYPE, AUTO = "model.dtype", "auto"
+LEFT_TO_THE_MACHINE, AUTO = ("model.dtype", "cohort.max_tokens"), "auto"
 
 
 def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
@@ -122,11 +122,12 @@ def dump_config(config: RunConfig) -> str:
 def config_differences(first: RunConfig, second: RunConfig) -> list[str]:
     """``key: value in first -> value in second`` for every key whose values differ.
 
-    What the second leaves to the machine (``model.dtype = "auto"``) may be anything in the first.
+    What the second leaves to the machine (``auto``) may be anything in the first.
     """
     old, new = _flatten(first.model_dump(mode="json")), _flatten(second.model_dump(mode="json"))
-    if new[DTYPE] == AUTO:
-        new[DTYPE] = old[DTYPE]
+    for key in LEFT_TO_THE_MACHINE:
+        if new[key] == AUTO:
+            new[key] = old[key]
     return [
         f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in sorted({*old, *new})

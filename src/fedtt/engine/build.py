@@ -27,7 +27,7 @@ from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data
 from fedtt.engine.fits import check_goes_with_options, choose_dtype
-from fedtt.engine.limits import memory_bytes
+from fedtt.engine.limits import memory_bytes, tokens_that_fit
 from fedtt.engine.positions import text_positions
 from fedtt.engine.task import MODEL_CLASSES, build_task, output_names
 from fedtt.errors import ConfigError, ModelError
@@ -45,6 +45,7 @@ from fedtt.models import (
     load_classifier,
     load_model_config,
     load_tokenizer,
+    resolve_device,
 )
 from fedtt.peft import ParameterKind, sum_by_kind
 from fedtt.seeds import derive_seed, random_stream
@@ -111,10 +112,29 @@ def build_training(config: ClientConfig) -> LocalTraining:
 
 
 def settle(config: RunConfig) -> RunConfig:
-    """The config with what ``model.dtype = "auto"`` is on this machine, to be saved and sent."""
+    """The config with what ``auto`` is on this machine, to be saved and sent.
+
+    That is ``model.dtype``, and ``cohort.max_tokens``, which decides who trains with whom: a run
+    goes on with what it began with, on whatever machine.
+    """
     method = build_method(config.method, task=MODEL_CLASSES[config.task.kind], server=config.server)
     model = config.model.model_copy(update={"dtype": _dtype(config.model, method)})
-    return config.model_copy(update={"model": model})
+    config = config.model_copy(update={"model": model})
+    cohort = config.cohort.model_copy(update={"max_tokens": _max_tokens(config)})
+    return config.model_copy(update={"cohort": cohort})
+
+
+def _max_tokens(config: RunConfig) -> int | str:
+    if config.cohort.batched == "off" or config.cohort.max_tokens != "auto":
+        return config.cohort.max_tokens
+    model_config = load_model_config(config.model.name, revision=config.model.revision)
+    causal = MODEL_CLASSES[config.task.kind] == "causal"
+    return tokens_that_fit(
+        model_config,
+        device=resolve_device(config.model.device),
+        dtype=getattr(torch, config.model.dtype),
+        outputs=model_config.get_text_config().vocab_size if causal else 0,
+    )
 
 
 def build_federation(config: RunConfig, data: FederatedData | None = None) -> Federation:

@@ -1,5 +1,6 @@
-"""The server's state on disk: one safetensors file, replaced atomically."""
+"""The server's state on disk: one safetensors file with a checksum, replaced atomically."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,11 @@ from fedtt.federated.types import ServerState
 from fedtt.params import Structure
 from fedtt.strict_json import parse_json
 
-FORMAT = "fedtt-state-2"
+FORMAT = "fedtt-state-3"
+# Of fedtt 0.1.0 before it knew checksums: it is read, and says nothing of the configuration.
+UNCHECKED_FORMAT = "fedtt-state-2"
+NO_CHECKSUM = "0" * 64  # what stands in the place of the checksum while it is taken
+PIECE = 2**20
 SECTIONS = ("params", "optimizer", "left", "right")
 BOOKS: Mapping[str, type] = {"changed_at": int, "synced_at": int, "progress": float}
 
@@ -29,30 +34,41 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise RunError("cannot write a file of the run", where=str(path), got=error) from error
 
 
-def save_state(path: Path, state: ServerState) -> None:
-    """Write the state, atomically."""
+def save_state(path: Path, state: ServerState, *, config: Mapping[str, Any] | None = None) -> None:
+    """Write the state, atomically, with the ``config`` that it was made with: key -> value.
+
+    The checksum is the SHA-256 of the whole file with zeros in its own place.
+    """
     tensors = {f"params/{name}": tensor for name, tensor in state.params.items()}
     tensors |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.items()}
     for name, (left, right) in state.factors.items():
         tensors |= {f"left/{name}": left.contiguous(), f"right/{name}": right.contiguous()}
     books = {name: dict(getattr(state, name)) for name in BOOKS}
-    header = {"format": FORMAT, "next_round": state.next_round, **books}
+    header = {
+        "format": FORMAT,
+        "checksum": NO_CHECKSUM,
+        "config": None if config is None else dict(config),
+        "next_round": state.next_round,
+        **books,
+    }
     # One entry, because safetensors writes several in no particular order: the same state is
     # always the same bytes.
     metadata = {"fedtt": json.dumps(header, sort_keys=True)}
-    write_atomically(path, save(tensors, metadata=metadata))
+    content: bytes = save(tensors, metadata=metadata)
+    checksum = hashlib.sha256(content).hexdigest()
+    write_atomically(path, content.replace(_place_of(NO_CHECKSUM), _place_of(checksum), 1))
 
 
 def load_state(path: Path, *, expected: Structure) -> ServerState:
     """The state in a file, whose parameters must be exactly ``expected``.
 
-    Raises :class:`RunError` for a file that is missing, damaged or of another model or method.
+    Raises :class:`RunError` for a file that is missing, damaged (by a single bit) or of another
+    model or method.
     """
     try:
         with safe_open(path, framework="pt") as file:
             header = _header(file.metadata())
-            if header.get("format") != FORMAT:
-                raise ValueError(f"format {header.get('format')!r}, expected {FORMAT!r}")
+            _check_whole(path, header)
             next_round = int(header["next_round"])
             if next_round < 0:
                 raise ValueError(f"next round {next_round}")
@@ -80,6 +96,25 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
         ) from error
 
 
+def saved_config(path: Path) -> dict[str, Any] | None:
+    """The configuration that a state was made with; None where it does not say, or is no state."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = _header(file.metadata()).get("config")
+    except (OSError, SafetensorError, RuntimeError, ValueError):
+        return None
+    return config if isinstance(config, dict) else None
+
+
+def is_unchecked(path: Path) -> bool:
+    """Whether a state is of the format that had no checksum."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return bool(_header(file.metadata()).get("format") == UNCHECKED_FORMAT)
+    except (OSError, SafetensorError, RuntimeError, ValueError):
+        return False
+
+
 def is_state(path: Path) -> bool:
     """Whether a state of ours, of any version, lies there; looks at the header only."""
     try:
@@ -96,6 +131,29 @@ def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise ValueError("its header is not a table")
     return header
+
+
+def _place_of(checksum: str) -> bytes:
+    """The checksum as it stands in the file's header, where a string holds the JSON."""
+    return json.dumps(json.dumps({"checksum": checksum}))[2:-2].encode()
+
+
+def _check_whole(path: Path, header: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` unless the file has the checksum that it states."""
+    kind, checksum = header.get("format"), header.get("checksum")
+    if kind == UNCHECKED_FORMAT and not {"checksum", "config"} & header.keys():
+        return
+    if kind != FORMAT:
+        raise ValueError(f"format {kind!r}, expected {FORMAT!r}: another fedtt wrote it")
+    place = _place_of(str(checksum))
+    with path.open("rb") as file:
+        start = file.read(8)
+        start += file.read(int.from_bytes(start, "little"))
+        digest = hashlib.sha256(start.replace(place, _place_of(NO_CHECKSUM), 1))
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    if digest.hexdigest() != checksum:
+        raise ValueError("its checksum is another one: the file is damaged")
 
 
 def _check_shapes(shapes: Mapping[str, tuple[int, ...]], expected: Structure) -> None:

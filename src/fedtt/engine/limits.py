@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from transformers import PretrainedConfig
 
 # A forward that keeps what its backward needs holds about 34 numbers a token, layer and unit of
 # width (Korthikanti et al. 2022, arXiv 2205.05198, without the attention matrix, which sdpa does
@@ -22,18 +23,22 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 def auto_max_tokens(model: nn.Module, *, outputs: int = 0) -> int:
     """The budget of tokens that fits an eighth of the device's memory, within bounds.
 
-    ``outputs`` are the logits of every token, of a language model its vocabulary.
-
-    All of the memory counts, not what is free at the moment: the same machine gives the same
-    budget, so that a resumed run is the uninterrupted one bit for bit.
+    ``outputs`` are the logits of every token, of a language model its vocabulary. All of the memory
+    counts, not what is free at the moment.
     """
-    config = model.config
     weight = next(model.parameters())
+    return tokens_that_fit(model.config, device=weight.device, dtype=weight.dtype, outputs=outputs)
+
+
+def tokens_that_fit(
+    config: PretrainedConfig, *, device: torch.device, dtype: torch.dtype, outputs: int
+) -> int:
+    """As :func:`auto_max_tokens`, of a model that is not loaded yet."""
     layers = int(getattr(config, "num_hidden_layers", 1))
     width = int(getattr(config, "hidden_size", 1))
-    a_token = (NUMBERS_KEPT * layers * width + LOGITS_KEPT * outputs) * weight.itemsize
-    fits = int(memory_bytes(weight.device) * SHARE_OF_MEMORY) // a_token
-    most = MOST_TOKENS.get(weight.device.type, MOST_TOKENS_ELSEWHERE)
+    a_token = (NUMBERS_KEPT * layers * width + LOGITS_KEPT * outputs) * dtype.itemsize
+    fits = int(memory_bytes(device) * SHARE_OF_MEMORY) // a_token
+    most = MOST_TOKENS.get(device.type, MOST_TOKENS_ELSEWHERE)
     return max(FEWEST_TOKENS, min(most, fits))
 
 

@@ -16,7 +16,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,16 @@ from typing import Any
 from safetensors import SafetensorError
 
 from fedtt.config import RunConfig, config_differences, dump_config, load_config
-from fedtt.engine.checkpoint import dump_json, is_state, load_state, save_state, write_atomically
+from fedtt.config.load import read_table
+from fedtt.engine.checkpoint import (
+    dump_json,
+    is_state,
+    is_unchecked,
+    load_state,
+    save_state,
+    saved_config,
+    write_atomically,
+)
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment.lock import LOCK, locked
 from fedtt.experiment.measure import Metrics
@@ -37,6 +46,7 @@ from fedtt.strict_json import parse_json
 CONFIG = "config.toml"
 STATE = "state.safetensors"
 MARKER = "# The configuration of a fedtt run, complete; this line marks the directory as one.\n"
+PLACES = frozenset({"model.name", "data.path", "data.test_path", "data.directory"})
 LATER = ("data.json", STATE, "rounds.jsonl", "baselines.json", "summary.json")
 
 
@@ -66,7 +76,9 @@ class RunDirectory:
 
     def save_state(self, state: ServerState) -> None:
         """Replace the saved state."""
-        save_state(self.state_path, state)
+        # The configuration of a run is that of its first state, whatever became of the file since.
+        config = saved_config(self.state_path) or _settings(self.path / CONFIG)
+        save_state(self.state_path, state, config=config)
 
     def load_state(self, *, expected: Structure) -> ServerState:
         """The state after the last finished round. Raises :class:`RunError`."""
@@ -74,6 +86,15 @@ class RunDirectory:
         if state.next_round > rounds:
             raise self._damaged(STATE, f"a state after {state.next_round} of {rounds} rounds")
         return state
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the saved state."""
+        if not is_unchecked(self.state_path):
+            return ()
+        return (
+            f"{STATE} was written by an earlier fedtt: it has no checksum, and does not say which "
+            "configuration it was made with; the next one will.",
+        )
 
     def save_data(self, description: dict[str, Any]) -> None:
         """Write what the run knows of its data, texts excepted."""
@@ -303,7 +324,43 @@ def open_run(path: Path) -> RunDirectory:
             got=got or ("no config.toml in it" if path.is_dir() else "no such directory"),
             fix="give a directory that fedtt train made",
         )
+    _check_config_kept(path)
     return RunDirectory(path=path)
+
+
+def _check_config_kept(path: Path) -> None:
+    """Raise :class:`RunError` where ``config.toml`` is not what the run's state was made with."""
+    saved, now = saved_config(path / STATE), _settings(path / CONFIG)
+    if saved is None or now is None:
+        return
+    changed = [key for key in sorted({*saved, *now}) if saved.get(key) != now.get(key)]
+    if changed:
+        lines = [f"  - {key}: {saved.get(key)!r} -> {now.get(key)!r}" for key in changed]
+        raise RunError(
+            "the configuration of the run was changed since it began:\n" + "\n".join(lines),
+            where=str(path / CONFIG),
+            fix="put the old values back; or start a new run with the new ones",
+        )
+
+
+def _settings(path: Path) -> dict[str, Any] | None:
+    """Dotted key -> value, as the file says it, without the places of files: their contents have
+    digests of their own. None for a file that cannot be read.
+    """
+    try:
+        table = read_table(path)
+    except ConfigError:
+        return None
+    flat = json.loads(json.dumps(_flattened(table), default=str))
+    return {key: value for key, value in flat.items() if key not in PLACES}
+
+
+def _flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        inner = _flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {}
+        flat |= inner or {prefix + key: value}
+    return flat
 
 
 def _is_run(path: Path) -> bool:

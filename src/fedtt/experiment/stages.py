@@ -59,6 +59,7 @@ def take_up(run: Run, *, alone: bool) -> tuple[ServerState, list[Record]]:
     if run.processes is not None:
         check_helpers(run.processes, description)
     directory.baselines()  # damaged ones are refused now, not after the last round
+    notes = directory.notes()
     state = _first_state(run)
     records = directory.forget_rounds_from(state.next_round)
     directory.save_data(description)
@@ -72,7 +73,7 @@ def take_up(run: Run, *, alone: bool) -> tuple[ServerState, list[Record]]:
             alone=alone,
             exchanged_parameters=federation.exchanged_parameters,
             sent_bytes=sum(r["uplink_bytes"] + r["downlink_bytes"] for r in records),
-            notes=federation.notes,
+            notes=(*federation.notes, *notes),
         )
     )
     return state, records

@@ -18,6 +18,7 @@ OWN_KEYS = frozenset(
         "model.device_map",
         "model.attn_implementation",
         "model.gradient_checkpointing",
+        "cohort.max_tokens",
         "data.source",
         "data.directory",
         "data.path",
