@@ -67,18 +67,21 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train CONFIG's method on CONFIG's clients; Ctrl-C stops with the state saved."""
+    from fedtt.cli.begin import Asked, Output
     from fedtt.cli.train import train_command
 
     train_command(
-        config,
-        overrides=overrides or [],
-        run=run,
-        resume=resume,
-        overwrite=overwrite,
+        Asked(
+            verb="train",
+            config_path=config,
+            overrides=overrides or [],
+            run=run,
+            resume=resume,
+            overwrite=overwrite,
+        ),
+        Output(quiet=quiet, as_json=as_json),
         engine=engine,
         sites=sites,
-        quiet=quiet,
-        as_json=as_json,
     )
 
 
@@ -105,19 +108,22 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Train CONFIG's method on the data of the sites that join; see docs/deploy.md."""
+    from fedtt.cli.begin import Asked, Output
     from fedtt.cli.serve import serve_command
 
     serve_command(
-        config,
+        Asked(
+            verb="serve",
+            config_path=config,
+            overrides=overrides or [],
+            run=run,
+            resume=resume,
+            overwrite=overwrite,
+        ),
+        Output(quiet=quiet, as_json=as_json),
         address=address,
         keys=keys,
         plain_text=plain_text,
-        overrides=overrides or [],
-        run=run,
-        resume=resume,
-        overwrite=overwrite,
-        quiet=quiet,
-        as_json=as_json,
     )
 
 

@@ -4,9 +4,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedtt.cli.begin import loading
 from fedtt.cli.console import console, print_error, print_line
 from fedtt.cli.interrupt import interrupt_flag
-from fedtt.cli.train import loading
 from fedtt.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -8,34 +8,26 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedtt.config import RunConfig
+from fedtt.cli.begin import Begun
+from fedtt.cli.over_flower import run_over_flower
 from fedtt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fedtt.engine.build import Federation
     from fedtt.engine.flower.address import Address
     from fedtt.engine.flower.processes import Child
     from fedtt.engine.flower.shares import Share
-    from fedtt.experiment import RunDirectory
 
 MOST_BY_DEFAULT = 4
 
 
 def train_on_loopback(
-    config: RunConfig,
-    federation: "Federation",
-    directory: "RunDirectory",
-    *,
-    sites: int | None,
-    silent: bool,
-    stop: threading.Event,
+    begun: Begun, *, sites: int | None, silent: bool, stop: threading.Event
 ) -> dict[str, Any]:
     """The summary of the run, its clients dealt out to so many sites of this machine."""
-    from fedtt.cli.serve import run_over_flower
     from fedtt.engine.flower.ports import any_port, bind_port
     from fedtt.engine.flower.shares import Share
 
-    clients = federation.population
+    clients = begun.federation.population
     count = min(MOST_BY_DEFAULT, len(clients)) if sites is None else sites
     if count > len(clients):
         raise ConfigError(
@@ -47,12 +39,10 @@ def train_on_loopback(
     shares = {f"site-{index}": Share(index=index, count=count) for index in range(count)}
     with (
         bind_port(any_port()) as port,
-        _started(shares, address=port.address, logs=directory.path),
+        _started(shares, address=port.address, logs=begun.directory.path),
     ):
         return run_over_flower(
-            config,
-            federation,
-            directory,
+            begun,
             port=port,
             keys=None,
             expected={name: share.of(clients) for name, share in shares.items()},

@@ -1,0 +1,165 @@
+"""What train and serve share: what was asked for, the run it makes or takes up, its result."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedtt.cli.console import console, print_json
+from fedtt.cli.interrupt import stop_if_asked
+from fedtt.cli.report import print_result
+from fedtt.config import RunConfig, load_config
+from fedtt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedtt.engine.build import Federation
+    from fedtt.experiment import RunDirectory
+
+DEFAULT_PARENT = Path("runs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A run as it was asked for: new, of a configuration, or an earlier one, to go on with."""
+
+    verb: str
+    config_path: Path | None
+    overrides: list[str]
+    run: Path | None
+    resume: Path | None
+    overwrite: bool
+
+    def config(self) -> RunConfig | None:
+        """The configuration that was given.
+
+        Raises :class:`ConfigError` for it, and for options that do not go together.
+        """
+        given = None
+        if self.config_path is not None:
+            given = load_config(self.config_path, overrides=self.overrides)
+        self._check()
+        if self.config_path is not None and self.run is not None and self.overwrite:
+            _check_apart(self.config_path, self.run)
+        return given
+
+    def _check(self) -> None:
+        if self.config_path is None and self.resume is None:
+            raise ConfigError(
+                f"nothing to {self.verb}",
+                expected="a configuration file, or --resume RUN",
+                fix=f"fedtt {self.verb} presets/silos.toml",
+            )
+        if self.config_path is None and self.overrides:
+            raise ConfigError(
+                "--set changes a CONFIG, and none is given", got=", ".join(self.overrides)
+            )
+        if self.resume is not None and (self.run is not None or self.overwrite):
+            raise ConfigError(
+                "--resume goes on in the run's own directory", fix="leave --run and --overwrite out"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """How much a command says."""
+
+    quiet: bool
+    as_json: bool
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is said before the result."""
+        return self.quiet or self.as_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A run that is about to go on: its directory exists."""
+
+    config: RunConfig
+    federation: "Federation"
+    directory: "RunDirectory"
+
+
+def begin(
+    asked: Asked,
+    given: RunConfig | None,
+    build: Callable[[RunConfig], "Federation"],
+    *,
+    stop: threading.Event,
+) -> Begun:
+    """Take up the run to resume, or make the new one, once its federation could be built.
+
+    ``given`` is what ``asked.config()`` gave. Nothing is written before ``build`` has succeeded.
+    """
+    from fedtt import experiment
+    from fedtt.engine.build import settle
+
+    if asked.resume is not None:
+        directory = experiment.open_run(asked.resume)
+        config = directory.config()
+        if given is not None:
+            experiment.check_same_config(config, given, where=asked.resume)
+        federation = build(config)
+        stop_if_asked(stop, fix=f"fedtt {asked.verb} --resume {asked.resume} goes on")
+        return Begun(config=config, federation=federation, directory=directory)
+    if given is None:
+        raise AssertionError("checked by Asked.config")
+    config = settle(given)
+    _check_place(asked)
+    federation = build(config)
+    stop_if_asked(stop, fix="start again; nothing was written")
+    return Begun(config=config, federation=federation, directory=_create(asked, config))
+
+
+def show_result(summary: dict[str, Any], path: Path, output: Output) -> None:
+    """On stdout, as asked for."""
+    if output.as_json:
+        print_json(summary)
+    elif not output.quiet:
+        print_result(summary, path=path)
+
+
+@contextmanager
+def loading(*, silent: bool) -> Iterator[None]:
+    """A live line, on a terminal, while the block imports what takes seconds."""
+    out = console()
+    if silent or not out.is_terminal:
+        yield
+    else:
+        with out.status("loading torch and transformers ..."):
+            yield
+
+
+def _check_apart(config_path: Path, run: Path) -> None:
+    """Overwriting the run must not delete the configuration."""
+    if run.resolve() in config_path.resolve().parents:
+        raise ConfigError(
+            "the run directory holds the configuration that is given",
+            where=f"--run {run} --overwrite",
+            got=config_path,
+            fix="give another directory with --run, or move the configuration out of it",
+        )
+
+
+def _check_place(asked: Asked) -> None:
+    from fedtt.experiment import check_creatable, check_new_run
+
+    if asked.run is None:
+        check_creatable(DEFAULT_PARENT)
+    else:
+        check_new_run(asked.run, overwrite=asked.overwrite)
+
+
+def _create(asked: Asked, config: RunConfig) -> "RunDirectory":
+    """The directory that was asked for, or a new one under ``runs/`` that nobody else has."""
+    from fedtt.experiment import create_named_run, create_run
+
+    if asked.run is not None:
+        return create_run(asked.run, config, overwrite=asked.overwrite)
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{stamp}-{config.method.name}-seed{config.seed}".replace(":", "-")
+    return create_named_run(DEFAULT_PARENT, name, config)
