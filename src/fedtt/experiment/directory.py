@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from safetensors import SafetensorError
 
 from fedtt.config import RunConfig, config_differences, dump_config, load_config
@@ -38,7 +39,14 @@ from fedtt.engine.checkpoint import (
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment.lock import LOCK, locked
 from fedtt.experiment.measure import Metrics
-from fedtt.experiment.records import Record, is_metrics, is_scores_by_client, read_record
+from fedtt.experiment.records import (
+    BaselinesContent,
+    DataContent,
+    Record,
+    SummaryContent,
+    check_content,
+    read_record,
+)
 from fedtt.federated.types import ServerState
 from fedtt.params import Structure
 from fedtt.strict_json import parse_json
@@ -104,15 +112,7 @@ class RunDirectory:
         """What :meth:`save_data` wrote; None before. Raises :class:`RunError`."""
         if not (self.path / "data.json").exists():
             return None
-        data = self._read("data.json")
-        names, clients, digests = (data.get(key) for key in ("label_names", "clients", "digests"))
-        if not (isinstance(names, list) and names and all(isinstance(n, str) for n in names)):
-            raise self._damaged("data.json", "no list of label names")
-        if not (isinstance(clients, dict) and all(isinstance(c, dict) for c in clients.values())):
-            raise self._damaged("data.json", "no counts of clients")
-        if not isinstance(digests, dict | None):
-            raise self._damaged("data.json", "no digests")
-        return data
+        return self._read("data.json", DataContent)
 
     def label_names(self) -> list[str]:
         """Names of the classes, in the order of the model's outputs. Raises :class:`RunError`."""
@@ -167,12 +167,7 @@ class RunDirectory:
         """What was measured besides the rounds; empty at first. Raises :class:`RunError`."""
         if not (self.path / "baselines.json").exists():
             return {}
-        baselines = self._read("baselines.json")
-        if "before" in baselines and not is_metrics(baselines["before"]):
-            raise self._damaged("baselines.json", "no metrics before training")
-        if not is_scores_by_client(baselines.get("alone", {})):
-            raise self._damaged("baselines.json", "no metrics of clients alone")
-        return baselines
+        return self._read("baselines.json", BaselinesContent)
 
     def save_baselines(self, baselines: dict[str, Any]) -> None:
         """Replace the measurements."""
@@ -184,7 +179,11 @@ class RunDirectory:
 
     def summary(self) -> dict[str, Any] | None:
         """The result; None before there is one. Raises :class:`RunError`."""
-        return self._read("summary.json") if (self.path / "summary.json").exists() else None
+        return (
+            self._read("summary.json", SummaryContent)
+            if (self.path / "summary.json").exists()
+            else None
+        )
 
     def save_adapter(self, save: Callable[[Path], None]) -> None:
         """Replace ``adapter/`` by what ``save`` writes into the directory it is given."""
@@ -223,14 +222,12 @@ class RunDirectory:
                 raise self._damaged("rounds.jsonl", f"line {index + 1}: {error}") from error
         return records
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def _read(self, name: str, kind: type[BaseModel]) -> dict[str, Any]:
         try:
-            content = parse_json((self.path / name).read_text(encoding="utf-8"))
+            text = (self.path / name).read_text(encoding="utf-8")
+            return check_content(parse_json(text), kind)
         except (OSError, ValueError) as error:
             raise self._damaged(name, error) from error
-        if not isinstance(content, dict):
-            raise self._damaged(name, f"{type(content).__name__}, not an object")
-        return content
 
     def _damaged(self, name: str, got: object) -> RunError:
         return RunError(

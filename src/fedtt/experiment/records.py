@@ -1,8 +1,8 @@
-"""The line of a round in ``rounds.jsonl``: written here, and checked here when it is read."""
+"""What the files of a run hold: written here, and checked here when it is read."""
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fedtt.experiment.measure import Metrics
 from fedtt.federated.types import RoundReport
@@ -39,71 +39,91 @@ def round_record(
     }
 
 
+def _one_is_the_loss(table: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Every task has a loss: as one of the metrics, or for each of the clients."""
+    if "loss" not in table and not all("loss" in scores for scores in table.values()):
+        raise ValueError("no loss among the metrics")
+    return table
+
+
+def _each_has_a_mean(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    if not all(MEAN in values for values in metrics.values()):
+        raise ValueError("a metric without the mean over clients")
+    return metrics
+
+
+Count = Annotated[int, Field(ge=0)]
+ClientScores = Annotated[dict[str, dict[str, float]], AfterValidator(_one_is_the_loss)]
+MetricTables = Annotated[ClientScores, AfterValidator(_each_has_a_mean)]
+
+
+class FileContent(BaseModel):
+    """Strict about what a file must have; other versions may write more."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
+
+
+class _ClientRound(FileContent):
+    num_examples: Count
+    steps: Count
+    loss: float
+    uplink_bytes: Count
+    downlink_bytes: Count
+
+
+class RoundContent(FileContent):
+    """A line of ``rounds.jsonl``."""
+
+    round: Count
+    loss: float | None
+    learning_rate: float
+    validation: MetricTables | None
+    uplink_bytes: Count
+    downlink_bytes: Count
+    seconds: float
+    clients: dict[str, _ClientRound]
+    dropped: dict[str, float]
+    unused: str = ""
+
+
+class DataContent(FileContent):
+    """``data.json``; runs of before there were digests have none."""
+
+    label_names: Annotated[list[str], Field(min_length=1)]
+    clients: dict[str, dict[str, Any]]
+    digests: dict[str, Any] | None = None
+
+
+class BaselinesContent(FileContent):
+    """``baselines.json``: the measurements as they come."""
+
+    before: MetricTables = Field(default={"loss": {MEAN: 0.0}})
+    alone: ClientScores = Field(default={})
+
+
+class SummaryContent(FileContent):
+    """``summary.json``: what a comparison reads of it."""
+
+    seconds: float
+    test: MetricTables | None
+    exchanged_parameters: dict[str, Count]
+
+
+def check_content(content: object, kind: type[BaseModel]) -> dict[str, Any]:
+    """``content``, a table of that kind. Raises ``ValueError`` that names the bad keys."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{type(content).__name__}, not an object")
+    try:
+        kind.model_validate(content)
+    except ValidationError as error:
+        keys = dict.fromkeys(".".join(map(str, item["loc"][:3])) for item in error.errors())
+        raise ValueError(f"missing or of another kind: {', '.join(keys)}") from error
+    return content
+
+
 def read_record(line: str, *, index: int) -> Record:
     """The record in a line, which must be that of round ``index``. Raises ``ValueError``."""
-    record = parse_json(line)
-    if not isinstance(record, dict):
-        raise ValueError(f"{type(record).__name__}, not an object")
-    bad = [key for key, holds in _KINDS.items() if not holds(record.get(key, ...))]
-    if bad:
-        raise ValueError(f"missing or of another kind: {', '.join(bad)}")
+    record = check_content(parse_json(line), RoundContent)
     if record["round"] != index:
         raise ValueError(f"round {record['round']}, expected round {index}")
     return record
-
-
-def is_metrics(value: object) -> bool:
-    """Metric -> mean and clients -> a number, as :func:`fedtt.experiment.measure.measure` gives."""
-    tables = is_scores_by_client(value)
-    return tables and isinstance(value, Mapping) and all(MEAN in v for v in value.values())
-
-
-def is_scores_by_client(value: object) -> bool:
-    """Two levels of names, and finite numbers; ``loss``, which every task has, on one of them."""
-    return (
-        isinstance(value, Mapping)
-        and all(_is_numbers(scores) for scores in value.values())
-        and ("loss" in value or all("loss" in scores for scores in value.values()))
-    )
-
-
-def _is_numbers(value: object) -> bool:
-    return isinstance(value, Mapping) and all(_is_number(number) for number in value.values())
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and not isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value >= 0 and not isinstance(value, bool)
-
-
-_CLIENT: Mapping[str, Callable[[object], bool]] = {
-    "num_examples": _is_count,
-    "steps": _is_count,
-    "loss": _is_number,
-    "uplink_bytes": _is_count,
-    "downlink_bytes": _is_count,
-}
-
-
-def _is_clients(value: object) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(client, Mapping) and all(holds(client.get(k)) for k, holds in _CLIENT.items())
-        for client in value.values()
-    )
-
-
-_KINDS: Mapping[str, Callable[[object], bool]] = {
-    "round": _is_count,
-    "loss": lambda value: value is None or _is_number(value),
-    "learning_rate": _is_number,
-    "validation": lambda value: value is None or is_metrics(value),
-    "uplink_bytes": _is_count,
-    "downlink_bytes": _is_count,
-    "seconds": _is_number,
-    "clients": _is_clients,
-    "dropped": _is_numbers,
-    "unused": lambda value: value is ... or isinstance(value, str),
-}

@@ -4,13 +4,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from fedtt.config import Cell
 from fedtt.config.compare import Point
 from fedtt.errors import RunError
 from fedtt.experiment.comparison.layout import FAILURE
 from fedtt.experiment.directory import open_run
+from fedtt.experiment.records import FileContent, SummaryContent, check_content
 from fedtt.metrics import ACCURACY, MEAN, Score
 from fedtt.strict_json import parse_json
 
@@ -22,6 +25,13 @@ class Status(StrEnum):
     DIVERGED = "diverged"
     FAILED = "failed"
     MISSING = "missing"
+
+
+class FailureContent(FileContent):
+    """``failure.json``: how a run without a summary ended."""
+
+    status: Literal["diverged", "failed"]
+    error: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +119,7 @@ def status_of(path: Path) -> Status:
     if (path / "summary.json").is_file():
         return Status.DONE
     if (path / FAILURE).is_file():
-        return Status(_read(path / FAILURE)["status"])
+        return Status(_read(path / FAILURE, FailureContent)["status"])
     return Status.MISSING
 
 
@@ -117,9 +127,13 @@ def read_result(path: Path, cell: Cell, point: Point) -> CellResult:
     """The outcome of the run in ``path``. Raises :class:`RunError` for a damaged file."""
     status = status_of(path)
     if status is not Status.DONE:
-        error = str(_read(path / FAILURE)["error"]) if status is not Status.MISSING else ""
+        error = (
+            str(_read(path / FAILURE, FailureContent)["error"])
+            if status is not Status.MISSING
+            else ""
+        )
         return CellResult(cell=cell, point=point, status=status, error=error)
-    summary = _read(path / "summary.json")
+    summary = _read(path / "summary.json", SummaryContent)
     rounds = open_run(path).rounds()
     test = summary["test"] or {}
     score = Score(**summary["score"]) if "score" in summary else ACCURACY
@@ -156,9 +170,9 @@ def curve_of(rounds: Iterable[dict[str, Any]], score: Score) -> tuple[Validated,
     return tuple(curve)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, kind: type[BaseModel]) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+        return check_content(parse_json(path.read_text(encoding="utf-8")), kind)
     except (OSError, ValueError) as error:
         raise RunError(
             "a file of the comparison cannot be read",
@@ -166,4 +180,3 @@ def _read(path: Path) -> dict[str, Any]:
             got=error,
             fix=f"delete {path.parent}; it is run again",
         ) from error
-    return content
