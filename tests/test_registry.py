@@ -38,3 +38,12 @@ def test_a_registered_row_is_like_the_others_and_takes_no_name() -> None:
     assert (rows["triangle"], list(rows)) == (3, ["circle", "square", "triangle"])
     with pytest.raises(ConfigError, match="there is a shape of that name"):
         rows.register("circle", 1)
+
+
+def test_a_row_for_a_while_is_gone_afterwards() -> None:
+    table: Registry[int] = Registry("number", {"one": 1})
+    with table.having("two", 2):
+        assert table["two"] == 2
+        with pytest.raises(ConfigError, match="there is a number of that name"):
+            table.register("two", 3)
+    assert table.names == ("one",)

@@ -6,6 +6,7 @@ package registers is known everywhere at once.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Generic, TypeVar
@@ -18,7 +19,7 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """``name -> value``; ``kind`` is what the rows are called in messages ("schedule").
 
-    :meth:`register` is the one method that changes it.
+    :meth:`register` and :meth:`having` are what changes it.
     """
 
     def __init__(self, kind: str, rows: Mapping[str, "T | str"]) -> None:
@@ -46,6 +47,15 @@ class Registry(Generic[T]):
                 f"there is a {self.kind} of that name", got=name, fix="choose another name"
             )
         self._rows[name] = row
+
+    @contextmanager
+    def having(self, name: str, row: "T | str") -> Iterator[None]:
+        """Like :meth:`register`, for the duration of the block."""
+        self.register(name, row)
+        try:
+            yield
+        finally:
+            del self._rows[name]
 
     def check(self, name: str) -> str:
         """``name``, if the table has it. Raises ``ValueError`` with the choices and the nearest."""
