@@ -27,7 +27,13 @@ from fedtt.engine.local import local_clients
 from fedtt.errors import ConfigError, FedttError, ModelError
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round
-from fedtt.models import ModelOptions, build_empty_model, check_options, checks, load_classifier
+from fedtt.models import (
+    ModelOptions,
+    build_empty_model,
+    check_options,
+    load_classifier,
+    option_checks,
+)
 from fedtt.peft import TTAdapterConfig, adapt
 
 MakeConfig = Callable[..., RunConfig]
@@ -282,7 +288,7 @@ def test_a_device_map_that_forgets_a_part(saved: Callable[[str], str]) -> None:
 def test_quantization_without_its_package(
     saved: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "is_bitsandbytes_available", lambda: False)
+    monkeypatch.setattr(option_checks, "is_bitsandbytes_available", lambda: False)
     with pytest.raises(ModelError, match=r"need a package that is not installed") as caught:
         load(saved("llama"), quantization="4bit")
     assert "where: model.quantization = '4bit'" in str(caught.value)
@@ -293,8 +299,8 @@ def test_quantization_where_the_device_has_none(monkeypatch: pytest.MonkeyPatch)
     def refuse(*, raise_exception: bool) -> None:
         raise RuntimeError("None of the available devices are supported")
 
-    monkeypatch.setattr(checks, "is_bitsandbytes_available", lambda: True)
-    monkeypatch.setattr(checks, "validate_bnb_backend_availability", refuse)
+    monkeypatch.setattr(option_checks, "is_bitsandbytes_available", lambda: True)
+    monkeypatch.setattr(option_checks, "validate_bnb_backend_availability", refuse)
     with pytest.raises(ModelError, match=r"(?s)nothing for this device.*None of the available"):
         check(tiny_config("llama"), quantization="8bit")
 
@@ -334,7 +340,7 @@ def test_what_is_trained_inside_quantized_layers_needs_float32_around_it(
 
 
 has_bitsandbytes = pytest.mark.skipif(
-    not checks.is_bitsandbytes_available(),
+    not option_checks.is_bitsandbytes_available(),
     reason="the package bitsandbytes is not installed (extra: quantization)",
 )
 
