@@ -12,6 +12,7 @@ LAYERS = {
     "errors": 0,
     "atomic_write": 0,
     "registry": 1,
+    "trackers": 2,
     "section": 1,
     "seeds": 0,
     "strict_json": 0,

@@ -20,6 +20,7 @@ from fedtt.config.schema import (
     PartitionConfig,
     ServerConfig,
     SitesConfig,
+    TrackConfig,
 )
 from fedtt.methods import METHODS
 from fedtt.methods.any_of_peft import PeftConfig
@@ -42,6 +43,7 @@ SECTIONS: tuple[type[Section], ...] = (
     ServerConfig,
     EvaluationConfig,
     SitesConfig,
+    TrackConfig,
     *method_sections(),
 )
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
@@ -58,6 +60,7 @@ SPELLED: dict[tuple[type[Section], str], st.SearchStrategy[Any]] = {
         lambda: st.one_of(*(section_table(m) for m in method_sections()))
     ),
     (PartitionConfig, "proportions"): st.none(),
+    (TrackConfig, "to"): st.just([]),
     (RunConfig, "task"): st.none(),  # most of it has no other section's keys beside it
 }
 

@@ -15,6 +15,7 @@ from fedtt.experiment.events import (
     RunPrepared,
     SiteNews,
     StepDone,
+    TrackerLost,
     Waiting,
 )
 
@@ -69,8 +70,8 @@ class PlainLines:
                 return self._round_line(event)
             case Evaluated() if event.what in MEASURED:
                 return f"{MEASURED[event.what]}: {describe_score(event.metrics)}"
-            case SiteNews():
-                return f"site {event.site}: {event.what}"
+            case SiteNews() | TrackerLost():
+                return describe_news(event)
             case _:
                 return None
 
@@ -133,6 +134,13 @@ class LiveLine:
             detail=f"{event.answered} of {event.asked} sites answered, "
             f"{format_seconds(event.seconds_left)} to the deadline",
         )
+
+
+def describe_news(event: SiteNews | TrackerLost) -> str:
+    """What happened beside the rounds."""
+    if isinstance(event, SiteNews):
+        return f"site {event.site}: {event.what}"
+    return f"tracker {event.name} failed and hears nothing more: {event.error}"
 
 
 def describe_start(event: RunPrepared) -> str:

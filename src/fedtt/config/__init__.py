@@ -38,6 +38,7 @@ from fedtt.config.schema import (
     ServerConfig,
     SitesConfig,
     TaskConfig,
+    TrackConfig,
 )
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "ServerConfig",
     "SitesConfig",
     "TaskConfig",
+    "TrackConfig",
     "VariantConfig",
     "all_cells",
     "cell_config",

@@ -20,6 +20,7 @@ from fedtt.errors import ConfigError
 Table = dict[str, Any]
 # What fedtt.models knows by a short name (importing it here would bring in torch).
 MODEL_ALIASES = ("minilm", "smollm2")
+FOLLOWERS = "track."  # who follows a run is no part of it
 LEFT_TO_THE_MACHINE, AUTO = ("model.dtype", "cohort.max_tokens"), "auto"
 
 
@@ -122,7 +123,8 @@ def dump_config(config: RunConfig) -> str:
 def config_differences(first: RunConfig, second: RunConfig) -> list[str]:
     """``key: value in first -> value in second`` for every key whose values differ.
 
-    What the second leaves to the machine (``auto``) may be anything in the first.
+    What the second leaves to the machine (``auto``) may be anything in the first, and who
+    follows the run is no difference.
     """
     old, new = _flatten(first.model_dump(mode="json")), _flatten(second.model_dump(mode="json"))
     for key in LEFT_TO_THE_MACHINE:
@@ -131,7 +133,7 @@ def config_differences(first: RunConfig, second: RunConfig) -> list[str]:
     return [
         f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
+        if old.get(key) != new.get(key) and not key.startswith(FOLLOWERS)
     ]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     field_validator,
@@ -38,6 +39,7 @@ from fedtt.section import (
     Strength,
     Tokens,
 )
+from fedtt.trackers import TRACKERS
 
 NAMES = ", ".join(SOURCES)
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -363,6 +365,18 @@ class SitesConfig(Section):
         return names
 
 
+def _known_tracker(name: str) -> str:
+    return TRACKERS.check(name)
+
+
+class TrackConfig(Section):
+    """``[track]``: who else hears of the run; changes nothing in it."""
+
+    to: tuple[Annotated[str, AfterValidator(_known_tracker)], ...] = Field(
+        (), description="trackers by name, of packages that registered them"
+    )
+
+
 class RunConfig(Section):
     """A whole run."""
 
@@ -378,6 +392,7 @@ class RunConfig(Section):
     server: ServerConfig = ServerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     sites: SitesConfig = SitesConfig()
+    track: TrackConfig = TrackConfig()
 
     @property
     def _named(self) -> NamedTask | None:

@@ -69,5 +69,20 @@ class Waiting:
     seconds_left: float
 
 
-Event = RunPrepared | StepDone | RoundDone | Evaluated | SiteNews | Waiting
+@dataclass(frozen=True, kw_only=True)
+class RunDone:
+    """The run is over, and its ``summary`` is saved."""
+
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerLost:
+    """A tracker failed, and is told nothing more."""
+
+    name: str
+    error: str
+
+
+Event = RunPrepared | StepDone | RoundDone | Evaluated | SiteNews | Waiting | RunDone | TrackerLost
 Notify = Callable[[Event], None]

@@ -22,11 +22,13 @@ from fedtt.experiment.records import Record
 from fedtt.experiment.stages import (
     Run,
     ShouldStop,
+    end,
     finish_round,
     is_validation_due,
     measures_before,
     naming_saved_state,
     one_round,
+    running,
     take_up,
 )
 from fedtt.experiment.summary import summarize
@@ -54,7 +56,7 @@ def run_experiment(
     last saved state; :class:`RunError` if another process runs the run, a file of it is damaged or
     cannot be written, or data or base model changed. The last finished round is then on disk.
     """
-    run = Run(
+    asked = Run(
         config=config,
         federation=federation,
         directory=directory,
@@ -62,7 +64,7 @@ def run_experiment(
         should_stop=should_stop,
         processes=processes,
     )
-    with directory.locked():
+    with running(asked) as run:
         state, records = take_up(run, alone=_wants_alone(run))
         with naming_saved_state(run):
             before = _measure_before(run) if measures_before(config) else None
@@ -72,7 +74,7 @@ def run_experiment(
         summary = summarize(
             config, federation, records=records, before=before, alone=alone, test=test
         )
-        directory.save_summary(summary)
+        end(run, summary)
     # Not after an error, when a helper may be waiting to be heard itself: it notices the end.
     if processes is not None:
         stop_helpers(processes)

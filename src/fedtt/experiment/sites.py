@@ -22,11 +22,13 @@ from fedtt.experiment.records import Record
 from fedtt.experiment.stages import (
     Run,
     cohorts_of,
+    end,
     finish_round,
     is_validation_due,
     measures_before,
     naming_saved_state,
     one_round,
+    running,
     take_up,
 )
 from fedtt.experiment.summary import summarize
@@ -51,13 +53,13 @@ def run_with_sites(
     The sites stay, until they are told that it is over (``sites.close()``).
     Raises like :func:`run_experiment`, and :class:`SitesError` where too few sites take part.
     """
-    run = Run(
+    asked = Run(
         config=config,
         federation=federation,
         directory=directory,
         notify=notify,
     )
-    with directory.locked():
+    with running(asked) as run:
         state, records = take_up(run, alone=False)
         finished = directory.summary()
         if state.next_round == config.rounds and finished is not None:
@@ -73,7 +75,7 @@ def run_with_sites(
             alone=None,
             test=test,
         )
-        directory.save_summary(summary)
+        end(run, summary)
     return summary
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fedtt import params as p
 from fedtt.config import RunConfig
@@ -11,7 +12,8 @@ from fedtt.engine.processes import Processes
 from fedtt.errors import DivergenceError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory
-from fedtt.experiment.events import Notify, RoundDone, RunPrepared
+from fedtt.experiment.events import Notify, RoundDone, RunDone, RunPrepared
+from fedtt.experiment.fan_out import fan_out
 from fedtt.experiment.helpers import check_helpers
 from fedtt.experiment.measure import Metrics
 from fedtt.experiment.records import Record, round_record
@@ -34,6 +36,22 @@ class Run:
     notify: Notify
     should_stop: ShouldStop = lambda: False
     processes: Processes | None = None
+
+
+@contextmanager
+def running(run: Run) -> Iterator[Run]:
+    """The run, held by this process, with its trackers opened, until the block ends."""
+    with (
+        run.directory.locked(),
+        fan_out(run.config, run.directory, run.notify) as notify,
+    ):
+        yield replace(run, notify=notify)
+
+
+def end(run: Run, summary: dict[str, Any]) -> None:
+    """Save the result, and tell of it."""
+    run.directory.save_summary(summary)
+    run.notify(RunDone(summary=summary))
 
 
 @contextmanager
