@@ -20,6 +20,7 @@ from fedtt.config.schema import (
     ServerConfig,
     SitesConfig,
     TaskConfig,
+    TrackConfig,
 )
 from fedtt.engine import build
 from fedtt.engine.build import build_federation
@@ -104,6 +105,7 @@ SITES_KEYS = {f"sites.{key}" for key in SitesConfig.model_fields}
 ELSEWHERE = {
     *TASK_KEYS,
     *SITES_KEYS,
+    "track.to",  # tests/extending
     "data.source",
     "data.directory",
     "model.revision",
@@ -123,6 +125,7 @@ SECTIONS: dict[str, type[Section]] = {
     "server": ServerConfig,
     "evaluation": EvaluationConfig,
     "sites": SitesConfig,
+    "track": TrackConfig,
 }
 
 
