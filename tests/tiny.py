@@ -52,6 +52,7 @@ def save_tiny_bert(directory: Path, *, seed: int = 7) -> Path:
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=64,
+        id2label={0: "bad", 1: "good"},  # those of write_reviews
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -51,7 +51,7 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "data.pair_column": ({}, None, "reply"),
     "data.label_column": ({}, "label", "tone"),
     "data.client_column": ({}, "client", "shop"),
-    "data.label_names": ({}, None, ["good", "bad"]),
+    "data.label_names": ({}, None, ["bad", "fair", "good"]),
     "data.validation": ({}, 0.2, 0.3),
     "data.test": ({}, 0.2, 0.3),
     "data.split_seed": ({}, 0, 1),

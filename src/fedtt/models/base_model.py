@@ -11,6 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from fedtt.errors import ModelError
 from fedtt.models.attention import choose_attention
+from fedtt.models.class_order import place_rows_by_name
 from fedtt.models.configuration import (
     TASK_CLASSES,
     build_empty_model,
@@ -69,6 +70,7 @@ def load_classifier(
     another shape anywhere else: transformers would draw those at random too.
     """
     config = load_model_config(name, revision=revision, num_labels=len(label_names))
+    own = dict(config.id2label)
     config.id2label = dict(enumerate(label_names))
     config.label2id = {label: index for index, label in enumerate(label_names)}
     config.problem_type = "single_label_classification"
@@ -86,10 +88,16 @@ def load_classifier(
         options=options,
     )
     _check_loaded(model, loading, num_labels=len(label_names), name=name)
+    drawn = tuple(sorted(loading["missing_keys"]))
+    placed = (
+        ()
+        if _has_new_head(drawn, loading)
+        else place_rows_by_name(model, own, label_names, name=name)
+    )
     return LoadedModel(
         model=_finish(model, options, pad_token_id=pad_token_id, device=device),
-        drawn=tuple(sorted(loading["missing_keys"])),
-        notes=(*gguf_notes(locate_model(name)), *_adapter_notes(locate_model(name))),
+        drawn=drawn,
+        notes=(*placed, *gguf_notes(locate_model(name)), *_adapter_notes(locate_model(name))),
     )
 
 
@@ -167,6 +175,12 @@ def _load_weights(
     else:
         keep_differentiable(model)
     return model, loading
+
+
+def _has_new_head(drawn: Sequence[str], loading: Mapping[str, Any]) -> bool:
+    """Whether the final projection is random: no rows of another order to speak of."""
+    random = [*drawn, *(key for key, _, _ in loading["mismatched_keys"])]
+    return any(".pooler." not in key for key in random)
 
 
 def _adapter_notes(place: str) -> tuple[str, ...]:
