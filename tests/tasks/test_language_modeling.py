@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from fedtt.data import LabeledTexts, collate
 from fedtt.errors import ConfigError, DataError
 from fedtt.tasks import generation, language_modeling
-from fedtt.tasks.generation import complete
 from fedtt.tasks.task import logits_of
+from fedtt.tasks.writing import Writing, complete
 
 SENTENCES = ("good plot", "the film was really great", "awful")
 
@@ -87,8 +87,9 @@ def test_a_chat_is_written_by_the_chat_template(tokenizer: Tokenizer) -> None:
 
 def test_completing_in_a_batch_is_completing_one_by_one(llama: PreTrainedModel) -> None:
     prompts = [np.array([7]), np.array([9, 12, 15, 8]), np.array([20, 21])]
-    together = complete(llama, prompts, pad_token_id=0, max_new_tokens=6)
-    alone = [complete(llama, [p], pad_token_id=0, max_new_tokens=6)[0] for p in prompts]
+    writing = Writing(max_new_tokens=6, pad_token_id=0, stops=frozenset())
+    together = complete(llama, prompts, writing=writing)
+    alone = [complete(llama, [p], writing=writing)[0] for p in prompts]
     assert together == alone
     assert any(together)
 
@@ -99,7 +100,9 @@ def test_generated_answers_are_scored(tokenizer: Tokenizer, llama: PreTrainedMod
     )
     prompts = ("the film was", "so")
     ids = [np.array(tokenizer(prompt)["input_ids"]) for prompt in prompts]
-    written = complete(llama, ids, pad_token_id=0, max_new_tokens=3)
+    written = complete(
+        llama, ids, writing=Writing(max_new_tokens=3, pad_token_id=0, stops=frozenset({2}))
+    )
     right = tokenizer.decode(written[0], skip_special_tokens=True)
     examples = LabeledTexts(
         texts=prompts,

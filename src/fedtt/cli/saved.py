@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from fedtt.cli.console import console, print_json, print_line
+from fedtt.cli.console import console, print_error, print_json, print_line
 from fedtt.errors import ConfigError
 
 SPLITS = ("train", "validation", "test")
@@ -38,10 +38,22 @@ def predict_command(run: Path, texts: list[str], *, as_json: bool) -> None:
     if as_json:
         print_json(
             [
-                {"text": p.text, "label": p.label, "probabilities": p.probabilities}
+                {
+                    "text": p.text,
+                    "label": p.label,
+                    "probabilities": p.probabilities,
+                    "cut_to_tokens": p.cut_to,
+                }
                 for p in predictions
             ]
         )
+    for index, prediction in enumerate(predictions, start=1):
+        if prediction.cut_to is not None:
+            limit = f"model.max_length = {prediction.cut_to} tokens"
+            print_error(
+                "note: ", f"text {index} is longer than {limit} and was cut there.", style="dim"
+            )
+    if as_json:
         return
     out = console()
     for prediction in predictions:

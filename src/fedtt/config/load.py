@@ -21,7 +21,12 @@ Table = dict[str, Any]
 # What fedtt.models knows by a short name (importing it here would bring in torch).
 MODEL_ALIASES = ("minilm", "smollm2")
 FOLLOWERS = "track."  # who follows a run is no part of it
-LEFT_TO_THE_MACHINE, AUTO = ("model.dtype", "cohort.max_tokens"), "auto"
+# What a configuration may leave open, and a run's own has settled: key -> its value there.
+LEFT_OPEN: Mapping[str, object] = {
+    "model.dtype": "auto",
+    "cohort.max_tokens": "auto",
+    "task.date": None,
+}
 
 
 def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
@@ -123,13 +128,11 @@ def dump_config(config: RunConfig) -> str:
 def config_differences(first: RunConfig, second: RunConfig) -> list[str]:
     """``key: value in first -> value in second`` for every key whose values differ.
 
-    What the second leaves to the machine (``auto``) may be anything in the first, and who
+    What the second leaves open (``model.dtype = "auto"``) may be anything in the first, and who
     follows the run is no difference.
     """
     old, new = _flatten(first.model_dump(mode="json")), _flatten(second.model_dump(mode="json"))
-    for key in LEFT_TO_THE_MACHINE:
-        if new[key] == AUTO:
-            new[key] = old[key]
+    new |= {key: old[key] for key, open_value in LEFT_OPEN.items() if new[key] == open_value}
     return [
         f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in sorted({*old, *new})

@@ -3,6 +3,7 @@
 Unknown keys are refused. Paths are absolute by the time they are here (see ``config.load``).
 """
 
+import datetime
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -132,7 +133,9 @@ TASK_KEYS: Mapping[str, frozenset[str]] = {
     "regression": frozenset(),
     "label-words": frozenset({"prompt", "words"}),
     "language-modeling": frozenset(),
-    "generation": frozenset({"prompt", "completion", "messages", "answers", "max_new_tokens"}),
+    "generation": frozenset(
+        {"prompt", "completion", "messages", "date", "answers", "max_new_tokens"}
+    ),
 }
 
 
@@ -166,6 +169,11 @@ class TaskConfig(Section):
     messages: str | None = Field(
         None, description="generation: column of chats, in place of prompt and completion"
     )
+    date: datetime.date | None = Field(
+        None,
+        description="generation with messages: the day that a chat template writes "
+        "(default: the day on which the run begins)",
+    )
     answers: Literal["squad", "drop"] | None = Field(
         None, description="generation: also generate, and score by this rule"
     )
@@ -181,6 +189,8 @@ class TaskConfig(Section):
             raise ValueError(f"kind {self.kind!r} has no {' and no '.join(sorted(unfit))}")
         if self.messages is not None and given & {"prompt", "completion", "answers"}:
             raise ValueError("messages take the place of prompt, completion and answers")
+        if self.date is not None and self.messages is None:
+            raise ValueError("date is what a chat template writes, and goes with messages")
         return self
 
     @property

@@ -2,7 +2,12 @@
 
 from fedtt.data.archive import default_cache_dir, fetch_sdist, find_cached
 from fedtt.data.batches import epoch_steps, evaluation_batches, step_batches
-from fedtt.data.completions import prompt_ids, tokenize_completions, tokenize_texts
+from fedtt.data.completions import (
+    prompt_ids,
+    stop_tokens,
+    tokenize_completions,
+    tokenize_texts,
+)
 from fedtt.data.files import load_text_file
 from fedtt.data.held import Held, Parts
 from fedtt.data.mapped import map_large
@@ -119,6 +124,7 @@ __all__ = [
     "split_pool",
     "stack_batches",
     "step_batches",
+    "stop_tokens",
     "summarize_clients",
     "tokenize",
     "tokenize_completions",

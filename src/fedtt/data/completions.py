@@ -1,34 +1,13 @@
 """Texts for causal language models: token ids, and which of them are to be learned."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import date
 
+from fedtt.data.chats import ChatTokenizer, Learned, chat_format, learn_turns, write_prompt
+from fedtt.data.token_ids import begin_token, encode, end_token
 from fedtt.data.tokens import TokenizedTexts, Tokenizer, join_rows
 from fedtt.data.types import LabeledTexts
 from fedtt.errors import ConfigError, DataError
-
-
-class ChatTokenizer(Tokenizer, Protocol):
-    """A tokenizer that can also write a conversation down."""
-
-    eos_token_id: int | None
-    chat_template: str | None
-
-    def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
-    ) -> Any:
-        """The conversation as the model was trained to read it."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Example:
-    """Token ids before those to be learned, and these."""
-
-    given: Sequence[int]
-    learned: Sequence[int]
 
 
 def tokenize_texts(texts: LabeledTexts, *, tokenizer: Tokenizer, max_length: int) -> TokenizedTexts:
@@ -38,99 +17,84 @@ def tokenize_texts(texts: LabeledTexts, *, tokenizer: Tokenizer, max_length: int
     :func:`tokenize_completions`.
     """
     end = end_token(tokenizer)
-    rows = [
-        _Example(given=(), learned=(*ids, end)) for ids in encode(tokenizer, texts.texts, bos=True)
-    ]
+    rows = [Learned(before=(), ids=(*ids, end)) for ids in encode(tokenizer, texts.texts, bos=True)]
     for text, row in zip(texts.texts, rows, strict=True):
-        _check_learned(row.learned[:-1], text)
-    return _pack(rows, max_length=max_length, texts=texts)
+        _check_learned(row.ids[:-1], text)
+    return _pack(rows, max_length=max_length, texts=texts, begin=None)
 
 
 def tokenize_completions(
-    texts: LabeledTexts, *, tokenizer: ChatTokenizer, max_length: int, chat: bool
+    texts: LabeledTexts,
+    *,
+    tokenizer: ChatTokenizer,
+    max_length: int,
+    chat: bool,
+    today: date | None = None,
 ) -> TokenizedTexts:
-    """Prompts (``texts``) followed by completions (``pairs``) and the end token; only the
-    completion and the end token are to be learned.
+    """Prompts (``texts``) followed by completions (``pairs``) and what ends them; only the
+    completion and its end are to be learned.
 
-    With ``chat`` a prompt is a JSON list of messages, written down by the tokenizer's chat
-    template. What is longer than ``max_length`` loses the beginning of its prompt; a completion
-    that is longer by itself loses its end.
+    With ``chat`` a prompt is a JSON list of messages and the completion the assistant's turn after
+    them, both written down by the tokenizer's chat template: the turn begins and ends as it does
+    there, and a date in it is ``today``. A last message without content is what the completion's
+    has besides. Without ``chat`` the end is the tokenizer's end token. What is longer than
+    ``max_length`` loses the beginning of its prompt, but for the token that begins a text; a
+    completion that is longer by itself loses its end.
 
     Raises:
-        ConfigError: the tokenizer has no end token or, with ``chat``, no chat template.
-        DataError: a completion has no tokens.
+        ConfigError: the tokenizer has no end token or, with ``chat``, no chat template, or one that
+            writes the date where ``today`` is None.
+        DataError: a completion has no tokens, or the chat template refuses a conversation.
     """
-    end = end_token(tokenizer)
-    prompts = prompt_ids(texts.texts, tokenizer=tokenizer, chat=chat)
-    completions = encode(tokenizer, texts.pairs or (), bos=False)
-    rows = []
-    for given, learned, text in zip(prompts, completions, texts.texts, strict=True):
-        _check_learned(learned, text)
-        rows.append(_Example(given=given, learned=(*learned, end)))
-    return _pack(rows, max_length=max_length, texts=texts)
+    pairs = texts.pairs or ()
+    if chat:
+        rows = _turns(texts.texts, pairs, tokenizer=tokenizer, today=today)
+    else:
+        rows = _completions(texts.texts, pairs, tokenizer=tokenizer)
+    return _pack(rows, max_length=max_length, texts=texts, begin=begin_token(tokenizer))
 
 
-def prompt_ids(prompts: Sequence[str], *, tokenizer: ChatTokenizer, chat: bool) -> list[list[int]]:
+def prompt_ids(
+    prompts: Sequence[str], *, tokenizer: ChatTokenizer, chat: bool, today: date | None = None
+) -> list[list[int]]:
     """Token ids of prompts as a model reads them before it writes.
 
-    Raises:
-        ConfigError: with ``chat``, a tokenizer without a chat template.
+    Raises like :func:`tokenize_completions`.
     """
     if not chat:
         return encode(tokenizer, prompts, bos=True)
-    if not tokenizer.chat_template:
-        raise ConfigError(
-            "the tokenizer has no chat template",
-            where="task.messages",
-            fix="use a model that was tuned on conversations, or data with task.prompt and "
-            "task.completion",
-        )
-    written = [
-        tokenizer.apply_chat_template(
-            json.loads(prompt), tokenize=False, add_generation_prompt=True
-        )
-        for prompt in prompts
-    ]
-    return encode(tokenizer, written, bos=False)
+    written = chat_format(tokenizer, today=today)
+    return encode(tokenizer, [write_prompt(written, prompt) for prompt in prompts], bos=False)
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str], *, bos: bool) -> list[list[int]]:
-    """Token ids of every text; with ``bos`` as the tokenizer starts a text, without an end."""
-    if not texts:
+def stop_tokens(tokenizer: ChatTokenizer, *, chat: bool, today: date | None = None) -> set[int]:
+    """Ids of the tokens that what is learned ends with, the tokenizer's end token among them."""
+    taught = {chat_format(tokenizer, today=today).end_token} if chat else set()
+    return {end_token(tokenizer), *taught}
+
+
+def _turns(
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    *,
+    tokenizer: ChatTokenizer,
+    today: date | None,
+) -> list[Learned]:
+    if not prompts:
         return []
-    special = getattr(tokenizer, "bos_token_id", None) if bos else None
-    start = [special] if special is not None and _adds_bos(tokenizer, special) else []
-    return [[*start, *ids] for ids in _ids(tokenizer, texts, special=False)]
+    return learn_turns(chat_format(tokenizer, today=today), prompts, completions)
 
 
-def _adds_bos(tokenizer: Tokenizer, bos: int) -> bool:
-    """Whether the tokenizer itself begins a text with the token ``bos``."""
-    return _ids(tokenizer, ["a"], special=True)[0][:1] == [bos]
-
-
-def _ids(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-    return tokenizer(
-        list(texts),
-        padding=False,
-        truncation=False,
-        max_length=None,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-        add_special_tokens=special,
-    )["input_ids"]
-
-
-def end_token(tokenizer: Tokenizer) -> int:
-    """Id of the token that ends a text. Raises :class:`ConfigError` where there is none."""
-    end: int | None = getattr(tokenizer, "eos_token_id", None)
-    if end is None:
-        raise ConfigError(
-            "the tokenizer has no end token, so the model could never learn to stop",
-            where="model.name",
-            fix="use a causal language model with an end token (eos_token)",
-        )
-    return end
+def _completions(
+    prompts: Sequence[str], completions: Sequence[str], *, tokenizer: ChatTokenizer
+) -> list[Learned]:
+    end = end_token(tokenizer)
+    given, learned = encode(tokenizer, prompts, bos=True), encode(tokenizer, completions, bos=False)
+    for ids, prompt in zip(learned, prompts, strict=True):
+        _check_learned(ids, prompt)
+    return [
+        Learned(before=before, ids=(*ids, end)) for before, ids in zip(given, learned, strict=True)
+    ]
 
 
 def _check_learned(learned: Sequence[int], text: str) -> None:
@@ -143,7 +107,9 @@ def _check_learned(learned: Sequence[int], text: str) -> None:
         )
 
 
-def _pack(rows: Sequence[_Example], *, max_length: int, texts: LabeledTexts) -> TokenizedTexts:
+def _pack(
+    rows: Sequence[Learned], *, max_length: int, texts: LabeledTexts, begin: int | None
+) -> TokenizedTexts:
     if max_length < 2:
         raise ConfigError(
             "max_length leaves no token to predict from another",
@@ -151,20 +117,25 @@ def _pack(rows: Sequence[_Example], *, max_length: int, texts: LabeledTexts) -> 
             got=max_length,
             expected="2 or more",
         )
-    cut = [_cut(row, max_length) for row in rows]
-    lengths = [len(row.given) + len(row.learned) for row in rows]
-    learned = [[0] * len(row.given) + [1] * len(row.learned) for row in cut]
+    cut = [_cut(row, max_length, begin=begin) for row in rows]
+    lengths = [len(row.before) + len(row.ids) for row in rows]
+    learned = [[0] * len(row.before) + [1] * len(row.ids) for row in cut]
     return join_rows(
-        [[*row.given, *row.learned] for row in cut],
+        [[*row.before, *row.ids] for row in cut],
         texts=texts,
         truncated=[length > max_length for length in lengths],
         learned=learned,
     )
 
 
-def _cut(row: _Example, max_length: int) -> _Example:
+def _cut(row: Learned, max_length: int, *, begin: int | None) -> Learned:
+    """What fits: the prompt loses its beginning, but for the token ``begin`` that begins a text."""
+    first = list(row.before[:1]) if begin is not None and row.before[:1] == [begin] else []
     # One token of the prompt always stays: the first learned one is predicted from it.
-    least = min(1, len(row.given))
-    learned = row.learned[: max_length - least]
+    least = min(len(first) + 1, len(row.before), max_length - 1)
+    learned = row.ids[: max_length - least]
     keep = max_length - len(learned)
-    return _Example(given=row.given[max(0, len(row.given) - keep) :], learned=learned)
+    if len(row.before) <= keep:
+        return Learned(before=row.before, ids=learned)
+    rest = row.before[len(row.before) - (keep - len(first)) :] if keep > len(first) else []
+    return Learned(before=[*first, *rest], ids=learned)

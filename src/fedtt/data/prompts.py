@@ -3,13 +3,14 @@
 import json
 import math
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedtt.data.files import CLIENT_COLUMN, by_client, check_table, strings_of
 from fedtt.data.tables import Table, read_table
-from fedtt.data.types import ONE_CLASS, LabeledTexts, RawData
+from fedtt.data.types import ONE_CLASS, LabeledTexts, RawData, is_unicode
 from fedtt.errors import DataError
 
 
@@ -163,15 +164,8 @@ def _load(
 
 
 def _prompts(table: Table, columns: PromptColumns) -> LabeledTexts:
-    fields = {
-        name: strings_of(table, name, what="part of a prompt", is_id=False)
-        for name in columns.fields
-    }
     template = columns.prompt if columns.fields != [columns.prompt] else "{" + columns.prompt + "}"
-    prompts = [
-        template.format(**dict(zip(fields, row, strict=True)))
-        for row in zip(*fields.values(), strict=True)
-    ]
+    prompts = [_prompt(template, fields) for fields in _prompt_fields(table, columns.fields)]
     column, *keys = columns.completion.split(".")
     references = [
         _answers(value, keys, where=f"{place}, column {column!r}")
@@ -185,13 +179,47 @@ def _prompts(table: Table, columns: PromptColumns) -> LabeledTexts:
     )
 
 
+def _prompt_fields(table: Table, names: Sequence[str]) -> list[dict[str, str]]:
+    """The parts of every row's prompt. One may be empty where another is not, as Alpaca's input."""
+    cells = {name: [_filled(value) for value in table.columns[name]] for name in names}
+    filled = [
+        [name for name in names if cells[name][row]] or list(names[:1])
+        for row in range(len(table.places))
+    ]
+    for name in names:
+        rows = [row for row, there in enumerate(filled) if name in there]
+        part = Table(
+            names=table.names,
+            columns={name: [table.columns[name][row] for row in rows]},
+            places=[table.places[row] for row in rows],
+        )
+        for row, text in zip(
+            rows, strings_of(part, name, what="part of a prompt", is_id=False), strict=True
+        ):
+            cells[name][row] = text
+    return [{name: str(cells[name][row]) for name in names} for row in range(len(table.places))]
+
+
+def _filled(value: object) -> object:
+    """The cell, or an empty text for one with nothing in it."""
+    return "" if value is None or (isinstance(value, str) and not value.strip()) else value
+
+
+def _prompt(template: str, fields: Mapping[str, str]) -> str:
+    text = template.format(**fields)
+    # White space that led to an empty part leads nowhere.
+    return text if all(fields.values()) else text.strip()
+
+
 def _answers(value: object, keys: Sequence[str], *, where: str) -> tuple[str, ...]:
     """One text or several, the first of which is learned."""
     found = value
     for key in keys:
         found = found.get(key) if isinstance(found, dict) else None
     several = found if isinstance(found, list) else [found]
-    texts = tuple(text for text in several if isinstance(text, str) and text.strip())
+    texts = tuple(
+        text for text in several if isinstance(text, str) and text.strip() and is_unicode(text)
+    )
     if not texts or len(texts) < len(several):
         shown = repr(value)
         raise DataError(
@@ -208,10 +236,31 @@ def _answers(value: object, keys: Sequence[str], *, where: str) -> tuple[str, ..
 def _chats(table: Table, column: str) -> LabeledTexts:
     prompts, completions = [], []
     for value, place in zip(table.columns[column], table.places, strict=True):
-        messages = _check_chat(_as_list(value), where=f"{place}, column {column!r}")
-        prompts.append(json.dumps(messages[:-1], ensure_ascii=False))
-        completions.append(messages[-1]["content"])
+        prompt, completion = _chat(value, where=f"{place}, column {column!r}")
+        prompts.append(prompt)
+        completions.append(completion)
     return LabeledTexts(texts=tuple(prompts), labels=(0,) * len(prompts), pairs=tuple(completions))
+
+
+def find_chat(path: Path, column: str, prompt: str) -> str | None:
+    """Where in the file the conversation of that prompt is: ``chats.jsonl:3``."""
+    table = read_table(path, [column])
+    for value, place in zip(table.columns.get(column, ()), table.places, strict=False):
+        if _chat(value, where=place)[0] == prompt:
+            return place
+    return None
+
+
+def _chat(value: object, *, where: str) -> tuple[str, str]:
+    """The messages before the last in JSON, and the text of the last.
+
+    What the last has besides its text (``reasoning_content``) follows them, without a content.
+    """
+    *before, last = _check_chat(_as_list(value), where=where)
+    besides = {key: value for key, value in last.items() if key != "content"}
+    if besides.keys() > {"role"}:
+        before.append(besides)
+    return json.dumps(before, ensure_ascii=False), last["content"]
 
 
 def _as_list(value: object) -> object:
@@ -224,23 +273,48 @@ def _as_list(value: object) -> object:
         return value
 
 
-def _check_chat(messages: object, *, where: str) -> list[dict[str, str]]:
-    parts = messages if isinstance(messages, list) else []
-    texts = len(parts) >= 2 and all(
-        isinstance(m, dict)
-        and isinstance(m.get("role"), str)
-        and isinstance(m.get("content"), str)
-        and m["content"].strip()
-        for m in parts
-    )
-    if not (texts and parts[-1]["role"] == "assistant"):
+def _check_chat(messages: object, *, where: str) -> list[dict[str, Any]]:
+    """Every message with its content as one text. Raises :class:`DataError`."""
+    read = [_message(m) for m in messages] if isinstance(messages, list) else []
+    fault = next((f"message {i}: {m}" for i, m in enumerate(read, 1) if isinstance(m, str)), None)
+    if fault is None and len(read) < 2:
+        fault = f"{len(read)} messages" if isinstance(messages, list) else "no list of messages"
+    good = [message for message in read if isinstance(message, dict)]
+    if fault is None and good[-1]["role"] != "assistant":
+        fault = f"the last message is of role {good[-1]['role']!r}"
+    if fault is not None:
         shown = repr(messages)
         raise DataError(
-            "a conversation cannot be learned from",
+            f"a conversation cannot be learned from: {fault}",
             where=where,
             got=shown if len(shown) <= 80 else f"{shown[:77]}...",
             expected='at least two messages {"role": ..., "content": ...}, the last of the '
-            "assistant, none of them empty",
+            "assistant; a content is a text, or a list of parts that are",
             fix="correct the row, or take it out",
         )
-    return parts
+    return good
+
+
+def _message(message: object) -> dict[str, Any] | str:
+    """The message with its content as one text, or what is wrong with it."""
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        return "no role"
+    content = message.get("content")
+    if isinstance(content, list):
+        strange = next((part for part in content if _part_text(part) is None), None)
+        if strange is not None:
+            kind = strange.get("type") if isinstance(strange, dict) else type(strange).__name__
+            return f"a part that is no text ({kind!r})"
+        content = "".join(str(_part_text(part)) for part in content)
+    if not isinstance(content, str):
+        return "no content" if content is None else f"a content that is no text ({content!r})"[:80]
+    if not is_unicode(content):
+        return "a content that is not valid Unicode"
+    return {**message, "content": content} if content.strip() else "an empty content"
+
+
+def _part_text(part: object) -> str | None:
+    """The text of a part of a content, ``{"type": "text", "text": ...}``; None for another part."""
+    if isinstance(part, dict) and part.get("type", "text") == "text":
+        part = part.get("text")
+    return part if isinstance(part, str) else None

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from fedtt.data import (
 )
 from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
-from fedtt.engine.data import build_data
+from fedtt.engine.data import build_data, naming_refused_chats
 from fedtt.engine.fits import check_goes_with_options, choose_dtype
 from fedtt.engine.limits import memory_bytes, tokens_that_fit
 from fedtt.engine.positions import text_positions
@@ -46,6 +47,7 @@ from fedtt.models import (
     load_model_config,
     load_tokenizer,
     resolve_device,
+    revision_notes,
 )
 from fedtt.peft import ParameterKind, sum_by_kind
 from fedtt.seeds import derive_seed, random_stream
@@ -112,16 +114,19 @@ def build_training(config: ClientConfig) -> LocalTraining:
 
 
 def settle(config: RunConfig) -> RunConfig:
-    """The config with what ``auto`` is on this machine, to be saved and sent.
+    """The config with what it leaves to the machine and the day, to be saved and sent.
 
-    That is ``model.dtype``, and ``cohort.max_tokens``, which decides who trains with whom: a run
-    goes on with what it began with, on whatever machine.
+    That is ``model.dtype``, ``cohort.max_tokens``, which decides who trains with whom, and, of
+    chats, ``task.date``: a run goes on with what it began with, on whatever machine.
     """
     method = build_method(config.method, task=MODEL_CLASSES[config.task.kind], server=config.server)
     model = config.model.model_copy(update={"dtype": _dtype(config.model, method)})
     config = config.model_copy(update={"model": model})
     cohort = config.cohort.model_copy(update={"max_tokens": _max_tokens(config)})
-    return config.model_copy(update={"cohort": cohort})
+    task = config.task
+    if task.messages is not None and task.date is None:
+        task = task.model_copy(update={"date": datetime.now(UTC).date()})
+    return config.model_copy(update={"cohort": cohort, "task": task})
 
 
 def _max_tokens(config: RunConfig) -> int | str:
@@ -171,10 +176,11 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     max_length = _max_length(config, model_config, method.adapter)
     texts = {split: data.holders(split) for split in SPLITS}
     texts["validation"] = _at_most(texts["validation"], config=config)
-    splits = {
-        split: Held(_tokenize(task, held.pool, max_length=max_length), held.parts)
-        for split, held in texts.items()
-    }
+    with naming_refused_chats(config.data, config.task):
+        splits = {
+            split: Held(_tokenize(task, held.pool, max_length=max_length), held.parts)
+            for split, held in texts.items()
+        }
     model, model_notes = _model_and_notes(
         config, method, label_names=data.label_names, pad_token_id=pad_token_id
     )
@@ -191,7 +197,12 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         kinds=kinds,
         lora_reference=_lora_reference(model_config, model_class),
         label_cells=data.label_cells,
-        notes=(*data.notes, *_truncation_notes(splits, max_length=max_length), *model_notes),
+        notes=(
+            *data.notes,
+            *_truncation_notes(splits, max_length=max_length),
+            *revision_notes(config.model.name, config.model.revision),
+            *model_notes,
+        ),
     )
 
 

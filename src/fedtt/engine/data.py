@@ -1,6 +1,7 @@
 """From ``[data]`` and ``[partition]`` to the clients' examples; loads neither torch nor a model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,8 @@ from fedtt.data import (
     split_clients,
     split_pool,
 )
+from fedtt.data.chats import RefusedChatError
+from fedtt.data.prompts import find_chat
 from fedtt.errors import ConfigError, DataError
 
 Parts = Mapping[str, np.ndarray]
@@ -140,6 +143,20 @@ def _known_classes(config: DataConfig, task: TaskConfig) -> tuple[str, ...]:
         expected="the names of the classes, in order",
         fix='for example label_names = ["negative", "positive"]',
     )
+
+
+@contextmanager
+def naming_refused_chats(config: DataConfig, task: TaskConfig) -> Iterator[None]:
+    """A chat that the model's template refuses in the block is raised with its file and line."""
+    try:
+        yield
+    except RefusedChatError as error:
+        paths = [path for path in (config.path, config.test_path) if path is not None]
+        for path in paths:
+            place = find_chat(path, task.messages or "", error.prompt or "")
+            if place is not None:
+                raise error.at(place) from error
+        raise
 
 
 def _deal_out(pool: Pool, partition: PartitionConfig) -> Parts:

@@ -53,6 +53,7 @@ def build_task(
             chat=config.messages is not None,
             answers=named.answers if named else config.answers,
             max_new_tokens=config.max_new_tokens or MAX_NEW_TOKENS,
+            today=config.date,
         )
     if config.kind == "classification":
         return classification(tokenizer=tokenizer, pad_token_id=pad_token_id, metrics=metrics)

@@ -3,11 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fedtt._version import __version__
 from fedtt.engine.build import Federation
 from fedtt.engine.fingerprint import digest_base, digest_texts
 from fedtt.errors import RunError
 
 Description = Mapping[str, Any]
+# How texts become tokens; 2: the assistant's turn ends as the chat template ends it, and a prompt
+# that is cut keeps the token that begins it. Runs of fedtt 0.1.0 and earlier saved no number.
+TOKENS_VERSION = 2
+TEXTS_CHANGED = "texts or labels changed"
 MAX_LISTED = 1000  # of more clients the total; their digest tells whether one changed
 
 
@@ -23,6 +28,8 @@ def describe(federation: Federation) -> dict[str, Any]:
     digests = {split: digest_texts(held) for split, held in federation.splits.items()}
     base = digest_base(federation.model, federation.initial.params)
     return {
+        "fedtt": __version__,
+        "tokens_version": TOKENS_VERSION,
         "label_names": list(federation.label_names),
         "clients": counts,
         "notes": list(federation.notes),
@@ -37,12 +44,26 @@ def check_unchanged(saved: Description, now: Description, *, where: str) -> None
     compared.
     """
     differences = list(_differences(saved, now)) if "digests" in saved else []
+    if any(TEXTS_CHANGED in line for line in differences) and _reads_otherwise(saved, now):
+        made = saved.get("fedtt", "0.1.0 or earlier")
+        raise RunError(
+            f"the run was made by fedtt {made}, which made other tokens of prompts and chats, or its "
+            "data changed: " + "; ".join(differences),
+            where=where,
+            fix=f"go on with fedtt {made}, or start a new run with another --run directory",
+        )
     if differences:
         raise RunError(
             "data or base model are not what the run began with: " + "; ".join(differences),
             where=where,
             fix="bring the old ones back, or start a new run with another --run directory",
         )
+
+
+def _reads_otherwise(saved: Description, now: Description) -> bool:
+    """Whether the run's version made other tokens of the same texts, of which ``now`` tells."""
+    here = now.get("tokens_version")
+    return here is not None and saved.get("tokens_version", 1) != here
 
 
 def _differences(saved: Description, now: Description) -> list[str]:
@@ -57,7 +78,7 @@ def _differences(saved: Description, now: Description) -> list[str]:
         if part == "base_model":
             found.append("the weights of the base model changed")
         elif not found:
-            found.append(f"texts or labels changed in the {part} split")
+            found.append(f"{TEXTS_CHANGED} in the {part} split")
     return found
 
 

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import TextStreamer
 
-from fedtt.data import is_unicode, prompt_ids
+from fedtt.data import is_unicode, prompt_ids, stop_tokens
 from fedtt.engine.task import MODEL_CLASSES
 from fedtt.errors import ConfigError, DataError, RunError
 from fedtt.experiment.directory import open_run
 from fedtt.experiment.saved import OpenedRun, open_model
 from fedtt.seeds import random_stream
+from fedtt.tasks.writing import Writing, complete, own_stops
 
 Say = Callable[[str], None]
 
@@ -40,7 +42,8 @@ def generate_text(path: Path, prompt: str, *, sampling: Sampling, say: Say) -> s
     Raises:
         RunError: the run's model does not write, or its base weights are not those of the run.
         ConfigError: prompt and new tokens are more than the model has positions for.
-        DataError: the prompt is not valid Unicode, or has no tokens.
+        DataError: the prompt is not valid Unicode, has no tokens, or is refused by the model's chat
+            template.
     """
     config = open_run(path).config()
     if MODEL_CLASSES[config.task.kind] != "causal":
@@ -61,8 +64,8 @@ def _ids(opened: OpenedRun, prompt: str) -> list[int]:
     chat = opened.config.task.messages is not None
     text = json.dumps([{"role": "user", "content": prompt}]) if chat else prompt
     tokenizer: Any = opened.tokenizer
-    (ids,) = prompt_ids([text], tokenizer=tokenizer, chat=chat)
-    if not ids:
+    (ids,) = prompt_ids([text], tokenizer=tokenizer, chat=chat, today=opened.config.task.date)
+    if not ids or (chat and not prompt.strip()):
         raise DataError("the prompt has no tokens", got=repr(prompt[:60]), fix="write a longer one")
     return ids
 
@@ -81,30 +84,34 @@ def _check_length(model: Any, given: int, new: int) -> None:
 
 def _write(opened: OpenedRun, ids: list[int], *, sampling: Sampling, say: Say) -> str:
     model: Any = opened.model.eval()
-    drawn = sampling.temperature > 0
-    given = torch.tensor([ids], device=next(model.parameters()).device)
+    tokenizer: Any = opened.tokenizer
+    task = opened.config.task
+    stops = stop_tokens(tokenizer, chat=task.messages is not None, today=task.date)
+    writing = Writing(
+        max_new_tokens=sampling.max_new_tokens,
+        pad_token_id=int(tokenizer.pad_token_id),
+        stops=frozenset(stops),
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+    )
+    streamer = _Streamer(tokenizer, say, silent=writing.stops | own_stops(model))
     with random_stream(sampling.seed), torch.inference_mode():
-        written = model.generate(
-            input_ids=given,
-            attention_mask=torch.ones_like(given),
-            max_new_tokens=sampling.max_new_tokens,
-            do_sample=drawn,
-            temperature=sampling.temperature if drawn else None,
-            top_p=sampling.top_p if drawn else None,
-            top_k=None,
-            pad_token_id=int(opened.tokenizer.pad_token_id),
-            streamer=_Streamer(opened.tokenizer, say),
-        )
-    text: str = opened.tokenizer.decode(written[0, len(ids) :], skip_special_tokens=True)
+        (written,) = complete(model, [np.array(ids)], writing=writing, streamer=streamer)
+    text: str = tokenizer.decode(written, skip_special_tokens=True)
     return text
 
 
 class _Streamer(TextStreamer):  # type: ignore[misc]  # transformers' extension point
-    """Hands on whole words as they are finished, instead of printing them."""
+    """Hands on whole words as they are finished, without those of ``silent``."""
 
-    def __init__(self, tokenizer: Any, say: Say) -> None:
+    def __init__(self, tokenizer: Any, say: Say, *, silent: frozenset[int]) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self._say = say
+        self._say, self._silent = say, silent
+
+    def put(self, value: torch.Tensor) -> None:
+        """Called by transformers with the prompt, and then with every token."""
+        if value.numel() != 1 or self.next_tokens_are_prompt or int(value) not in self._silent:
+            super().put(value)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 (transformers' signature)
         """Called by transformers with every finished piece."""

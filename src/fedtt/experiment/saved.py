@@ -26,11 +26,15 @@ from fedtt.tasks import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The class of one text; ``probabilities`` by label name, most probable first."""
+    """The class of one text; ``probabilities`` by label name, most probable first.
+
+    ``cut_to`` is how many tokens of it the model read, where it was longer than that.
+    """
 
     text: str
     label: str
     probabilities: dict[str, float]
+    cut_to: int | None = None
 
 
 def evaluate_run(path: Path, *, split: str) -> Metrics:
@@ -50,7 +54,8 @@ def evaluate_run(path: Path, *, split: str) -> Metrics:
 def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
     """Classes of ``texts`` by the run's saved state; needs the base model, not the data.
 
-    Raises :class:`RunError` if the base weights are not those of the run any more.
+    Raises :class:`RunError` if the base weights are not those of the run any more, and
+    :class:`DataError` for a text that no file may hold: an empty one, or no Unicode.
     """
     directory = open_run(path)
     label_names = directory.label_names()
@@ -61,7 +66,7 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
             where=f"{path}, data.pair_column = {config.data.pair_column!r}",
             fix="predict with a run that was trained on single texts",
         )
-    _check_unicode(texts)
+    _check_texts(texts)
     opened = _open_model(directory, config, label_names)
     if opened.task.class_logits is None:
         raise RunError(
@@ -70,18 +75,25 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
             fix="fedtt generate RUN --prompt TEXT, where it writes; fedtt evaluate RUN measures it",
         )
     examples = LabeledTexts(texts=tuple(texts), labels=(0,) * len(texts))
+    max_length = config.model.max_length
+    tokenized = opened.task.tokenize(examples, max_length=max_length)
     probabilities = class_probabilities(
         opened.model,
         opened.task,
-        opened.task.tokenize(examples, max_length=config.model.max_length),
+        tokenized,
         num_classes=len(label_names),
         pad_token_id=int(opened.tokenizer.pad_token_id),
         batch_size=config.evaluation.batch_size,
         where=str(path),
     )
     return [
-        _prediction(text, [float(value) for value in row], label_names)
-        for text, row in zip(texts, probabilities, strict=True)
+        _prediction(
+            text,
+            [float(value) for value in row],
+            label_names,
+            cut_to=max_length if was_cut else None,
+        )
+        for text, row, was_cut in zip(texts, probabilities, tokenized.truncated, strict=True)
     ]
 
 
@@ -123,7 +135,7 @@ def _open_model(
     return OpenedRun(model=model, tokenizer=tokenizer, task=task, config=config)
 
 
-def _check_unicode(texts: Sequence[str]) -> None:
+def _check_texts(texts: Sequence[str]) -> None:
     for index, text in enumerate(texts):
         if not is_unicode(text):
             raise DataError(
@@ -133,8 +145,18 @@ def _check_unicode(texts: Sequence[str]) -> None:
                 expected="UTF-8, where it comes from a command line",
                 fix="convert the text to UTF-8",
             )
+        if not text.strip():
+            raise DataError(
+                "a text is empty",
+                where=f"text {index + 1}",
+                got=repr(text[:60]),
+                expected="words to classify",
+                fix="take the text out",
+            )
 
 
-def _prediction(text: str, row: Sequence[float], label_names: Sequence[str]) -> Prediction:
+def _prediction(
+    text: str, row: Sequence[float], label_names: Sequence[str], *, cut_to: int | None
+) -> Prediction:
     ranked = sorted(zip(label_names, row, strict=True), key=lambda pair: -pair[1])
-    return Prediction(text=text, label=ranked[0][0], probabilities=dict(ranked))
+    return Prediction(text=text, label=ranked[0][0], probabilities=dict(ranked), cut_to=cut_to)

@@ -11,7 +11,7 @@ from fedtt.models.configuration import (
     guess_task,
     load_model_config,
 )
-from fedtt.models.model_files import ALIASES, PackagedModel, locate_model
+from fedtt.models.model_files import ALIASES, PackagedModel, locate_model, revision_notes
 from fedtt.models.option_checks import check_options
 from fedtt.models.options import ModelOptions, fast_dtype, resolve_device
 from fedtt.models.tokenizer import load_tokenizer
@@ -33,4 +33,5 @@ __all__ = [
     "load_tokenizer",
     "locate_model",
     "resolve_device",
+    "revision_notes",
 ]

@@ -59,6 +59,17 @@ def locate_model(name: str) -> str:
     return str(Path(spec.origin).parent / alias.path)
 
 
+def revision_notes(name: str, revision: str | None) -> list[str]:
+    """A sentence where ``revision`` has no meaning, as files on this machine have only one."""
+    place = locate_model(name)
+    if revision is None or not Path(place).exists():
+        return []
+    return [
+        f"model.revision = {revision!r} is not used: {name} is on this machine ({place}); "
+        "a revision goes with a hub id."
+    ]
+
+
 @contextmanager
 def explained(name: str) -> Iterator[None]:
     """Whatever goes wrong with the files of the model ``name`` as a :class:`ModelError`."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fedtt.data import LabeledTexts, TokenizedTexts
-from fedtt.data.completions import encode
+from fedtt.data.token_ids import encode
 from fedtt.data.tokens import Tokenizer, join_rows
 from fedtt.errors import ConfigError
 from fedtt.tasks.classification import task_of_classes

@@ -91,6 +91,9 @@ def _check_agreed(server: RunConfig, agreed: RunConfig, *, where: Path) -> None:
     if agreed.model.dtype == "auto":  # left to the server's machine, which has settled it
         model = agreed.model.model_copy(update={"dtype": server.model.dtype})
         agreed = agreed.model_copy(update={"model": model})
+    if agreed.task.date is None:  # and to the day on which the server began
+        task = agreed.task.model_copy(update={"date": server.task.date})
+        agreed = agreed.model_copy(update={"task": task})
     differences = foreign_differences(agreed, server)
     if differences:
         raise ConfigError(
