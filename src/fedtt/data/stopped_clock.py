@@ -5,7 +5,7 @@ from datetime import date, datetime, time
 from fedtt.errors import ConfigError
 
 CLOCK = "strftime_now"
-_LETTERS = "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ"
+_LETTERS = "aAbBcCdDefFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ"
 _FLAGS = ("", "-", "_", "0", "^", "#")
 # A template's own macro goes before what transformers gives it by that name, which asks the clock.
 # It reads the format letter by letter; what begins with "%" is looked up once it is complete.

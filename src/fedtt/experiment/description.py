@@ -47,8 +47,8 @@ def check_unchanged(saved: Description, now: Description, *, where: str) -> None
     if any(TEXTS_CHANGED in line for line in differences) and _reads_otherwise(saved, now):
         made = saved.get("fedtt", "0.1.0 or earlier")
         raise RunError(
-            f"the run was made by fedtt {made}, which made other tokens of prompts and chats, or its "
-            "data changed: " + "; ".join(differences),
+            f"the run was made by fedtt {made}, which made other tokens of prompts and chats, or "
+            "its data changed: " + "; ".join(differences),
             where=where,
             fix=f"go on with fedtt {made}, or start a new run with another --run directory",
         )
