@@ -70,7 +70,8 @@ def prompt_ids(
 def stop_tokens(tokenizer: ChatTokenizer, *, chat: bool, today: date | None = None) -> set[int]:
     """Ids of the tokens that what is learned ends with, the tokenizer's end token among them."""
     taught = {chat_format(tokenizer, today=today).end_token} if chat else set()
-    return {end_token(tokenizer), *taught}
+    own = getattr(tokenizer, "eos_token_id", None)
+    return taught if own is None else {own, *taught}
 
 
 def _turns(
