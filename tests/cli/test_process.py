@@ -97,6 +97,13 @@ def test_predict(run: Path) -> None:
     assert "[bold] dull" in fedtt("predict", run, "[bold] dull")
 
 
+def test_predict_notes_what_it_cut_beside_its_output(run: Path) -> None:
+    argv = [*FEDTT, "predict", str(run), "a plot", "a great plot " * 99, "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert [text["cut_to_tokens"] for text in json.loads(done.stdout)] == [None, 16]
+    assert done.stderr.splitlines()[-1].startswith("note: text 2 is longer than model.max_length")
+
+
 def test_generate_prints_what_the_model_writes(
     make_config: MakeConfig, tiny_llama: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,11 @@ from fedtt.errors import ConfigError, DataError, InterruptedRunError, RunError
 from fedtt.experiment import Sampling, evaluate_run, generate_text, open_run, predict_texts
 from fedtt.params import structure_of
 
+
+def chat(role: str, content: object) -> dict:
+    return {"role": role, "content": content}
+
+
 TASKS = {
     "language-modeling": {"kind": "language-modeling"},
     "label-words": {
@@ -149,7 +154,15 @@ def test_keys_that_do_not_go_together(
     ("task", "row", "message"),
     [
         ("chat", {"messages": [{"role": "user", "content": "good"}]}, "cannot be learned from"),
-        ("chat", {"messages": "no list"}, "cannot be learned from"),
+        ("chat", {"messages": "no list"}, "no list of messages"),
+        ("chat", {"messages": [chat("user", " "), chat("assistant", "a")]}, "message 1: an empty"),
+        ("chat", {"messages": [chat("user", "a"), chat("user", "b")]}, "last message is of role"),
+        ("chat", {"messages": [chat("user", "a"), {"content": "b"}]}, "message 2: no role"),
+        (
+            "chat",
+            {"messages": [chat("user", [{"type": "image"}]), chat("assistant", "b")]},
+            r"message 1: a part that is no text \('image'\)",
+        ),
         ("answers", {"text": "a", "answers": {"text": []}}, "a completion is no text"),
         ("answers", {"text": "a", "answers": {"spans": ["b"]}}, "a completion is no text"),
         ("generation", {"text": " ", "label": "good"}, "a part of a prompt is empty"),
@@ -163,6 +176,47 @@ def test_a_bad_row_is_named(
     path.write_text(json.dumps(row) + "\n")
     with pytest.raises(DataError, match=message):
         build_federation(make(task, data={"path": str(path)}))
+
+
+def test_answers_longer_than_the_positions_are_refused_before_the_weights(
+    make: Callable[..., RunConfig],
+) -> None:
+    fits = TASKS["answers"] | {"max_new_tokens": 40}
+    build_federation(make("answers", task=fits))
+    for absurd in (60, 10_000_000):
+        with pytest.raises(ConfigError, match="more than the model has positions for"):
+            build_federation(make("answers", task=fits | {"max_new_tokens": absurd}))
+
+
+def test_a_part_of_a_prompt_may_be_empty(make: Callable[..., RunConfig], tmp_path: Path) -> None:
+    path = tmp_path / "alpaca.jsonl"
+    inputs = ["film", "", None, "  "] * 6
+    rows = [
+        {"instruction": "so good", "input": given, "output": f"a {i}"}
+        for i, given in enumerate(inputs)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {"kind": "generation", "prompt": "{instruction} {input}", "completion": "output"}
+    federation = build_federation(make("generation", data={"path": str(path)}, task=task))
+    prompts = {
+        federation.tokenizer.decode(texts.input_ids(i)[:-3])
+        for held in federation.splits.values()
+        for texts in held.values()
+        for i in range(len(texts))
+    }
+    assert prompts == {"so good film", "so good"}
+    rows[3]["instruction"] = " "
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"(?s)a part of a prompt is empty.*jsonl:4"):
+        build_federation(make("generation", data={"path": str(path)}, task=task))
+
+
+def test_a_revision_of_a_local_model_is_noted(
+    make: Callable[..., RunConfig], tiny_llama: Path
+) -> None:
+    model = {"name": str(tiny_llama), "max_length": 24, "revision": "v2"}
+    notes = build_federation(make("generation", model=model)).notes
+    assert any("model.revision = 'v2' is not used" in note for note in notes)
 
 
 @pytest.mark.parametrize("task", ["language-modeling", "label-words", "generation"])

@@ -14,7 +14,7 @@ from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
 from fedtt.engine.checkpoint import save_state
-from fedtt.errors import DivergenceError, InterruptedRunError, RunError
+from fedtt.errors import DataError, DivergenceError, InterruptedRunError, RunError
 from fedtt.experiment import (
     Evaluated,
     Event,
@@ -123,6 +123,14 @@ def test_predict_ranks_the_classes_of_every_text(finished: Path) -> None:
         assert set(prediction.probabilities) == {"bad", "good"}
         assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
         assert prediction.probabilities[prediction.label] == max(prediction.probabilities.values())
+
+
+def test_predict_says_what_it_cut_and_refuses_what_a_file_may_not_hold(finished: Path) -> None:
+    long, fits = "the film was great " * 9, "the film was great"
+    assert [p.cut_to for p in predict_texts(finished, [long, fits])] == [16, None]
+    for empty in ("", " \n"):
+        with pytest.raises(DataError, match=r"(?s)a text is empty.*text 2"):
+            predict_texts(finished, [fits, empty])
 
 
 # 3 clients x 3 steps a round: in the first round, in the second, and in the baselines (after 27).

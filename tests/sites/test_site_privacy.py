@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 from tests.tiny import write_reviews
 
-from fedtt.config import RunConfig, dump_config
+from fedtt.config import RunConfig, TaskConfig, dump_config
 from fedtt.engine.flower.frames import Frame
 from fedtt.engine.flower.site_data import HELD, SiteData
 from fedtt.engine.flower.worker import Worker
@@ -58,6 +59,24 @@ def test_an_agreed_configuration_says_which_columns_are_read_and_which_model_is_
         for key in keys:
             wanted = getattr(getattr(config, section), key)
             assert getattr(getattr(held, section), key) == wanted
+
+
+def test_the_day_that_chats_are_written_on_is_the_servers_unless_another_was_agreed_to(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    task = {"kind": "generation", "messages": "messages"}
+    data = config.data.model_copy(update={"label_names": None})
+    chats = config.model_copy(update={"task": TaskConfig(**task), "data": data})
+    path = tmp_path / "agreed.toml"
+    path.write_text(dump_config(chats))
+    site = SiteData(name="north", data=tmp_path / "chats.jsonl", agreed=path)
+    day = asked_for(chats, task={"date": "2024-02-05"})
+    assert site.config(day).task.date == date(2024, 2, 5)
+    path.write_text(
+        dump_config(chats.model_copy(update={"task": TaskConfig(**task, date=date(2024, 2, 6))}))
+    )
+    with pytest.raises(ConfigError, match=r"task\.date: '2024-02-06' -> '2024-02-05'"):
+        site.config(day)
 
 
 def test_a_site_may_still_say_otherwise_itself(

@@ -76,6 +76,15 @@ class TokenizedTexts:
         return np.diff(self.offsets)
 
     @property
+    def prompt_lengths(self) -> np.ndarray:
+        """Tokens of every text that are not to be learned, int64 ``(n,)``."""
+        if self.learned is None:
+            return self.lengths
+        learned = np.cumsum([0, *self.learned], dtype=np.int64)[self.offsets]
+        prompts: np.ndarray = self.lengths - np.diff(learned)
+        return prompts
+
+    @property
     def num_truncated(self) -> int:
         """How many texts were longer than allowed."""
         return int(self.truncated.sum())

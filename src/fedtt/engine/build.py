@@ -181,6 +181,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
             split: Held(_tokenize(task, held.pool, max_length=max_length), held.parts)
             for split, held in texts.items()
         }
+    _check_room(task, splits, positions=text_positions(model_config, method.adapter))
     model, model_notes = _model_and_notes(
         config, method, label_names=data.label_names, pad_token_id=pad_token_id
     )
@@ -377,6 +378,22 @@ def _max_length(config: RunConfig, model_config: PretrainedConfig, adapter: Peft
             expected=f"at most {positions}, the positions that {config.model.name} has for text",
         )
     return config.model.max_length
+
+
+def _check_room(
+    task: Task, splits: Mapping[str, Held[TokenizedTexts]], *, positions: int | None
+) -> None:
+    """Raise :class:`ConfigError` where an answer may need more positions than the model has."""
+    pools = [splits[split].pool for split in ("validation", "test")]
+    longest = max((int(p.prompt_lengths.max()) for p in pools if len(p)), default=0)
+    if positions is not None and task.max_new_tokens and longest + task.max_new_tokens > positions:
+        raise ConfigError(
+            "prompts and the tokens to generate are more than the model has positions for",
+            where="task.max_new_tokens",
+            got=f"a prompt of {longest:,} tokens, and {task.max_new_tokens:,} new ones",
+            expected=f"at most {positions:,} together",
+            fix="lower task.max_new_tokens, or model.max_length",
+        )
 
 
 def _truncation_notes(splits: Mapping[str, Held[TokenizedTexts]], *, max_length: int) -> list[str]:

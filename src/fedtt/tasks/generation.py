@@ -64,6 +64,7 @@ def generation(
         loss=token_loss,
         judge=judge,
         metrics=token_metrics if answers is None else _answer_metrics,
+        max_new_tokens=0 if answers is None else max_new_tokens,
     )
 
 

@@ -32,7 +32,8 @@ class Task:
     ``model_class`` is a key of ``models.TASK_CLASSES``. ``tokenize(texts, max_length=...)`` counts
     what it cuts. ``judge(model, data, indices)`` looks at these examples without training;
     ``metrics`` sums up any number of them, ``score`` first. ``class_logits(logits, batch)`` gives
-    ``(b, classes)``; None where the task has no classes.
+    ``(b, classes)``; None where the task has no classes. Judging writes at most ``max_new_tokens``
+    tokens after a prompt.
     """
 
     model_class: str
@@ -42,6 +43,7 @@ class Task:
     judge: Callable[[nn.Module, TokenizedTexts, np.ndarray], Outcomes]
     metrics: Callable[[Outcomes], dict[str, float]]
     class_logits: Callable[[Tensor, Batch], Tensor] | None = None
+    max_new_tokens: int = 0
 
 
 class Tokenize(Protocol):
