@@ -68,7 +68,7 @@ def train(
 ) -> None:
     """Train CONFIG's method on CONFIG's clients; Ctrl-C stops with the state saved."""
     from fedtt.cli.begin import Asked, Output
-    from fedtt.cli.train import train_command
+    from fedtt.cli.train_command import train_command
 
     train_command(
         Asked(
@@ -109,7 +109,7 @@ def serve(
 ) -> None:
     """Train CONFIG's method on the data of the sites that join; see docs/deploy.md."""
     from fedtt.cli.begin import Asked, Output
-    from fedtt.cli.serve import serve_command
+    from fedtt.cli.serve_command import serve_command
 
     serve_command(
         Asked(
@@ -163,7 +163,7 @@ def join(
     quiet: Quiet = False,
 ) -> None:
     """Take part in the run of a server with this machine's own data, until it is over."""
-    from fedtt.cli.join import join_command
+    from fedtt.cli.join_command import join_command
 
     join_command(
         server=server,
@@ -197,7 +197,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare methods over settings and seeds; stopped, the same command goes on."""
-    from fedtt.cli.compare import compare_command
+    from fedtt.cli.compare_command import compare_command
 
     compare_command(
         config,
@@ -216,7 +216,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a run's global model on every client's data."""
-    from fedtt.cli.saved import evaluate_command
+    from fedtt.cli.saved_run_commands import evaluate_command
 
     evaluate_command(run, split=split, as_json=as_json)
 
@@ -228,7 +228,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Classify texts with a run's model; put -- before a text that starts with a dash."""
-    from fedtt.cli.saved import predict_command
+    from fedtt.cli.saved_run_commands import predict_command
 
     predict_command(run, texts, as_json=as_json)
 
@@ -253,7 +253,7 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Let a run's model write; needs a run of a causal language model."""
-    from fedtt.cli.generate import generate_command
+    from fedtt.cli.generate_command import generate_command
 
     generate_command(
         run,
@@ -317,7 +317,7 @@ def cost(
     as_json: Json = False,
 ) -> None:
     """Compare what methods send, and what a client holds, with a model; loads no weights."""
-    from fedtt.cli.cost import cost_command
+    from fedtt.cli.cost_command import cost_command
 
     cost_command(
         model,
@@ -358,7 +358,7 @@ def keys(
     as_json: Json = False,
 ) -> None:
     """Make a certificate for the server and a key pair for every site; see docs/deploy.md."""
-    from fedtt.cli.keys import keys_command
+    from fedtt.cli.keys_command import keys_command
 
     keys_command(
         directory, hosts=hosts or [], sites=sites or [], overwrite=overwrite, as_json=as_json
@@ -368,7 +368,7 @@ def keys(
 @data_app.command()
 def preview(config: ConfigPath, overrides: Overrides = None, as_json: Json = False) -> None:
     """Show every client's examples: how many, how labeled, how long."""
-    from fedtt.cli.preview import preview_command
+    from fedtt.cli.preview_command import preview_command
 
     preview_command(config, overrides=overrides or [], as_json=as_json)
 
@@ -376,6 +376,6 @@ def preview(config: ConfigPath, overrides: Overrides = None, as_json: Json = Fal
 @data_app.command("list")
 def list_tasks(as_json: Json = False) -> None:
     """Show every task that [data] source can name: what it is, its metrics and classes."""
-    from fedtt.cli.tasks import list_command
+    from fedtt.cli.list_command import list_command
 
     list_command(as_json=as_json)
