@@ -70,7 +70,10 @@ def _data(table: Table) -> Table:
         table = _without(table, "validation", "test")
     if "source" in table:
         strange = ("directory",) if table["source"] == "sentiment-silos" else ()
-        return _without(table, "path", "test_path", "pair_column", "label_names", *strange)
+        own = ("path", "test_path", "pair_column", "label_names", "label_values")
+        return _without(table, *own, *strange)
+    if len(table.get("label_values", ())) != len(table.get("label_names", ())):
+        table = _without(table, "label_values")
     return {"path": "/data/my.csv"} | _without(table, "directory")
 
 

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from fedtt.data import LabeledTexts, RawData, collate, load_text_file, split_clients, tokenize
+from fedtt.data import (
+    GivenClasses,
+    LabeledTexts,
+    RawData,
+    collate,
+    load_text_file,
+    split_clients,
+    tokenize,
+)
 from fedtt.data.split import text_keys
 from fedtt.errors import ConfigError, DataError
 
@@ -159,7 +167,9 @@ def test_labels_of_the_test_file_are_numbered_by_the_names_given(tmp_path: Path)
     (tmp_path / "train.csv").write_text("text,label\na,7\nb,8\n")
     (tmp_path / "test.csv").write_text("text,label\nc,8\n")
     raw = load_text_file(
-        tmp_path / "train.csv", label_names=["no", "yes"], test_path=tmp_path / "test.csv"
+        tmp_path / "train.csv",
+        classes=GivenClasses(names=("no", "yes")),
+        test_path=tmp_path / "test.csv",
     )
     assert raw.shared_test.labels == (1,)
 
@@ -169,7 +179,7 @@ def test_labels_of_the_test_file_are_numbered_by_the_names_given(tmp_path: Path)
     [
         (
             "text,label\na,4\n",
-            r"does not occur in the training data(.|\n)*test.csv:2\n  got: 4",
+            r"does not occur in the training data(.|\n)*test.csv:2\n  got: '4'",
         ),
         ("text,label\na,0.5\n", r"a label is not a whole number\n  where: .*test.csv:2"),
         ("text,label\n", r"holds no examples\n  where: .*test.csv"),

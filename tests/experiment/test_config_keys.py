@@ -52,6 +52,7 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "data.label_column": ({}, "label", "tone"),
     "data.client_column": ({}, "client", "shop"),
     "data.label_names": ({}, None, ["bad", "fair", "good"]),
+    "data.label_values": ({"data.label_names": ["no", "yes"]}, ["bad", "good"], ["good", "bad"]),
     "data.validation": ({}, 0.2, 0.3),
     "data.test": ({}, 0.2, 0.3),
     "data.split_seed": ({}, 0, 1),

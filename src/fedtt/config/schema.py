@@ -46,6 +46,7 @@ NAMES = ", ".join(SOURCES)
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
+LabelValue = Annotated[int, Field(ge=-(10**15), le=10**15)]
 Device = Annotated[int, Field(ge=0, le=65_535)]
 DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"] | dict[str, Device | str]
 
@@ -99,6 +100,11 @@ class DataConfig(Section):
     label_names: tuple[str, ...] | None = Field(
         None, description="names of the classes in order; left out: the sorted distinct labels"
     )
+    label_values: tuple[LabelValue | str, ...] | None = Field(
+        None,
+        description="what stands in the label column for each of label_names; left out: the names, "
+        "or as many integers, in ascending order",
+    )
     validation: Fraction = Field(0.1, description="share of each client's distinct texts")
     test: Fraction = Field(0.15, description="share of each client's distinct texts")
     split_seed: Seed = Field(0, description="same splits for every run seed")
@@ -120,6 +126,8 @@ class DataConfig(Section):
             raise ValueError("test_path and pair_column go with path, not with source")
         if self.path is None and self.label_names:
             raise ValueError("label_names goes with path; a source has names of its own")
+        if self.label_values and len(self.label_values) != len(self.label_names or ()):
+            raise ValueError("label_values goes with label_names: one value for each, in order")
         if self.directory and self.source in (None, SILOS):
             raise ValueError("directory goes with the name of a task, such as source = 'sst2'")
         if self.validation + self.test >= 1:

@@ -10,6 +10,7 @@ from fedtt.data.completions import (
 )
 from fedtt.data.files import load_text_file
 from fedtt.data.held import Held, Parts
+from fedtt.data.labels import GivenClasses
 from fedtt.data.mapped import map_large
 from fedtt.data.named import (
     SILOS,
@@ -78,6 +79,7 @@ __all__ = [
     "ClientPreview",
     "Distribution",
     "FederatedData",
+    "GivenClasses",
     "Held",
     "LabeledTexts",
     "NamedTask",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedtt.data.labels import ClassIds, number_alike, number_labels
+from fedtt.data.labels import ClassIds, GivenClasses, number_alike, number_labels
 from fedtt.data.tables import Table, read_table
 from fedtt.data.types import LabeledTexts, RawData, is_unicode
 from fedtt.errors import DataError
@@ -32,14 +32,15 @@ def load_text_file(
     pair_column: str | None = None,
     label_column: str = "label",
     client_column: str = CLIENT_COLUMN,
-    label_names: Sequence[str] | None = None,
+    classes: GivenClasses | None = None,
     test_path: str | Path | None = None,
 ) -> RawData:
     """The examples of a ``.csv``, ``.jsonl``, ``.json`` (one object a line) or ``.parquet`` file.
 
-    Labels are integers or names, numbered as ``number_labels`` says. A column named ``client``
-    is used if it is there, and another ``client_column`` has to be there; integer client ids
-    become strings. Without one, the whole file is one client named after the file's stem.
+    Labels are integers or names, numbered as ``number_labels`` says, under ``classes`` where they
+    are given. A column named ``client`` is used if it is there, and another ``client_column`` has
+    to be there; integer client ids become strings. Without one, the whole file is one client named
+    after the file's stem.
     With ``pair_column`` every example is two texts. Other columns are left out, and ``notes``
     says so. The file at ``test_path``, with the same columns, is the test set that all clients
     share; its labels are numbered as the first file's.
@@ -60,12 +61,7 @@ def load_text_file(
         if client_column in wanted
         else [path.stem] * len(table.places)
     )
-    ids = number_labels(
-        table.columns[label_column],
-        places=table.places,
-        label_names=label_names,
-        textual=_is_textual(path),
-    )
+    ids = number_labels(table.columns[label_column], places=table.places, given=classes)
     return RawData(
         name=path.stem,
         label_names=ids.label_names,
@@ -88,18 +84,13 @@ def _notes(
             f"The column {label_column!r} holds {classes:,} classes for {examples:,} examples: "
             "is it the one with the labels?"
         )
-    return tuple(notes)
+    return (*notes, *ids.notes)
 
 
 def _load_test(path: Path, columns: _Columns, like: ClassIds) -> LabeledTexts:
     table = read_table(path, columns.required)
     check_table(table, columns.required, path)
-    labels = number_alike(
-        table.columns[columns.label],
-        places=table.places,
-        like=like,
-        textual=_is_textual(path),
-    )
+    labels = number_alike(table.columns[columns.label], places=table.places, like=like)
     return _examples(table, columns, labels)
 
 
@@ -112,10 +103,6 @@ def _examples(table: Table, columns: _Columns, labels: tuple[int, ...]) -> Label
         labels=labels,
         pairs=None if columns.pair is None else texts(columns.pair, "second text"),
     )
-
-
-def _is_textual(path: Path) -> bool:
-    return path.suffix.lower() == ".csv"
 
 
 def by_client(examples: LabeledTexts, clients: Sequence[str]) -> dict[str, LabeledTexts]:

@@ -14,6 +14,7 @@ from fedtt.data import (
     SILO_LABELS,
     SILOS,
     FederatedData,
+    GivenClasses,
     Pool,
     PromptColumns,
     RawData,
@@ -191,9 +192,15 @@ def _load_raw(config: DataConfig, task: TaskConfig, *, client_column: str) -> Ra
         pair_column=config.pair_column,
         label_column=config.label_column,
         client_column=client_column,
-        label_names=config.label_names,
+        classes=_given_classes(config),
         test_path=config.test_path,
     )
+
+
+def _given_classes(config: DataConfig) -> GivenClasses | None:
+    if config.label_names is None:
+        return None
+    return GivenClasses(names=config.label_names, values=config.label_values)
 
 
 def _load_texts(config: DataConfig, task: TaskConfig, client_column: str) -> RawData:  # noqa: ARG001 (as the other loader)

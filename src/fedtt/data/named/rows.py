@@ -1,13 +1,19 @@
 """Columns of a table as the values a task needs, every bad cell refused with its place."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fedtt.data.labels import HIDDEN, hidden_label, number_by_position, parse_cell
+from fedtt.data.labels import HIDDEN, hidden_label, number_by_position
 from fedtt.data.tables import Table
 from fedtt.data.types import is_unicode
 from fedtt.errors import DataError
+
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,300}\s*")
+_NUMBER = re.compile(
+    r"\s*[+-]?([0-9]{1,300}\.?[0-9]{0,300}|\.[0-9]{1,300})(e[+-]?[0-9]{1,9})?\s*", re.I
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +43,6 @@ class Rows:
             self.table.columns[column],
             places=self.table.places,
             label_names=label_names,
-            textual=self.textual,
         )
 
     def integers(self, column: str) -> tuple[int, ...]:
@@ -78,7 +83,14 @@ class Rows:
         )
 
     def _typed(self, value: object) -> object:
-        return parse_cell(value) if self.textual else value
+        return _number_in(value) if self.textual else value
+
+
+def _number_in(value: object) -> object:
+    """The number that a text is, where it is a finite one of a few digits; else the text."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return int(value) if _INTEGER.fullmatch(value) else float(value)
+    return value
 
 
 def as_string(value: object, *, where: str) -> str:

@@ -28,6 +28,7 @@ OWN_KEYS = frozenset(
         "data.label_column",
         "data.client_column",
         "data.label_names",
+        "data.label_values",
     }
 )
 

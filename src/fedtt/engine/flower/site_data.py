@@ -15,7 +15,14 @@ from fedtt.errors import ConfigError
 # Keys of a site's own business that a server could misuse: what a site reads, and what it loads.
 HELD = {
     "model": ("name", "revision"),
-    "data": ("test_path", "text_column", "pair_column", "label_column", "client_column"),
+    "data": (
+        "test_path",
+        "text_column",
+        "pair_column",
+        "label_column",
+        "client_column",
+        "label_values",
+    ),
 }
 
 
