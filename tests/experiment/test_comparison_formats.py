@@ -10,7 +10,7 @@ from tests.experiment.comparisons import CELLS, done, not_done
 from fedtt.experiment.comparison import Status, summarize_cells
 from fedtt.experiment.comparison.curves import draw_curves
 from fedtt.experiment.comparison.formats import escape_latex, to_csv, to_latex, to_markdown
-from fedtt.experiment.comparison.tables import caption, significant, text_tables
+from fedtt.experiment.comparison.text_tables import caption, significant, text_tables
 
 RESULTS = summarize_cells(CELLS, reference="fedtt", targets=(0.75,))
 

@@ -47,7 +47,9 @@ def quick_curves(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
     """Pictures are looked at in test_comparison_formats; drawing them takes longer than a cell."""
     if "matplotlib" not in request.node.name:
         drawn = {"png": b"png", "svg": b"svg"}
-        monkeypatch.setattr("fedtt.experiment.comparison.run.draw_curves", lambda _results: drawn)
+        monkeypatch.setattr(
+            "fedtt.experiment.comparison.comparison_run.draw_curves", lambda _results: drawn
+        )
 
 
 @pytest.fixture
@@ -345,7 +347,7 @@ def test_without_matplotlib_all_but_the_picture_is_there(
 def test_a_run_of_another_process_is_waited_for_and_taken_over_if_that_process_stops(
     make_comparison: MakeComparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedtt.experiment.comparison.run.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("fedtt.experiment.comparison.comparison_run.POLL_SECONDS", 0.05)
     comparison, out = make_comparison(), tmp_path / "out"
     out.mkdir()
     (out / "compare.toml").touch()

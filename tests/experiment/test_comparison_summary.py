@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.experiment.comparisons import CELLS, curve, done, not_done
 
 from fedtt.experiment.comparison import Status, choose, summarize_cells
+from fedtt.experiment.comparison.cell_results import best, curve_of, first_reaching, last_within
+from fedtt.experiment.comparison.cell_statistics import spread
 from fedtt.experiment.comparison.curves import mean_line
-from fedtt.experiment.comparison.records import best, curve_of, first_reaching, last_within
-from fedtt.experiment.comparison.summary import spread
 from fedtt.metrics import ACCURACY, Score
 
 accuracies = st.lists(st.sampled_from([0.5, 0.6, 0.7, 0.8]), min_size=1, max_size=8)

@@ -19,7 +19,7 @@ from fedtt.errors import RunError
 
 if TYPE_CHECKING:
     from fedtt.experiment.comparison import CellEnded, CompareEvent, NotifyCompare, Outcome
-    from fedtt.experiment.comparison.tables import TextTable
+    from fedtt.experiment.comparison.text_tables import TextTable
 
 EXAMPLES_OF_FAILURE = 3
 
@@ -126,7 +126,7 @@ def _outcome_of(event: "CellEnded") -> str:
 
 
 def _print_outcome(out: Console, outcome: "Outcome") -> None:
-    from fedtt.experiment.comparison.tables import caption, text_tables
+    from fedtt.experiment.comparison.text_tables import caption, text_tables
 
     for text in text_tables(outcome.results):
         out.print()

@@ -17,7 +17,8 @@ from fedtt.config.compare import (
     dump_comparison,
     load_comparison,
 )
-from fedtt.config.load import (
+from fedtt.config.method_section import MethodConfig, method_sections
+from fedtt.config.parse import (
     config_differences,
     dump_config,
     load_config,
@@ -26,7 +27,6 @@ from fedtt.config.load import (
     parse_method,
     parse_methods,
 )
-from fedtt.config.method_section import MethodConfig, method_sections
 from fedtt.config.schema import (
     ClientConfig,
     CohortConfig,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedtt.config.compare import Comparison, MethodVariantConfig, OptionConfig, Point
-from fedtt.config.load import Table, anchor_paths, parse_config, set_key
+from fedtt.config.parse import Table, anchor_paths, parse_config, set_key
 from fedtt.config.schema import RunConfig
 from fedtt.errors import ConfigError
 

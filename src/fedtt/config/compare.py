@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from fedtt.config.load import Table, describe_problem, read_table
+from fedtt.config.parse import Table, describe_problem, read_table
 from fedtt.errors import ConfigError
 from fedtt.section import NumBytes, Positive, Section, Seed
 

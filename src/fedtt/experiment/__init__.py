@@ -22,9 +22,9 @@ from fedtt.experiment.events import (
     Waiting,
 )
 from fedtt.experiment.generate import Sampling, generate_text
-from fedtt.experiment.helpers import call_helpers, help_experiment
-from fedtt.experiment.run import run_experiment
-from fedtt.experiment.saved import Prediction, evaluate_run, predict_texts
+from fedtt.experiment.helper_processes import call_helpers, help_experiment
+from fedtt.experiment.opened_run import Prediction, evaluate_run, predict_texts
+from fedtt.experiment.run_in_process import run_experiment
 from fedtt.experiment.sites import run_with_sites
 
 __all__ = [

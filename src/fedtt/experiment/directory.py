@@ -26,7 +26,7 @@ from pydantic import BaseModel
 from safetensors import SafetensorError
 
 from fedtt.config import RunConfig, config_differences, dump_config, load_config
-from fedtt.config.load import read_table
+from fedtt.config.parse import read_table
 from fedtt.engine.checkpoint import (
     dump_json,
     is_state,
@@ -39,7 +39,7 @@ from fedtt.engine.checkpoint import (
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment.lock import LOCK, locked
 from fedtt.experiment.measure import Metrics
-from fedtt.experiment.records import (
+from fedtt.experiment.run_files import (
     BaselinesContent,
     DataContent,
     Record,

@@ -14,7 +14,7 @@ from fedtt.data import is_unicode, prompt_ids, stop_tokens
 from fedtt.engine.task import MODEL_CLASSES
 from fedtt.errors import ConfigError, DataError, RunError
 from fedtt.experiment.directory import open_run
-from fedtt.experiment.saved import OpenedRun, open_model
+from fedtt.experiment.opened_run import OpenedRun, open_model
 from fedtt.seeds import random_stream
 from fedtt.tasks.writing import Writing, complete, own_stops
 

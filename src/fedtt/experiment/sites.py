@@ -15,11 +15,7 @@ from fedtt.engine.build import Federation
 from fedtt.engine.flower.schema import SiteMetrics, Split
 from fedtt.engine.flower.sites import Sites
 from fedtt.errors import SitesError
-from fedtt.experiment.directory import RunDirectory
-from fedtt.experiment.events import Evaluated, Notify
-from fedtt.experiment.measure import Metrics
-from fedtt.experiment.records import Record
-from fedtt.experiment.stages import (
+from fedtt.experiment.common_steps import (
     Run,
     cohorts_of,
     end,
@@ -31,7 +27,11 @@ from fedtt.experiment.stages import (
     running,
     take_up,
 )
-from fedtt.experiment.summary import summarize
+from fedtt.experiment.directory import RunDirectory
+from fedtt.experiment.events import Evaluated, Notify
+from fedtt.experiment.measure import Metrics
+from fedtt.experiment.run_files import Record
+from fedtt.experiment.run_summary import summarize
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.metrics import mean_over_clients
 

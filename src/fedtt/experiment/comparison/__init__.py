@@ -1,16 +1,7 @@
 """A comparison: methods x settings x options x seeds under the same rules, cell by cell."""
 
-from fedtt.experiment.comparison.choice import Choice, choose
-from fedtt.experiment.comparison.records import CellResult, Status, Validated
-from fedtt.experiment.comparison.run import (
-    CellEnded,
-    CellStarted,
-    CompareEvent,
-    NotifyCompare,
-    Outcome,
-    run_comparison,
-)
-from fedtt.experiment.comparison.summary import (
+from fedtt.experiment.comparison.cell_results import CellResult, Status, Validated
+from fedtt.experiment.comparison.cell_statistics import (
     Group,
     Reached,
     Results,
@@ -18,6 +9,15 @@ from fedtt.experiment.comparison.summary import (
     Spread,
     row_values,
     summarize_cells,
+)
+from fedtt.experiment.comparison.choice import Choice, choose
+from fedtt.experiment.comparison.comparison_run import (
+    CellEnded,
+    CellStarted,
+    CompareEvent,
+    NotifyCompare,
+    Outcome,
+    run_comparison,
 )
 
 __all__ = [

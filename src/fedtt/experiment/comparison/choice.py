@@ -6,7 +6,7 @@ from typing import Any
 
 from fedtt.config import Cell
 from fedtt.config.compare import Point
-from fedtt.experiment.comparison.records import CellResult, Status
+from fedtt.experiment.comparison.cell_results import CellResult, Status
 
 RULE = (
     "best validation score after the last round; among equals fewer bytes, then the first "

@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedtt.experiment.comparison.records import CellResult
-from fedtt.experiment.comparison.summary import Group, Results
+from fedtt.experiment.comparison.cell_results import CellResult
+from fedtt.experiment.comparison.cell_statistics import Group, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

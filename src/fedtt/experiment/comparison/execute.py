@@ -8,12 +8,12 @@ from fedtt.config.compare import Point
 from fedtt.engine.build import build_federation, settle
 from fedtt.engine.checkpoint import dump_json, write_atomically
 from fedtt.errors import ConfigError, DivergenceError, FedttError, InterruptedRunError
+from fedtt.experiment.common_steps import ShouldStop
+from fedtt.experiment.comparison.cell_results import Status, status_of
 from fedtt.experiment.comparison.layout import FAILURE
-from fedtt.experiment.comparison.records import Status, status_of
 from fedtt.experiment.directory import CONFIG, create_run, open_run
 from fedtt.experiment.events import Notify
-from fedtt.experiment.run import run_experiment
-from fedtt.experiment.stages import ShouldStop
+from fedtt.experiment.run_in_process import run_experiment
 
 
 @dataclass(frozen=True, kw_only=True)

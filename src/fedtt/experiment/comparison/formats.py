@@ -5,9 +5,9 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
-from fedtt.experiment.comparison.records import CellResult, best, first_reaching, last_within
-from fedtt.experiment.comparison.summary import Results
-from fedtt.experiment.comparison.tables import TextTable, caption, header, text_tables
+from fedtt.experiment.comparison.cell_results import CellResult, best, first_reaching, last_within
+from fedtt.experiment.comparison.cell_statistics import Results
+from fedtt.experiment.comparison.text_tables import TextTable, caption, header, text_tables
 
 LATEX = {
     "\\": r"\textbackslash{}",

@@ -17,16 +17,16 @@ from fedtt.config import (
 )
 from fedtt.engine.checkpoint import dump_json, write_atomically
 from fedtt.errors import InterruptedRunError
+from fedtt.experiment.common_steps import ShouldStop
+from fedtt.experiment.comparison.cell_results import CellResult, Status, read_result
+from fedtt.experiment.comparison.cell_statistics import Results, summarize_cells
 from fedtt.experiment.comparison.choice import RULE, Choice, choose
 from fedtt.experiment.comparison.curves import MISSING_MATPLOTLIB, draw_curves
 from fedtt.experiment.comparison.execute import PlannedRun, check_same, execute
 from fedtt.experiment.comparison.formats import to_csv, to_latex, to_markdown
 from fedtt.experiment.comparison.layout import CHOICES, cell_path, claim, lock_path, tuning_path
-from fedtt.experiment.comparison.records import CellResult, Status, read_result
-from fedtt.experiment.comparison.summary import Results, summarize_cells
 from fedtt.experiment.events import Event
 from fedtt.experiment.lock import locked_if_free
-from fedtt.experiment.stages import ShouldStop
 
 POLL_SECONDS = 1.0
 

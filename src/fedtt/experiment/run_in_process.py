@@ -14,12 +14,7 @@ from fedtt.engine.build import Federation
 from fedtt.engine.processes import Processes
 from fedtt.engine.spread import keep_waiting, spread_clients, stop_helpers
 from fedtt.errors import InterruptedRunError
-from fedtt.experiment.directory import RunDirectory
-from fedtt.experiment.events import Evaluated, Notify, StepDone
-from fedtt.experiment.helpers import clients_here
-from fedtt.experiment.measure import Metrics, measure
-from fedtt.experiment.records import Record
-from fedtt.experiment.stages import (
+from fedtt.experiment.common_steps import (
     Run,
     ShouldStop,
     end,
@@ -31,7 +26,12 @@ from fedtt.experiment.stages import (
     running,
     take_up,
 )
-from fedtt.experiment.summary import summarize
+from fedtt.experiment.directory import RunDirectory
+from fedtt.experiment.events import Evaluated, Notify, StepDone
+from fedtt.experiment.helper_processes import clients_here
+from fedtt.experiment.measure import Metrics, measure
+from fedtt.experiment.run_files import Record
+from fedtt.experiment.run_summary import summarize
 from fedtt.federated.round import CallClients, ClientTask
 from fedtt.federated.types import ServerState
 from fedtt.metrics import MEAN, mean_over_clients

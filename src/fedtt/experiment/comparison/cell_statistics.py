@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedtt.experiment.comparison.records import (
+from fedtt.experiment.comparison.cell_results import (
     CellResult,
     Status,
     best,

@@ -14,9 +14,9 @@ from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.events import Notify, RoundDone, RunDone, RunPrepared
 from fedtt.experiment.fan_out import fan_out
-from fedtt.experiment.helpers import check_helpers
+from fedtt.experiment.helper_processes import check_helpers
 from fedtt.experiment.measure import Metrics
-from fedtt.experiment.records import Record, round_record
+from fedtt.experiment.run_files import Record, round_record
 from fedtt.federated.aggregate import without_defense
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.learning_rate import learning_rate_at

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from fedtt.experiment.comparison.records import Status
-from fedtt.experiment.comparison.summary import Group, Reached, Results, Row, Spread
+from fedtt.experiment.comparison.cell_results import Status
+from fedtt.experiment.comparison.cell_statistics import Group, Reached, Results, Row, Spread
 
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"

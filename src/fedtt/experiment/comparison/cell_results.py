@@ -13,7 +13,7 @@ from fedtt.config.compare import Point
 from fedtt.errors import RunError
 from fedtt.experiment.comparison.layout import FAILURE
 from fedtt.experiment.directory import open_run
-from fedtt.experiment.records import FileContent, SummaryContent, check_content
+from fedtt.experiment.run_files import FileContent, SummaryContent, check_content
 from fedtt.metrics import ACCURACY, MEAN, Score
 from fedtt.strict_json import parse_json
 
