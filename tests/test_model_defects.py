@@ -225,3 +225,9 @@ def test_a_special_token_that_no_text_gets_may_lack_an_embedding(copy: Path) -> 
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
     tokenizer.save_pretrained(copy)
     assert len(load_tokenizer(str(copy))) == 25
+
+
+@pytest.mark.parametrize("name", ["9" * 5000, "~nobody-here/model", "a\0b"])
+def test_a_name_that_no_file_can_have_is_no_model(name: str) -> None:
+    with pytest.raises(ModelError, match="cannot load the base model"):
+        load_model_config(name)

@@ -1,11 +1,12 @@
 """Sites without processes: what Flower would carry goes through a list, a message at a time."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fedtt.config import RunConfig
+from fedtt.data.held import Held, Parts
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.flower.frames import Frame
 from fedtt.engine.flower.relay import Reply
@@ -102,9 +103,15 @@ def connect(
     news: list[str],
     expected: dict[str, tuple[str, ...]] | None = None,
     names: dict[int, str] | None = None,
+    population: Sequence[str] | None = None,
 ) -> Sites:
     """The server's end, with the bench for Flower."""
     expected = expected or expected_shares(federation)
+    if population is not None:
+        nobody = Parts.in_turn(dict.fromkeys(population, 0))
+        held = federation.splits["train"]
+        splits = {**federation.splits, "train": Held(held.pool, nobody)}
+        federation = replace(federation, splits=splits)
 
     def tell(site: str, what: str) -> None:
         news.append(f"{site}: {what}")

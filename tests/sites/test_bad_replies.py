@@ -19,7 +19,7 @@ from tests.sites.in_process import (
 from fedtt.config import RunConfig
 from fedtt.engine.flower.frames import Frame
 from fedtt.engine.flower.measured import Measured
-from fedtt.engine.flower.replies import check_metrics, check_updates
+from fedtt.engine.flower.replies import check_count, check_metrics, check_update
 from fedtt.errors import WireError
 from fedtt.experiment import RunDirectory
 from fedtt.federated.round import ClientTask, tasks_of
@@ -131,11 +131,10 @@ def task(config: RunConfig) -> ClientTask:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bad_update_is_no_update(config: RunConfig, task: ClientTask, kind: str) -> None:
     delta = dict(federation_of(config).initial.params)
-    examples = {"west": 26}
-    good = [update_of(delta)]
-    assert check_updates(good, [task], num_examples=examples) == good
+    good = update_of(delta)
+    assert check_update(good, task, num_examples=26).size == len(good)
     with pytest.raises(WireError):
-        check_updates([poisoned(kind, delta)], [task], num_examples=examples)
+        check_update(poisoned(kind, delta), task, num_examples=26)
 
 
 @pytest.mark.parametrize("kind", ["nan", "names", "a gigabyte"])
@@ -149,10 +148,10 @@ def test_a_bad_update_is_refused_by_name(
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_a_reply_has_one_update_a_client(config: RunConfig, task: ClientTask, count: int) -> None:
-    blobs = [update_of(dict(federation_of(config).initial.params))] * count
+def test_a_reply_has_one_update_a_client(count: int) -> None:
+    check_count([b"one"], expected=1)
     with pytest.raises(WireError, match="not one update a client"):
-        check_updates(blobs, [task], num_examples={"west": 26})
+        check_count([b""] * count, expected=1)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,12 @@ def decode_broadcast(payload: bytes, *, structure: Structure) -> Broadcast:
     return Broadcast(values=tensors, trained=frozenset(trained), factors=factors)
 
 
+def trained_names(payload: bytes, *, structure: Structure) -> frozenset[str]:
+    """What a broadcast says is to be trained, read off its header. Raises :class:`WireError`."""
+    header = read_metadata(payload)
+    return frozenset(_names(header, "trained", structure, default=set(structure)))
+
+
 def _tensors(broadcast: Broadcast) -> Params:
     tensors = dict(broadcast.values)
     for name, (left, right) in broadcast.factors.items():

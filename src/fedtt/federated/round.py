@@ -35,10 +35,21 @@ class ClientTask:
 
 
 CallClient = Callable[[ClientTask], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedReply:
+    """A reply that its engine has decoded already; ``size`` is that of the bytes that came."""
+
+    update: ClientUpdate
+    size: int
+
+
+Reply = bytes | CheckedReply | None
 # Carries the tasks of a cohort to its clients and brings back one reply a task, in their order; in
 # the place of one that did not come, None. Both are streams: the next task is made when it is asked
-# for.
-CallClients = Callable[[Iterable[ClientTask]], Iterable[bytes | None]]
+# for, and kept by nobody here.
+CallClients = Callable[[Iterable[ClientTask]], Iterable[Reply]]
 
 
 def one_by_one(call_client: CallClient) -> CallClients:
@@ -67,7 +78,7 @@ def run_round(
     """
     trained = method.trained(state)
     whole = p.structure_of(state.params)
-    called: deque[ClientTask] = deque()  # and not heard yet
+    called: deque[_Called] = deque()  # and not heard yet
     dropped: dict[str, int] = {}
 
     def tasks() -> Iterator[ClientTask]:
@@ -82,7 +93,7 @@ def run_round(
             if cohorts.drops_out(task.client_id, state.next_round):
                 dropped[task.client_id] = len(task.payload)
             else:
-                called.append(task)
+                called.append(_Called.of(task))
                 yield task
 
     aggregation = method.aggregation
@@ -91,16 +102,17 @@ def run_round(
         _check_expected(called, answered=len(reports))
         task = called.popleft()
         if reply is None:
-            dropped[task.client_id] = len(task.payload)
+            dropped[task.client_id] = task.downlink
             continue
         expected = {name: task.structure[name] for name in sorted(trained)}
-        update = decode_update(reply, expected=expected)
+        checked = _checked(reply, expected)
+        update = checked.update
         aggregation = aggregation.include(
             p.widen(update.delta, whole),
             start=p.widen(p.narrow(state.params, expected), whole),
             weight=method.weighting(update),
         )
-        reports[task.client_id] = _report(update, uplink=len(reply), downlink=len(task.payload))
+        reports[task.client_id] = _report(update, uplink=checked.size, downlink=task.downlink)
     _check_all_answered(called)
     unused = _too_few(method, answered=len(reports))
     aggregate = Aggregate(delta={}) if unused else aggregation.result(start=state.params)
@@ -147,7 +159,26 @@ def _too_few(method: Method, *, answered: int) -> str | None:
     return f"{answered} answered, and the aggregation takes {fewest}"
 
 
-def _check_expected(called: Sequence[ClientTask], *, answered: int) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Called:
+    """What is remembered of a task until its reply comes."""
+
+    client_id: str
+    structure: p.Structure
+    downlink: int
+
+    @classmethod
+    def of(cls, task: ClientTask) -> "_Called":
+        return cls(client_id=task.client_id, structure=task.structure, downlink=len(task.payload))
+
+
+def _checked(reply: bytes | CheckedReply, expected: p.Structure) -> CheckedReply:
+    if isinstance(reply, CheckedReply):
+        return reply
+    return CheckedReply(update=decode_update(reply, expected=expected), size=len(reply))
+
+
+def _check_expected(called: Sequence[_Called], *, answered: int) -> None:
     if not called:
         raise FedttError(
             "an engine brought back a reply that nobody was asked for",
@@ -157,7 +188,7 @@ def _check_expected(called: Sequence[ClientTask], *, answered: int) -> None:
         )
 
 
-def _check_all_answered(called: Sequence[ClientTask]) -> None:
+def _check_all_answered(called: Sequence[_Called]) -> None:
     if called:
         raise FedttError(
             "an engine brought back too few replies",

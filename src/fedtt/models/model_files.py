@@ -1,6 +1,7 @@
 """Where a model's files are, and what is said where they cannot be used."""
 
 import importlib.util
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -51,7 +52,8 @@ UNUSABLE = (*FILE_ERRORS, AttributeError, LookupError, RuntimeError, TypeError, 
 def locate_model(name: str) -> str:
     """Directory, ``.gguf`` file or hub id behind ``name``: an alias, a path, or a hub id."""
     if name not in ALIASES:
-        return str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
+        path = os.path.expanduser(name)  # noqa: PTH111  (pathlib's raises for an unknown user)
+        return path if exists_here(path) else name
     alias = ALIASES[name]
     spec = importlib.util.find_spec(alias.package)
     if spec is None or spec.origin is None:
@@ -59,10 +61,15 @@ def locate_model(name: str) -> str:
     return str(Path(spec.origin).parent / alias.path)
 
 
+def exists_here(place: str) -> bool:
+    """Whether a file or directory of that name is on this machine, however absurd the name."""
+    return os.path.exists(place)  # noqa: PTH110  (pathlib's raises for a name that is too long)
+
+
 def revision_notes(name: str, revision: str | None) -> list[str]:
     """A sentence where ``revision`` has no meaning, as files on this machine have only one."""
     place = locate_model(name)
-    if revision is None or not Path(place).exists():
+    if revision is None or not exists_here(place):
         return []
     return [
         f"model.revision = {revision!r} is not used: {name} is on this machine ({place}); "

@@ -136,7 +136,7 @@ class Exchange:
         """The first reply of every site that has one."""
         owners = {message: name for name, asked in waiting.items() for message in asked.messages}
         heard: set[str] = set()
-        for reply in self._carrier.pull(list(owners), limit=self._limit) if owners else []:
+        for reply in self._carrier.pull(list(owners), limit=self._limit) if owners else ():
             name = owners[reply.message_id]
             if name not in heard:
                 heard.add(name)

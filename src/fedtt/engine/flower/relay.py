@@ -1,7 +1,7 @@
 """The server's side of the socket to Flower's server app: who is there, send, what came back."""
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -40,8 +40,8 @@ class Carrier(Protocol):
         """Send the frame to the node, for that long; the message's id."""
         ...
 
-    def pull(self, message_ids: Iterable[str], *, limit: int) -> list[Reply]:
-        """The replies that have come since, of at most ``limit`` bytes each."""
+    def pull(self, message_ids: Iterable[str], *, limit: int) -> Iterable[Reply]:
+        """The replies that have come since, of at most ``limit`` bytes each, a few at a time."""
         ...
 
 
@@ -68,15 +68,13 @@ class Relay:
         }
         return str(self._ask(request, blobs=frame.blobs, limit=0).content["id"])
 
-    def pull(self, message_ids: Iterable[str], *, limit: int) -> list[Reply]:
+    def pull(self, message_ids: Iterable[str], *, limit: int) -> Iterator[Reply]:
         """See :class:`Carrier`."""
         wanted = list(message_ids)
-        replies: list[Reply] = []
         for start in range(0, len(wanted), REPLIES_AT_ONCE):
             ids = wanted[start : start + REPLIES_AT_ONCE]
             request = {"do": "pull", "ids": ids, "limit": limit}
-            replies += _replies(self._ask(request, limit=(limit + MAX_TEXT) * len(ids)))
-        return replies
+            yield from _replies(self._ask(request, limit=(limit + MAX_TEXT) * len(ids)))
 
     def close(self) -> None:
         """Let the server app end, and with it Flower's run."""
@@ -94,9 +92,9 @@ class Relay:
             ) from error
 
 
-def _replies(answer: Frame) -> list[Reply]:
+def _replies(answer: Frame) -> Iterator[Reply]:
     """What each site wrote is read here, one by one: nonsense is that of its site alone."""
-    replies, blobs = [], iter(answer.blobs)
+    blobs = iter(answer.blobs)
     for described in answer.content["replies"]:
         frame, refused = None, described.get("refused")
         if "blobs" in described:
@@ -105,13 +103,10 @@ def _replies(answer: Frame) -> list[Reply]:
                 frame = Frame(content=read_table(text), blobs=own)
             except WireError as error:
                 refused = str(error)
-        replies.append(
-            Reply(
-                message_id=described["id"],
-                node=described["node"],
-                frame=frame,
-                error=described.get("error"),
-                refused=refused,
-            )
+        yield Reply(
+            message_id=described["id"],
+            node=described["node"],
+            frame=frame,
+            error=described.get("error"),
+            refused=refused,
         )
-    return replies

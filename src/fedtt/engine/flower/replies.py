@@ -1,6 +1,6 @@
 """What a site may say in reply to a round, checked before any of it is used."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from statistics import median_low
 
 from torch import Tensor
@@ -10,42 +10,39 @@ from fedtt.engine.flower.measured import Measured
 from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.engine.flower.schema import LARGE, SiteMetrics, parse_metrics
 from fedtt.errors import WireError
-from fedtt.federated.broadcast import decode_broadcast
-from fedtt.federated.round import ClientTask
+from fedtt.federated.broadcast import trained_names
+from fedtt.federated.round import CheckedReply, ClientTask
 from fedtt.federated.wire import decode_update
 
 LIMITS = "a number of at most 10^15"
 
 
-def check_updates(
-    blobs: Sequence[bytes], tasks: Sequence[ClientTask], *, num_examples: Mapping[str, int]
-) -> list[bytes]:
-    """One update a task, in their order.
+def check_count(blobs: Sequence[bytes], *, expected: int) -> None:
+    """Raise :class:`WireError` unless there is one update a client."""
+    if len(blobs) != expected:
+        raise WireError("a reply has not one update a client", got=len(blobs), expected=expected)
 
-    Raises :class:`WireError` for another number, other parameters than the task's, values that are
-    not finite or are huge, or a weight that is not what the site said when it joined.
+
+def check_update(blob: bytes, task: ClientTask, *, num_examples: int) -> CheckedReply:
+    """The update for the task, of a client with so many examples.
+
+    Raises :class:`WireError` for other parameters than the task's, values that are not finite or
+    are huge, or a weight that is not what the site said when it joined.
     """
-    if len(blobs) != len(tasks):
+    trained = trained_names(task.payload, structure=task.structure)
+    update = decode_update(blob, expected={n: task.structure[n] for n in sorted(trained)})
+    if update.num_examples != num_examples:
         raise WireError(
-            "a reply has not one update a client",
-            got=len(blobs),
-            expected=len(tasks),
+            "an update counts other examples than its client has",
+            where=task.client_id,
+            got=update.num_examples,
+            expected=num_examples,
         )
-    for task, blob in zip(tasks, blobs, strict=True):
-        trained = decode_broadcast(task.payload, structure=task.structure).trained
-        update = decode_update(blob, expected={n: task.structure[n] for n in sorted(trained)})
-        if update.num_examples != num_examples[task.client_id]:
-            raise WireError(
-                "an update counts other examples than its client has",
-                where=task.client_id,
-                got=update.num_examples,
-                expected=num_examples[task.client_id],
-            )
-        large = [name for name, tensor in update.delta.items() if _is_large(tensor)]
-        if large or abs(update.loss) > LARGE:
-            what = large[0] if large else "its loss"
-            raise WireError("an update is huge", where=f"{task.client_id}, {what}", expected=LIMITS)
-    return list(blobs)
+    large = [name for name, tensor in update.delta.items() if _is_large(tensor)]
+    if large or abs(update.loss) > LARGE:
+        what = large[0] if large else "its loss"
+        raise WireError("an update is huge", where=f"{task.client_id}, {what}", expected=LIMITS)
+    return CheckedReply(update=update, size=len(blob))
 
 
 def check_metrics(

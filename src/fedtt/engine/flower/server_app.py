@@ -30,6 +30,7 @@ from fedtt.engine.flower.relay import MAX_TEXT
 from fedtt.errors import WireError
 
 LOOKS_AT_ONCE = 32
+ENOUGH = 2**24  # bytes of replies in one answer: the next ones come with the next
 PATIENCE = 1.0  # seconds for replies that are there
 FORGOTTEN = 600.0  # seconds: a reply that nobody has asked for in that time is thrown away
 
@@ -84,6 +85,10 @@ class Mailbox:
             self._found.pop(forgotten, None)
         return [self._found.pop(i) for i in message_ids if i in self._found]
 
+    def give_back(self, replies: Sequence[Message]) -> None:
+        """To be pulled again."""
+        self._found |= {reply.metadata.reply_to_message_id: reply for reply in replies}
+
     def _look(self, message_id: str) -> None:
         with suppress(httpx.HTTPError):  # fedtt serve sees by itself where the SuperLink is gone
             for reply in self._grid.pull_messages([message_id]):
@@ -107,10 +112,14 @@ def handle(grid: Grid, mailbox: Mailbox, asked: Frame) -> Frame:
         return Frame(content={"id": message_id})
     replies: list[dict[str, Any]] = []
     blobs: list[bytes] = []
-    for reply in mailbox.pull(request["ids"]):
+    pulled = mailbox.pull(request["ids"])
+    for index, reply in enumerate(pulled):
         described, own = _describe(reply, limit=request["limit"])
         replies.append(described)
         blobs += own
+        if sum(map(len, blobs)) > ENOUGH:
+            mailbox.give_back(pulled[index + 1 :])
+            break
     return Frame(content={"replies": replies}, blobs=blobs)
 
 

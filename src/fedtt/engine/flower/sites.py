@@ -4,7 +4,7 @@ The round itself is :func:`fedtt.federated.round.run_round`. Nothing here waits 
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fedtt.config import SitesConfig
@@ -13,12 +13,13 @@ from fedtt.engine.flower.frames import Frame
 from fedtt.engine.flower.measured import Measured
 from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.engine.flower.relay import Carrier
-from fedtt.engine.flower.replies import check_metrics, check_updates, join_metrics
+from fedtt.engine.flower.replies import check_count, check_metrics, check_update, join_metrics
+from fedtt.engine.flower.reply_store import ReplyStore, Stored
 from fedtt.engine.flower.roster import PresentSite, Roster, Tell
 from fedtt.engine.flower.schema import End, SiteMetrics, Split
 from fedtt.errors import SitesError, WireError
 from fedtt.federated.method import Method
-from fedtt.federated.round import ClientTask, tasks_of
+from fedtt.federated.round import CheckedReply, ClientTask, Reply, tasks_of
 from fedtt.federated.types import ServerState
 
 GOODBYE = 10.0  # seconds for the sites to hear that the run is over
@@ -108,25 +109,26 @@ class Sites:
         """What carries one round; the sites measure those splits first."""
         return SiteRound(sites=self, splits=tuple(splits))
 
-    def train(self, tasks: Sequence[ClientTask], splits: Sequence[Split]) -> "Trained":
+    def train(
+        self, tasks: Sequence[ClientTask], splits: Sequence[Split], store: ReplyStore
+    ) -> "Trained":
         """What comes back in time, and what the sites measured before they trained."""
         by_site = self._by_site(tasks)
 
-        def read(answer: Answer, site: PresentSite) -> tuple[list[bytes], SiteMetrics]:
+        def read(answer: Answer, site: PresentSite) -> tuple[list[Stored], SiteMetrics]:
             own = by_site[site.name]
-            updates = check_updates(answer.blobs, own, num_examples=site.num_examples)
-            return updates, self._metrics_of(answer, site, own, splits)
+            check_count(answer.blobs, expected=len(own))
+            return store.keep(answer.blobs), self._metrics_of(answer, site, own, splits)
 
         heard = self._exchange("train", by_site, splits, read=read)
-        answers = heard.answers
-        updates: dict[str, bytes] = {}
-        for site, (blobs, _) in answers.values():
-            for task, blob in zip(by_site[site.name], blobs, strict=True):
-                updates[task.client_id] = blob
-                self._heard[task.client_id] = site.session
+        updates = {
+            task.client_id: Update(site=site, place=place)
+            for name, (site, (places, _)) in heard.answers.items()
+            for task, place in zip(by_site[name], places, strict=True)
+        }
         return Trained(
             updates=updates,
-            metrics=join_metrics([metrics for _, (_, metrics) in answers.values()], splits),
+            metrics={name: metrics for name, (_, (_, metrics)) in heard.answers.items()},
             unsent=frozenset(
                 task.client_id
                 for name, own in by_site.items()
@@ -134,6 +136,16 @@ class Sites:
                 for task in own
             ),
         )
+
+    def check(self, task: ClientTask, blob: bytes, site: PresentSite) -> CheckedReply | None:
+        """The update, which counts; None, and a line that names the site, where it does not."""
+        try:
+            reply = check_update(blob, task, num_examples=site.num_examples[task.client_id])
+        except WireError as error:
+            self._tell(site.name, f"its reply is refused: {quote_peer(error)}")
+            return None
+        self._heard[task.client_id] = site.session
+        return reply
 
     def measure(
         self, state: ServerState, *, method: Method, splits: Sequence[Split]
@@ -147,7 +159,7 @@ class Sites:
             trained=frozenset(),
             learning_rate=0.0,
         )
-        by_site = self._by_site(tasks)
+        by_site = self._by_site(_with_shared_payloads(tasks))
 
         def read(answer: Answer, site: PresentSite) -> SiteMetrics:
             return self._metrics_of(answer, site, by_site[site.name], splits)
@@ -197,11 +209,19 @@ class Sites:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """The updates by client, and ``unsent``: clients whose site was not there to be asked."""
+class Update:
+    """One client's update, not looked at yet: from which site, and where it lies."""
 
-    updates: Mapping[str, bytes]
-    metrics: SiteMetrics
+    site: PresentSite
+    place: Stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The updates by client, the metrics by site, and the clients whose site was not asked."""
+
+    updates: Mapping[str, Update]
+    metrics: Mapping[str, SiteMetrics]
     unsent: frozenset[str]
 
 
@@ -216,22 +236,45 @@ class SiteRound:
     metrics: SiteMetrics = field(default_factory=dict)
     unsent: frozenset[str] = frozenset()
 
-    def __call__(self, tasks: Iterable[ClientTask]) -> list[bytes | None]:
+    def __call__(self, tasks: Iterable[ClientTask]) -> Iterator[Reply]:
         """One reply a task, None for a client that did not answer in time or answered nonsense.
 
-        Raises :class:`SitesError` where fewer answered than a round needs.
+        Of the broadcasts each is held once, and of the replies one at a time. Raises
+        :class:`SitesError` where fewer answered than a round needs.
         """
-        called = list(tasks)
+        called = _with_shared_payloads(tasks)
         if not called:
-            return []  # all of the cohort dropped out: nobody is asked, and nobody measures
-        trained = self.sites.train(called, self.splits)
-        updates, self.metrics, self.unsent = trained.updates, trained.metrics, trained.unsent
+            return  # all of the cohort dropped out: nobody is asked, and nobody measures
+        with ReplyStore() as store:
+            trained = self.sites.train(called, self.splits, store)
+            self.unsent = trained.unsent
+            self._check_enough(len(trained.updates), called)
+            answered, refused = 0, set()
+            for task in called:
+                update, reply = trained.updates.get(task.client_id), None
+                if update is not None:
+                    reply = self.sites.check(task, store.take(update.place), update.site)
+                    refused |= {update.site.name} if reply is None else set()
+                answered += reply is not None
+                yield reply
+        self._check_enough(answered, called)
+        believed = [found for name, found in trained.metrics.items() if name not in refused]
+        self.metrics = join_metrics(believed, self.splits)
+
+    def _check_enough(self, answered: int, called: Sequence[ClientTask]) -> None:
         needed = self.sites.needed(len(called))
-        if len(updates) < needed:
+        if answered < needed:
             raise SitesError(
                 "too few clients answered",
                 where=f"round {called[0].round_index}",
-                got=f"{len(updates)} of {len(called)}",
+                got=f"{answered} of {len(called)}",
                 expected=f"{needed} (sites.min_replies, and what server.aggregation takes)",
             )
-        return [updates.get(task.client_id) for task in called]
+
+
+def _with_shared_payloads(tasks: Iterable[ClientTask]) -> list[ClientTask]:
+    """The tasks; what many are told alike is in memory once."""
+    payloads: dict[bytes, bytes] = {}
+    return [
+        replace(task, payload=payloads.setdefault(task.payload, task.payload)) for task in tasks
+    ]
