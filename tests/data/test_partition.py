@@ -1,6 +1,7 @@
 import itertools
 import re
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -294,3 +295,22 @@ def test_a_million_million_clients_are_refused_before_any_are_made(kind: str) ->
     }
     with pytest.raises(DataError, match="1,000,000,000,000 clients for 100 examples"):
         dealt[kind]()
+
+
+def test_absurd_sizes_are_refused_before_there_is_memory_for_them() -> None:
+    labels = np.arange(100_000)
+    tracemalloc.start()
+    for refused in (
+        lambda: iid(100, clients=10**12, seed=0),
+        lambda: quantity(100, clients=10**12, alpha=1.0, seed=0),
+        lambda: dirichlet(labels, clients=10**12, alpha=1.0, seed=0),
+        lambda: dirichlet(labels, clients=50_000, alpha=1.0, seed=0),  # x 100,000 classes
+        lambda: iid(100, clients=2, seed=0, min_examples=10**12),
+        lambda: by_proportions(labels % 2, proportions=[(0.5, 0.5)] * 50_000, seed=0),
+        lambda: by_proportions(labels[:3] % 2, proportions=[(0.5, 0.5)] * 4, seed=0),
+    ):
+        with pytest.raises(DataError, match=r"(.|\n)*expected(.|\n)*fix: use"):
+            refused()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20 * 2**20

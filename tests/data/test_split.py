@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedtt.data import ClientData, FederatedData, LabeledTexts, RawData, split_clients
+from fedtt.data.split import text_keys
 from fedtt.errors import ConfigError, DataError
 
 RELAXED = settings(deadline=None)  # a busy machine is not a failure
@@ -273,3 +274,22 @@ def test_bad_clients_are_named_with_their_counts() -> None:
         split_clients(raw_data({"good": good, "bad": tiny}), seed=0)
     with pytest.raises(DataError, match=r"the data has no client\n  where: data"):
         split_clients(raw_data({}), seed=0)
+
+
+def test_a_text_of_two_unicode_forms_is_on_one_side() -> None:
+    """Letters and marks apart (NFD), as file names of a Mac have them, are the same text."""
+    same = [(f"caf\u00e9 {i}", f"Cafe\u0301  {i}") for i in range(40)]
+    texts = LabeledTexts(texts=tuple(t for pair in same for t in pair), labels=(0, 1) * 40)
+    raw = RawData(name="data", label_names=("no", "yes"), texts_by_client={"a": texts})
+    (client,) = split_clients(raw, seed=0, validation=0.2, test=0.2).clients
+    for split in (client.train, client.validation, client.test):
+        assert len(split) == 2 * len(set(text_keys(split))) > 0
+
+
+def test_a_client_of_one_example_is_pointed_to_the_way_out() -> None:
+    many = LabeledTexts(texts=tuple(f"text {i}" for i in range(20)), labels=(0, 1) * 10)
+    with pytest.raises(DataError, match=r"client 'tiny'(.|\n)*data.min_client_examples = 2"):
+        split_clients(raw_data({"a": many, "tiny": many.select([3])}), seed=0)
+    with pytest.raises(DataError) as caught:
+        split_clients(raw_data({"tiny": many.select([3])}), seed=0)
+    assert "min_client_examples" not in str(caught.value)

@@ -1,5 +1,6 @@
 import csv
 import json
+import unicodedata
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,7 +48,7 @@ def test_what_is_written_is_read(
     raw = load_text_file(path)
     expected: dict[str, list[tuple[str, str]]] = {}
     for text, label, client in rows:
-        expected.setdefault(client, []).append((text, label))
+        expected.setdefault(unicodedata.normalize("NFC", client), []).append((text, label))
     assert contents(raw) == expected
     assert raw.name == "data"
     assert raw.notes == ()
@@ -295,3 +296,43 @@ def test_a_parquet_column_twice_is_refused(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "d.parquet")
     with pytest.raises(DataError, match=r"expected: a parquet file with a different name for each"):
         load_text_file(tmp_path / "d.parquet")
+
+
+@pytest.mark.parametrize("again", ["text,label,client", "\ufefftext,label,client"])
+def test_a_header_that_is_repeated_inside_a_file_is_refused(tmp_path: Path, again: str) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(f"text,label,client\na,x,p\n{again}\nb,y,p\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"d.csv:3\n  got: the first line again"):
+        load_text_file(path)
+
+
+@pytest.mark.parametrize("extension", ["jsonl", "parquet"])
+def test_a_row_of_column_names_is_refused(tmp_path: Path, extension: str) -> None:
+    rows: Rows = [("a", "x", "p"), ("text", "label", "client"), ("b", "y", "p")]
+    path = write(tmp_path / f"d.{extension}", rows)
+    with pytest.raises(DataError, match=r"repeats the names of the columns\n  where: .*2\n"):
+        load_text_file(path)
+
+
+def test_byte_order_marks_inside_json_lines_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    lines = ('{"text": "a", "label": "x"}', '{"text": "b", "label": "y"}')
+    path.write_text("\n".join(f"\ufeff{line}" for line in lines), encoding="utf-8")
+    assert contents(load_text_file(path)) == {"d": [("a", "x"), ("b", "y")]}
+
+
+@pytest.mark.parametrize("extension", ["csv", "jsonl", "parquet"])
+def test_client_ids_of_two_unicode_forms_are_one_client(tmp_path: Path, extension: str) -> None:
+    rows: Rows = [("a", "x", "M\u00fcnchen"), ("b", "y", "Mu\u0308nchen")]
+    path = write(tmp_path / f"d.{extension}", rows)
+    assert contents(load_text_file(path)) == {"M\u00fcnchen": [("a", "x"), ("b", "y")]}
+
+
+@pytest.mark.parametrize("one", [1, 1.0, "1", "1.0", "+1"])
+def test_a_label_means_the_same_in_every_format(tmp_path: Path, one: object) -> None:
+    rows: Rows = [("a", one, "p"), ("b", type(one)(2), "p")]
+    for extension in ("csv", "jsonl", "parquet"):
+        path = write(tmp_path / f"d.{extension}", rows)
+        assert contents(load_text_file(path)) == {"p": [("a", "1"), ("b", "2")]}
+        named = load_text_file(path, classes=GivenClasses(names=("1", "2", "3")))
+        assert contents(named) == {"p": [("a", "1"), ("b", "2")]}

@@ -1,6 +1,7 @@
 """A user's own file with text, label and optionally pair and client columns."""
 
 import difflib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,21 @@ def check_table(table: Table, wanted: Sequence[str], path: Path) -> None:
         )
     for column in wanted:
         _check_column(table, column, path)
+    _check_no_header(table, wanted)
+
+
+def _check_no_header(table: Table, wanted: Sequence[str]) -> None:
+    """Files put end to end bring the names of their columns along."""
+    rows = zip(*(table.columns[column] for column in wanted), strict=True)
+    for row, place in zip(rows, table.places, strict=True):
+        if len(row) > 1 and row == tuple(wanted):
+            raise DataError(
+                "a row repeats the names of the columns",
+                where=place,
+                got=", ".join(map(repr, row)),
+                expected="an example",
+                fix="take the row out",
+            )
 
 
 def _check_column(table: Table, column: str, path: Path) -> None:
@@ -149,10 +165,8 @@ def strings_of(table: Table, column: str, *, what: str, is_id: bool) -> list[str
 
     Raises :class:`DataError` naming the first bad row.
     """
-    written = [
-        str(value) if is_id and isinstance(value, int) and not isinstance(value, bool) else value
-        for value in table.columns[column]
-    ]
+    values = table.columns[column]
+    written = [_id_of(value) for value in values] if is_id else values
     faults = [_fault(value, is_id=is_id) for value in written]
     bad = [row for row, fault in enumerate(faults) if fault]
     if bad:
@@ -166,6 +180,13 @@ def strings_of(table: Table, column: str, *, what: str, is_id: bool) -> list[str
             fix=f"correct the column {column!r} in these rows, or take the rows out",
         )
     return [value for value in written if isinstance(value, str)]
+
+
+def _id_of(value: object) -> object:
+    """An id as it is compared: an integer written out, a text in composed Unicode form."""
+    if type(value) is int:
+        return str(value)
+    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
 
 
 def _fault(value: object, *, is_id: bool) -> str | None:

@@ -19,6 +19,8 @@ Partition = tuple[np.ndarray, ...]
 MAX_DRAWS = 100  # of the client sizes, before a size below min_examples is an error
 TOLERANCE = 0.005  # of a label proportion, beyond what whole examples explain
 MAX_ROWS = 12  # of a table in an error message
+MAX_TABLE = 5 * 10**7  # clients x classes: 400 MB
+MAX_ROWS_GIVEN = 2000  # clients of a table of proportions; solving for their sizes takes the square
 EXACTNESS = 1e4  # how much more the class counts matter than equal client sizes
 
 
@@ -60,6 +62,7 @@ def dirichlet(
     _check_sizes(sizes, min_examples, ways_out=("fewer clients", "a lower min_examples"))
     stream = _stream(seed, "dirichlet")
     left = np.bincount(labels)
+    _check_table(clients, len(left))
     counts = np.zeros((clients, len(left)), dtype=np.int64)
     for client, size in enumerate(sizes):
         share = left / left.sum()
@@ -113,6 +116,7 @@ def by_proportions(
         DataError: no client sizes give these proportions and use every example, or a client gets
             fewer than ``min_examples``.
     """
+    _check_not_more_clients(len(labels), len(proportions), most=MAX_ROWS_GIVEN)
     table = np.asarray(proportions, dtype=np.float64)
     class_counts = np.bincount(labels, minlength=num_classes)
     if table.shape[1] != len(class_counts):
@@ -280,8 +284,27 @@ def _row(shares: np.ndarray) -> str:
     return f"[{', '.join(f'{share:.3f}' for share in shares)}]"
 
 
-def _check_not_more_clients(num_examples: int, clients: int) -> None:
+def _check_table(clients: int, classes: int) -> None:
+    if clients * classes > MAX_TABLE:
+        raise DataError(
+            "the table of clients and classes is too large",
+            where="partition.clients",
+            got=f"{clients:,} clients for {classes:,} classes",
+            expected=f"at most {MAX_TABLE:,} of both multiplied",
+            fix="use fewer clients, or see whether label_column is the one with the classes",
+        )
+
+
+def _check_not_more_clients(num_examples: int, clients: int, *, most: int | None = None) -> None:
     """Before there is an array of them all, which a typing error may make larger than memory."""
+    if most is not None and clients > most:
+        raise DataError(
+            "there are too many clients to solve for their sizes",
+            where="partition.proportions",
+            got=f"{clients:,} rows",
+            expected=f"at most {most:,}",
+            fix="use fewer rows, or kind = 'dirichlet'",
+        )
     if clients > num_examples:
         raise DataError(
             "a client would have too few training examples",

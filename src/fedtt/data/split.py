@@ -1,6 +1,7 @@
 """Split every client into train, validation and test, with no text on two sides."""
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,15 +24,15 @@ def split_clients(
 ) -> FederatedData:
     """Every example in exactly one split of its client; the same text always in the same split.
 
-    Two texts are the same when they agree after case folding and collapsing white space (of a
-    pair, both; of a group, all). Where ``raw`` brings a test set, it is the one that all clients
-    share: no client gives any to test, and what also occurs in the test set is left out. A text
-    that several clients hold goes where ``derive_seed(seed, "split", "shared", text)`` sends it,
-    so all its holders agree. The texts of one client alone are ranked by
-    ``derive_seed(seed, "split", client_id, text)`` and fill up its splits, lowest ranks to test,
+    Two texts are the same when they agree in composed Unicode form, after case folding and
+    collapsing white space (of a pair, both; of a group, all). Where ``raw`` brings a test set, it
+    is the one that all clients share: no client gives any to test, and what also occurs in the test
+    set is left out. A text that several clients hold goes where ``derive_seed(seed, "split",
+    "shared", text)`` sends it, so all its holders agree. The texts of one client alone are ranked
+    by ``derive_seed(seed, "split", client_id, text)`` and fill up its splits, lowest ranks to test,
     then validation, then train, until the fractions of the client's distinct texts hold up to
-    rounding. A client with at least three distinct texts gets one in every split wherever the
-    texts it shares allow it.
+    rounding. A client with at least three distinct texts gets one in every split wherever the texts
+    it shares allow it.
 
     The result depends neither on the order of the clients (they come out sorted by id) nor, for
     the assignment, on the order of the rows; within a split, examples keep their order.
@@ -66,7 +67,7 @@ def split_clients(
             )
         sides = _assign_client(client_id, client_keys, shared, fractions, seed=seed)
         client = _divide(client_id, texts, [sides[key] for key in client_keys])
-        _check_client(client, fractions, raw.label_names, where=where)
+        _check_client(client, fractions, raw, where=where)
         clients.append(client)
     return federate(
         clients,
@@ -78,8 +79,10 @@ def split_clients(
 
 
 def normalize_text(text: str) -> str:
-    """The text folded to one case, with every run of white space made one space."""
-    return " ".join(text.casefold().split())
+    """The text in composed Unicode form (NFC), folded to one case, every run of white space one
+    space.
+    """
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def text_keys(texts: LabeledTexts) -> tuple[str, ...]:
@@ -226,9 +229,7 @@ def _divide(client_id: str, texts: LabeledTexts, sides: list[str]) -> ClientData
     )
 
 
-def _check_client(
-    client: ClientData, fractions: _Fractions, label_names: tuple[str, ...], *, where: str
-) -> None:
+def _check_client(client: ClientData, fractions: _Fractions, raw: RawData, *, where: str) -> None:
     counts = (
         f"{len(client.train)} train, {len(client.validation)} validation, {len(client.test)} test"
     )
@@ -237,6 +238,8 @@ def _check_client(
         VALIDATION: (client.validation, fractions.validation > 0),
         TEST: (client.test, fractions.test > 0),
     }
+    others = len(raw.texts_by_client) > 1
+    leave_out = f"set data.min_client_examples = {len(client) + 1}, " if others else ""
     empty = [side for side, (texts, needed) in wanted.items() if needed and len(texts) == 0]
     if empty:
         raise DataError(
@@ -244,19 +247,19 @@ def _check_client(
             where=where,
             got=f"{len(client)} examples: {counts}",
             expected="at least one example in every split",
-            fix="give the client more distinct texts, join it with another, or set the fraction "
-            "of the split to 0",
+            fix=f"give the client more distinct texts, join it with another, {leave_out}or set the "
+            "fraction of the split to 0",
         )
     classes = set(client.train.labels)
-    if len(classes) < 2 <= len(label_names):  # of plain texts there is one class and no choice
-        only = label_names[next(iter(classes))]
+    if len(classes) < 2 <= len(raw.label_names):  # of plain texts there is one class and no choice
+        only = raw.label_names[next(iter(classes))]
         raise DataError(
             "a client has one class only in train",
             where=where,
             got=f"{len(client.train)} train examples, all {only!r} ({counts})",
             expected="at least two classes",
-            fix="give the client examples of another class, join it with another client, or "
-            "take it out of the data",
+            fix="give the client examples of another class, join it with another client, "
+            f"{leave_out}or take it out of the data",
         )
 
 

@@ -58,8 +58,11 @@ def _read_csv(path: Path, wanted: Collection[str]) -> Table:
     start = 1
     try:
         header = next(reader, [])
+        names = [name.strip("\ufeff ") for name in header]
         start = reader.line_num + 1
         for row in reader:
+            if len(row) > 1 and [cell.strip("\ufeff ") for cell in row] == names:
+                raise _broken(path, start, "the first line again", "the names of columns once")
             if row and len(row) != len(header):
                 got = f"{len(row)} fields"
                 raise _broken(path, start, got, f"{len(header)} fields, as in the first line")
@@ -86,7 +89,7 @@ def _read_json_lines(path: Path, wanted: Collection[str]) -> Table:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = json.loads(line.removeprefix("\ufeff"))  # files put end to end may have several
         except (ValueError, RecursionError) as error:
             raise _broken(path, number, str(error), "one JSON object on each line") from error
         if not isinstance(value, dict):
