@@ -29,6 +29,9 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def __contains__(self, name: object) -> bool:
         return name in self._rows
 

@@ -22,6 +22,8 @@ from fedtt.config.schema import (
     SitesConfig,
     TrackConfig,
 )
+from fedtt.federated.aggregations import AGGREGATIONS
+from fedtt.federated.schedules import SCHEDULES
 from fedtt.methods import METHODS
 from fedtt.methods.any_of_peft import PeftConfig
 from fedtt.methods.lora_family import LoRAConfig
@@ -60,6 +62,8 @@ SPELLED: dict[tuple[type[Section], str], st.SearchStrategy[Any]] = {
         lambda: st.one_of(*(section_table(m) for m in method_sections()))
     ),
     (PartitionConfig, "proportions"): st.none(),
+    (FedTTConfig, "schedule"): st.none() | st.sampled_from(SCHEDULES.names),
+    (ServerConfig, "aggregation"): st.sampled_from(AGGREGATIONS.names),
     (TrackConfig, "to"): st.just([]),
     (RunConfig, "task"): st.none(),  # most of it has no other section's keys beside it
 }

@@ -22,7 +22,8 @@ from fedtt.federated.cohort import Cohorts
 from fedtt.federated.lora_aggregate import ResidualIntoBase
 from fedtt.federated.method import Method
 from fedtt.federated.round import ClientTask, one_by_one, run_round
-from fedtt.federated.schedule import SCHEDULES, alternate_lora
+from fedtt.federated.schedules import SCHEDULES
+from fedtt.federated.schedules.lora_in_turn import alternate_lora
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ClientUpdate, ServerState
 from fedtt.federated.wire import encode, encode_update

@@ -16,7 +16,7 @@ from fedtt.federated.client import Batch, LocalTraining, train_locally
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.method import Method
 from fedtt.federated.round import CallClient, CallClients, ClientTask, one_by_one, run_round
-from fedtt.federated.schedule import all_parameters
+from fedtt.federated.schedules.everything import all_parameters
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ClientUpdate, ServerState
 from fedtt.federated.wire import decode, encode, encode_update

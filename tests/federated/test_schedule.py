@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedtt.federated.schedule import SCHEDULES, adaptive, alternate_lora, cycle, ends_and_cycle
+from fedtt.federated.schedules import SCHEDULES
+from fedtt.federated.schedules.lora_in_turn import alternate_lora
+from fedtt.federated.schedules.tensor_train_cores import adaptive, cycle, ends_and_cycle
 from fedtt.federated.types import ServerState
 
 DOWN, UP = "block.0.down.default", "block.0.up.default"
@@ -74,7 +76,7 @@ def test_a_train_of_one_or_two_cores_has_a_schedule_too() -> None:
     for count in (1, 2):
         names = [f"up.core_{j}" for j in range(count)]
         state = replace(START, params={name: torch.zeros(1) for name in names})
-        for schedule in SCHEDULES.values():
+        for schedule in (SCHEDULES[name] for name in SCHEDULES):
             assert schedule(state) <= set(names)
             assert f"up.core_{count - 1}" in schedule(state)
 

@@ -22,6 +22,7 @@ from fedtt.config.method_section import MethodConfig
 from fedtt.data.named.catalog import SILOS, SOURCES
 from fedtt.data.named.catalog import TASKS as NAMED_TASKS
 from fedtt.data.named.task import NamedTask
+from fedtt.federated.aggregations import AGGREGATIONS, MEAN
 from fedtt.section import (
     BatchSize,
     Clients,
@@ -314,8 +315,8 @@ class ServerConfig(Section):
     momentum: Probability = Field(0.9, description="beta 1 of fedavgm, fedadam, fedyogi")
     beta2: Probability = Field(0.99, description="of fedadam and fedyogi")
     adaptivity: Positive = Field(1e-3, description="tau of fedadam and fedyogi")
-    aggregation: Literal["mean", "median", "trimmed-mean"] = Field(
-        "mean",
+    aggregation: Annotated[str, AfterValidator(AGGREGATIONS.check)] = Field(
+        MEAN,
         description="median and trimmed-mean bear clients that send anything at all; both take 3 "
         "clients a round",
     )
@@ -383,14 +384,10 @@ class SitesConfig(Section):
         return names
 
 
-def _known_tracker(name: str) -> str:
-    return TRACKERS.check(name)
-
-
 class TrackConfig(Section):
     """``[track]``: who else hears of the run; changes nothing in it."""
 
-    to: tuple[Annotated[str, AfterValidator(_known_tracker)], ...] = Field(
+    to: tuple[Annotated[str, AfterValidator(TRACKERS.check)], ...] = Field(
         (), description="trackers by name, of packages that registered them"
     )
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from fedtt.config import MethodConfig, ServerConfig
 from fedtt.errors import ConfigError
-from fedtt.federated.aggregate import WEIGHTINGS, TrimmedMean, WeightedMean
+from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean
+from fedtt.federated.aggregations import AGGREGATIONS, MEAN
 from fedtt.federated.method import Method
 from fedtt.federated.server import ServerOptimizer
 from fedtt.methods import Setting, method_entry
@@ -25,7 +26,7 @@ def build_method(config: MethodConfig, *, task: str, server: ServerConfig | None
         weighting=WEIGHTINGS[server.weighting],
         server=_server_step(server),
     )
-    return _with_robust_aggregation(entry.build(config, setting), server)
+    return _with_chosen_aggregation(entry.build(config, setting), server)
 
 
 def _server_step(server: ServerConfig) -> ServerOptimizer:
@@ -38,15 +39,14 @@ def _server_step(server: ServerConfig) -> ServerOptimizer:
     )
 
 
-def _with_robust_aggregation(method: Method, server: ServerConfig) -> Method:
-    if server.aggregation == "mean":
+def _with_chosen_aggregation(method: Method, server: ServerConfig) -> Method:
+    if server.aggregation == MEAN:
         return method
-    if not isinstance(method.aggregation, WeightedMean):
+    if method.aggregation != WeightedMean():
         raise ConfigError(
             f"{method.name} brings its own aggregation",
             where="server.aggregation",
             got=server.aggregation,
-            expected="mean",
+            expected=MEAN,
         )
-    trim = server.trim if server.aggregation == "trimmed-mean" else 0.5
-    return replace(method, aggregation=TrimmedMean(trim=trim))
+    return replace(method, aggregation=AGGREGATIONS[server.aggregation](server.trim))

@@ -131,6 +131,21 @@ class TrimmedMean:
         return Aggregate(delta=result)
 
 
+def plain_mean(trim: float) -> Aggregation:  # noqa: ARG001  (as every row of the table takes it)
+    """FedAvg's."""
+    return WeightedMean()
+
+
+def coordinate_median(trim: float) -> Aggregation:  # noqa: ARG001
+    """All but the middle is trimmed."""
+    return TrimmedMean(trim=0.5)
+
+
+def trimmed_mean(trim: float) -> Aggregation:
+    """That share is trimmed at each end."""
+    return TrimmedMean(trim=trim)
+
+
 def without_defense(aggregation: Aggregation) -> Aggregation:
     """What is left of it for a single client: a defense against others is the plain mean."""
     return WeightedMean() if aggregation.fewest > 1 else aggregation

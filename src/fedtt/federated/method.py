@@ -7,7 +7,8 @@ from peft import PeftConfig
 
 from fedtt.federated.aggregate import Aggregation, WeightedMean, Weighting
 from fedtt.federated.names import is_lora_a, is_lora_b, lora_pairs
-from fedtt.federated.schedule import Schedule, all_parameters
+from fedtt.federated.schedules import Schedule
+from fedtt.federated.schedules.everything import all_parameters
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ServerState
 from fedtt.params import Structure, TensorSpec

@@ -55,7 +55,7 @@ def build_ffa_lora(section: LoRAConfig, setting: Setting) -> "Method":
 
 def build_rolora(section: LoRAConfig, setting: Setting) -> "Method":
     """B and A in turn, each averaged exactly."""
-    from fedtt.federated.schedule import alternate_lora
+    from fedtt.federated.schedules.lora_in_turn import alternate_lora
 
     return replace(build_lora(section, setting), schedule=alternate_lora)
 

@@ -1,17 +1,17 @@
 """FedTT and FedTT+ (arXiv 2410.13097), and FedTT with the mean of matrices (ours)."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from fedtt.federated.schedules import SCHEDULES
 from fedtt.methods.entry import MethodEntry, MethodSection, Setting, averaged, list_or_none
 from fedtt.section import Positive, Probability, Rank, Width
 
 if TYPE_CHECKING:
     from fedtt.federated.method import Method
 
-ScheduleName = Literal["all", "cycle", "ends+cycle", "adaptive"]
 DEFAULT_SCHEDULE = {"fedtt+": "ends+cycle"}
 
 
@@ -30,7 +30,7 @@ class FedTTConfig(MethodSection):
     out_modes: tuple[Width, ...] | None = None
     tensorize_classifier: bool = False
     target_modules: tuple[str, ...] | None = None
-    schedule: ScheduleName | None = Field(
+    schedule: Annotated[str, AfterValidator(SCHEDULES.check)] | None = Field(
         None, description="which cores train in a round; fedtt+ only (default: ends+cycle)"
     )
 
@@ -43,7 +43,6 @@ class FedTTConfig(MethodSection):
 
 def build(section: FedTTConfig, setting: Setting) -> "Method":
     """TT adapters, and the mean of the cores that the schedule trains: all of them, or some."""
-    from fedtt.federated.schedule import SCHEDULES
     from fedtt.peft import TTAdapterConfig
 
     adapter = TTAdapterConfig(

@@ -1,7 +1,6 @@
-"""Which exchanged parameters train and travel in a round.
+"""Which cores of a tensor train are trained in a round: FedTT+ (arXiv 2410.13097).
 
-A schedule is a pure function of the server's state. FedTT and FedTT+ (arXiv 2410.13097) differ in
-this function alone. Whatever is no tensor-train core (heads, biases) trains every round.
+Whatever is no tensor-train core (heads, biases) trains every round.
 
 A tensor train is linear in each of its cores: where one core of a layer trains in a round, the
 mean of the clients' cores is exactly the core of the mean of their matrices. A new adapter's last
@@ -9,17 +8,10 @@ mean of the clients' cores is exactly the core of the mean of their matrices. A 
 and runs backwards, so that no round is dead.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from fedtt.federated.names import is_lora_a, is_lora_b, tensor_trains
+from fedtt.federated.names import tensor_trains
 from fedtt.federated.types import ServerState
-
-Schedule = Callable[[ServerState], frozenset[str]]
-
-
-def all_parameters(state: ServerState) -> frozenset[str]:
-    """Everything that can be exchanged, every round: FedTT, and plain FedAvg for any adapter."""
-    return frozenset(state.params)
 
 
 def cycle(state: ServerState) -> frozenset[str]:
@@ -55,23 +47,6 @@ def adaptive(state: ServerState) -> frozenset[str]:
         return (max(cores, key=lambda core: _gain(state, core)),)
 
     return _train(state, chosen)
-
-
-def alternate_lora(state: ServerState) -> frozenset[str]:
-    """LoRA's B in even rounds, its A in odd ones (RoLoRA, arXiv 2502.01755).
-
-    B first: it starts at zero, and until it has moved A has no gradient.
-    """
-    resting = is_lora_a if state.next_round % 2 == 0 else is_lora_b
-    return frozenset(name for name in state.params if not resting(name))
-
-
-SCHEDULES: Mapping[str, Schedule] = {
-    "all": all_parameters,
-    "cycle": cycle,
-    "ends+cycle": ends_and_cycle,
-    "adaptive": adaptive,
-}
 
 
 def _train(state: ServerState, chosen: Callable[[Sequence[str]], Iterable[str]]) -> frozenset[str]:
