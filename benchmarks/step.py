@@ -24,7 +24,7 @@ from torch import nn
 from fedtt.config import RunConfig, parse_config
 from fedtt.engine.build import build_model
 from fedtt.engine.build_method import build_method
-from fedtt.engine.task import MODEL_CLASSES
+from fedtt.engine.build_task import model_class_of
 
 METHODS: dict[str, dict[str, object]] = {
     "fedtt": {"name": "fedtt", "rank": 5},
@@ -51,7 +51,7 @@ def adapted_step(
     config: RunConfig, batch: dict[str, torch.Tensor], *, compiled: bool = False
 ) -> Callable[[], None]:
     """One training step of the method, as a client takes it."""
-    kind = MODEL_CLASSES[config.task.kind]
+    kind = model_class_of(config.task)
     method = build_method(config.method, task=kind, server=config.server)
     model = build_model(config, method, label_names=("no", "yes"), pad_token_id=0)
     model.train()
@@ -70,7 +70,7 @@ def adapted_step(
 
 def frozen_step(config: RunConfig, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
     """The base model's forward and backward with respect to its embeddings."""
-    kind = MODEL_CLASSES[config.task.kind]
+    kind = model_class_of(config.task)
     method = build_method(config.method, task=kind, server=config.server)
     adapted = build_model(config, method, label_names=("no", "yes"), pad_token_id=0)
     model = adapted.unload()
@@ -112,7 +112,7 @@ def main() -> None:
         generator = torch.Generator().manual_seed(0)
         shape = (arguments.rows, arguments.length)
         ids = torch.randint(1000, 20_000, shape, generator=generator)
-        causal = MODEL_CLASSES[config.task.kind] == "causal"
+        causal = model_class_of(config.task) == "causal"
         labels = ids if causal else torch.arange(arguments.rows) % 2
         batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
         steps = {"frozen": frozen_step(config, batch)}

@@ -41,6 +41,7 @@ from fedtt.section import (
     Strength,
     Tokens,
 )
+from fedtt.task_kinds import TASK_KINDS
 from fedtt.trackers import TRACKERS
 
 NAMES = ", ".join(SOURCES)
@@ -136,20 +137,8 @@ class DataConfig(Section):
         return self
 
 
-# kind -> the keys of [task] that it may have
-TASK_KEYS: Mapping[str, frozenset[str]] = {
-    "classification": frozenset(),
-    "regression": frozenset(),
-    "label-words": frozenset({"prompt", "words"}),
-    "language-modeling": frozenset(),
-    "generation": frozenset(
-        {"prompt", "completion", "messages", "date", "answers", "max_new_tokens"}
-    ),
-}
-
-
 # kind of a named source -> the kinds of [task] that it is for, the first where none is given
-KINDS: Mapping[str, tuple[str, ...]] = {
+KINDS_OF_SOURCES: Mapping[str, tuple[str, ...]] = {
     "classification": ("classification", "label-words"),
     "regression": ("regression",),
     "generation": ("generation",),
@@ -159,9 +148,9 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 class TaskConfig(Section):
     """``[task]``: what the model learns."""
 
-    kind: Literal[
-        "classification", "regression", "label-words", "language-modeling", "generation"
-    ] = Field("classification", description="default: that of the named source")
+    kind: Annotated[str, AfterValidator(TASK_KINDS.check)] = Field(
+        "classification", description="default: that of the named source"
+    )
     prompt: str | None = Field(
         None,
         description="label-words: text with {text} and, of pairs, {pair} (default: that of the "
@@ -193,7 +182,7 @@ class TaskConfig(Section):
     @model_validator(mode="after")
     def _keys_of_the_kind(self) -> Self:
         given = {key for key in type(self).model_fields if getattr(self, key) is not None}
-        unfit = given - {"kind"} - TASK_KEYS[self.kind]
+        unfit = given - {"kind"} - TASK_KINDS[self.kind].keys
         if unfit:
             raise ValueError(f"kind {self.kind!r} has no {' and no '.join(sorted(unfit))}")
         if self.messages is not None and given & {"prompt", "completion", "answers"}:
@@ -205,7 +194,7 @@ class TaskConfig(Section):
     @property
     def has_classes(self) -> bool:
         """Whether examples are labeled with classes."""
-        return self.kind in KINDS["classification"]
+        return TASK_KINDS[self.kind].reads == "labels"
 
 
 # kind -> the keys that it needs; min_examples and seed go with every kind
@@ -423,11 +412,13 @@ class RunConfig(Section):
         if not isinstance(data, Mapping) or not isinstance(task, Mapping) or "kind" in task:
             return table
         named = NAMED_TASKS.get(str(data.get("source")))
-        return {**table, "task": {"kind": KINDS[named.kind][0], **task}} if named else table
+        return (
+            {**table, "task": {"kind": KINDS_OF_SOURCES[named.kind][0], **task}} if named else table
+        )
 
     @model_validator(mode="after")
     def _task_of_the_source(self) -> Self:
-        kinds = KINDS[self._named.kind if self._named else "classification"]
+        kinds = KINDS_OF_SOURCES[self._named.kind if self._named else "classification"]
         if self.data.source is not None and self.task.kind not in kinds:
             raise ValueError(
                 f"data.source = {self.data.source!r} is for task.kind = "

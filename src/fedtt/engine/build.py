@@ -25,12 +25,12 @@ from fedtt.data import (
     sample_groups,
 )
 from fedtt.engine.build_method import build_method
+from fedtt.engine.build_task import build_task, model_class_of, output_names
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data, naming_refused_chats
 from fedtt.engine.fits import check_goes_with_options, choose_dtype
 from fedtt.engine.limits import memory_bytes, tokens_that_fit
 from fedtt.engine.positions import text_positions
-from fedtt.engine.task import MODEL_CLASSES, build_task, output_names
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.client import LocalTraining
 from fedtt.federated.cohort import check_cohort_size
@@ -119,7 +119,7 @@ def settle(config: RunConfig) -> RunConfig:
     That is ``model.dtype``, ``cohort.max_tokens``, which decides who trains with whom, and, of
     chats, ``task.date``: a run goes on with what it began with, on whatever machine.
     """
-    method = build_method(config.method, task=MODEL_CLASSES[config.task.kind], server=config.server)
+    method = build_method(config.method, task=model_class_of(config.task), server=config.server)
     model = config.model.model_copy(update={"dtype": _dtype(config.model, method)})
     config = config.model_copy(update={"model": model})
     cohort = config.cohort.model_copy(update={"max_tokens": _max_tokens(config)})
@@ -133,7 +133,7 @@ def _max_tokens(config: RunConfig) -> int | str:
     if config.cohort.batched == "off" or config.cohort.max_tokens != "auto":
         return config.cohort.max_tokens
     model_config = load_model_config(config.model.name, revision=config.model.revision)
-    causal = MODEL_CLASSES[config.task.kind] == "causal"
+    causal = model_class_of(config.task) == "causal"
     return tokens_that_fit(
         model_config,
         device=resolve_device(config.model.device),
@@ -151,7 +151,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     adapter on the meta device, then the tokens, and the weights last. The same config gives the
     same initial parameters, bit for bit.
     """
-    model_class = MODEL_CLASSES[config.task.kind]
+    model_class = model_class_of(config.task)
     method = build_method(config.method, task=model_class, server=config.server)
     if data is None:
         data = build_data(config.data, config.partition, config.task)
@@ -228,7 +228,7 @@ def _model_and_notes(
 def _load_base(
     config: RunConfig, *, label_names: Sequence[str], pad_token_id: int, dtype: str
 ) -> LoadedModel:
-    if MODEL_CLASSES[config.task.kind] == "causal":
+    if model_class_of(config.task) == "causal":
         return load_causal_lm(
             config.model.name,
             revision=config.model.revision,

@@ -41,6 +41,7 @@ from fedtt.data import (
 from fedtt.data.chats import RefusedChatError
 from fedtt.data.prompts import find_chat
 from fedtt.errors import ConfigError, DataError
+from fedtt.task_kinds import TASK_KINDS
 
 Parts = Mapping[str, np.ndarray]
 CLASSES = TaskConfig()
@@ -185,7 +186,7 @@ def _load_raw(config: DataConfig, task: TaskConfig, *, client_column: str) -> Ra
     if config.path is None:
         return load_sentiment_silos()
     if not task.has_classes:
-        return LOADERS[task.kind](config, task, client_column)
+        return LOADERS[TASK_KINDS[task.kind].reads](config, task, client_column)
     return load_text_file(
         config.path,
         text_column=config.text_column,
@@ -242,8 +243,9 @@ def _load_numbers(config: DataConfig, task: TaskConfig, client_column: str) -> R
     )
 
 
+# what a kind of task reads, where that is no label -> how
 LOADERS: Mapping[str, Callable[[DataConfig, TaskConfig, str], RawData]] = {
-    "regression": _load_numbers,
-    "language-modeling": _load_texts,
-    "generation": _load_prompts,
+    "numbers": _load_numbers,
+    "nothing": _load_texts,
+    "completions": _load_prompts,
 }

@@ -11,7 +11,7 @@ import torch
 from transformers import TextStreamer
 
 from fedtt.data import is_unicode, prompt_ids, stop_tokens
-from fedtt.engine.task import MODEL_CLASSES
+from fedtt.engine.build_task import model_class_of
 from fedtt.errors import ConfigError, DataError, RunError
 from fedtt.experiment.directory import open_run
 from fedtt.experiment.opened_run import OpenedRun, open_model
@@ -46,7 +46,7 @@ def generate_text(path: Path, prompt: str, *, sampling: Sampling, say: Say) -> s
             template.
     """
     config = open_run(path).config()
-    if MODEL_CLASSES[config.task.kind] != "causal":
+    if model_class_of(config.task) != "causal":
         raise RunError(
             "the run's model classifies texts, it does not write them",
             where=f"{path}, task.kind = {config.task.kind!r}",

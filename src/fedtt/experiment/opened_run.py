@@ -12,10 +12,10 @@ from fedtt.config import RunConfig
 from fedtt.data import LabeledTexts, is_unicode
 from fedtt.engine.build import build_federation, build_model
 from fedtt.engine.build_method import build_method
+from fedtt.engine.build_task import build_task, model_class_of
 from fedtt.engine.cost import exchanged_kinds
 from fedtt.engine.evaluation import class_probabilities
 from fedtt.engine.fingerprint import digest_base
-from fedtt.engine.task import MODEL_CLASSES, build_task
 from fedtt.errors import DataError, RunError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory, open_run
@@ -120,7 +120,7 @@ def _open_model(
     directory: RunDirectory, config: RunConfig, label_names: Sequence[str]
 ) -> OpenedRun:
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
-    model_class = MODEL_CLASSES[config.task.kind]
+    model_class = model_class_of(config.task)
     method = build_method(config.method, task=model_class, server=config.server)
     model = build_model(
         config, method, label_names=label_names, pad_token_id=int(tokenizer.pad_token_id)

@@ -2,6 +2,7 @@
 
 from fedtt.tasks.classification import classification
 from fedtt.tasks.generation import generation
+from fedtt.tasks.inputs import TaskInputs
 from fedtt.tasks.label_words import label_words
 from fedtt.tasks.language_modeling import language_modeling
 from fedtt.tasks.regression import regression
@@ -10,6 +11,7 @@ from fedtt.tasks.task import Outcomes, Task, join_outcomes, log_prior
 __all__ = [
     "Outcomes",
     "Task",
+    "TaskInputs",
     "classification",
     "generation",
     "join_outcomes",

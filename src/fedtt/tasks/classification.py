@@ -11,9 +11,17 @@ from torch.nn.functional import cross_entropy
 from fedtt.data import TokenizedTexts, collate, tokenize
 from fedtt.data.tokens import Tokenizer
 from fedtt.metrics import ACCURACY, Score, Scored, classification_metrics, official_metrics
+from fedtt.tasks.inputs import TaskInputs
 from fedtt.tasks.task import TARGETS, Batch, Outcomes, Task, Tokenize, logits_of
 
 ClassLogits = Callable[[Tensor, Batch], Tensor]
+
+
+def build(inputs: TaskInputs) -> Task:
+    """The task, as ``[task]`` describes it."""
+    return classification(
+        tokenizer=inputs.tokenizer, pad_token_id=inputs.pad_token_id, metrics=inputs.metrics
+    )
 
 
 def classification(*, tokenizer: Tokenizer, pad_token_id: int, metrics: Sequence[str] = ()) -> Task:

@@ -12,10 +12,12 @@ from fedtt.data import TokenizedTexts, stop_tokens, tokenize_completions
 from fedtt.data.chats import ChatTokenizer
 from fedtt.metrics import Score
 from fedtt.tasks.answers import RULES, Rule
+from fedtt.tasks.inputs import TaskInputs
 from fedtt.tasks.language_modeling import PERPLEXITY, judge_tokens, token_loss, token_metrics
 from fedtt.tasks.task import Outcomes, Task
 from fedtt.tasks.writing import Writing, complete
 
+MAX_NEW_TOKENS = 32
 F1 = Score(name="f1", higher_is_better=True)
 
 
@@ -26,6 +28,18 @@ class _Scoring:
     tokenizer: Any
     rules: tuple[Rule, Rule]
     writing: Writing
+
+
+def build(inputs: TaskInputs) -> Task:
+    """The task, as ``[task]`` describes it."""
+    return generation(
+        tokenizer=inputs.tokenizer,
+        pad_token_id=inputs.pad_token_id,
+        chat=inputs.chat,
+        answers=inputs.answers,
+        max_new_tokens=inputs.max_new_tokens or MAX_NEW_TOKENS,
+        today=inputs.today,
+    )
 
 
 def generation(

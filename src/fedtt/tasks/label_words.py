@@ -15,10 +15,23 @@ from fedtt.data.token_ids import encode
 from fedtt.data.tokens import Tokenizer, join_rows
 from fedtt.errors import ConfigError
 from fedtt.tasks.classification import task_of_classes
+from fedtt.tasks.inputs import TaskInputs
 from fedtt.tasks.task import Batch, Task
 
 TEXT, PAIR = "{text}", "{pair}"
 _BEFORE = "Answer:"  # a word is tokenized after something, as it will be
+
+
+def build(inputs: TaskInputs) -> Task:
+    """The task, as ``[task]`` and the named task describe it."""
+    return label_words(
+        tokenizer=inputs.tokenizer,
+        pad_token_id=inputs.pad_token_id,
+        prompt=inputs.prompt,
+        words=inputs.words,
+        label_names=inputs.label_names,
+        metrics=inputs.metrics,
+    )
 
 
 def label_words(

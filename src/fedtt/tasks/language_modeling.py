@@ -10,9 +10,15 @@ from torch.nn.functional import cross_entropy
 from fedtt.data import TokenizedTexts, collate, tokenize_texts
 from fedtt.data.tokens import IGNORED, Tokenizer
 from fedtt.metrics import Score
+from fedtt.tasks.inputs import TaskInputs
 from fedtt.tasks.task import TARGETS, Batch, Outcomes, Task, logits_of
 
 PERPLEXITY = Score(name="perplexity", higher_is_better=False)
+
+
+def build(inputs: TaskInputs) -> Task:
+    """The task, as ``[task]`` describes it."""
+    return language_modeling(tokenizer=inputs.tokenizer, pad_token_id=inputs.pad_token_id)
 
 
 def language_modeling(*, tokenizer: Tokenizer, pad_token_id: int) -> Task:

@@ -12,9 +12,15 @@ from fedtt.data import LabeledTexts, TokenizedTexts, collate, tokenize
 from fedtt.data.tokens import Tokenizer
 from fedtt.metrics import Score, official_metrics
 from fedtt.tasks.classification import scored_of
+from fedtt.tasks.inputs import TaskInputs
 from fedtt.tasks.task import TARGETS, Batch, Outcomes, Task, logits_of
 
 METRICS = ("pearson", "spearman")
+
+
+def build(inputs: TaskInputs) -> Task:
+    """The task, as ``[task]`` describes it."""
+    return regression(tokenizer=inputs.tokenizer, pad_token_id=inputs.pad_token_id)
 
 
 def regression(*, tokenizer: Tokenizer, pad_token_id: int) -> Task:
