@@ -20,7 +20,7 @@ from tests.data.named_rows import (
 )
 
 from fedtt.data import LabeledTexts, load_named_split
-from fedtt.data.named.answers import exact_match, normalize_answer, token_f1
+from fedtt.data.named.answer_matching import exact_match, normalize_answer, token_f1
 from fedtt.errors import DataError
 
 

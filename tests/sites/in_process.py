@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtt.config import RunConfig
-from fedtt.data.held import Held, Parts
+from fedtt.data.holdings import Held, Parts
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.flower.frames import Frame
 from fedtt.engine.flower.relay import Reply

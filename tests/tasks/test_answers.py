@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedtt.data.named.answers import exact_match, normalize_answer, token_f1
+from fedtt.data.named.answer_matching import exact_match, normalize_answer, token_f1
 from fedtt.tasks.answers import drop_exact_match, drop_f1, normalize_drop
 
 

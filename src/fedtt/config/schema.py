@@ -21,7 +21,7 @@ from pydantic import (
 from fedtt.config.method_section import MethodConfig
 from fedtt.data.named.catalog import SILOS, SOURCES
 from fedtt.data.named.catalog import TASKS as NAMED_TASKS
-from fedtt.data.named.task import NamedTask
+from fedtt.data.named.named_task import NamedTask
 from fedtt.federated.aggregations import AGGREGATIONS, MEAN
 from fedtt.section import (
     BatchSize,

@@ -8,8 +8,22 @@ from fedtt.data.completions import (
     tokenize_completions,
     tokenize_texts,
 )
+from fedtt.data.examples import (
+    NOTHING,
+    ONE_CLASS,
+    SHARED,
+    SPLITS,
+    ClientData,
+    FederatedData,
+    LabeledTexts,
+    RawData,
+    federate,
+    hold,
+    is_unicode,
+    share,
+)
 from fedtt.data.files import load_text_file
-from fedtt.data.held import Held, Parts
+from fedtt.data.holdings import Held, Parts
 from fedtt.data.labels import GivenClasses
 from fedtt.data.mapped import map_large
 from fedtt.data.named import (
@@ -51,20 +65,6 @@ from fedtt.data.silos import load_sentiment_silos
 from fedtt.data.split import split_clients
 from fedtt.data.stack import concatenate, stack_batches
 from fedtt.data.tokens import TokenizedTexts, collate, tokenize
-from fedtt.data.types import (
-    NOTHING,
-    ONE_CLASS,
-    SHARED,
-    SPLITS,
-    ClientData,
-    FederatedData,
-    LabeledTexts,
-    RawData,
-    federate,
-    hold,
-    is_unicode,
-    share,
-)
 
 __all__ = [
     "NOTHING",

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import date
 
 from fedtt.data.chats import ChatTokenizer, Learned, chat_format, learn_turns, write_prompt
+from fedtt.data.examples import LabeledTexts
 from fedtt.data.token_ids import begin_token, encode, end_token
 from fedtt.data.tokens import TokenizedTexts, Tokenizer, join_rows
-from fedtt.data.types import LabeledTexts
 from fedtt.errors import ConfigError, DataError
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedtt.data.examples import LabeledTexts, RawData, is_unicode
 from fedtt.data.labels import ClassIds, GivenClasses, number_alike, number_labels
 from fedtt.data.tables import Table, read_table
-from fedtt.data.types import LabeledTexts, RawData, is_unicode
 from fedtt.errors import DataError
 
 CLIENT_COLUMN = "client"

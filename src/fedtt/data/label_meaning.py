@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from fedtt.data.types import is_unicode
+from fedtt.data.examples import is_unicode
 
 MAX_NAME = 1000  # characters; what is longer is no label but another column
 EXACT = 2**53  # beyond it a fraction cannot be told from a whole number

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedtt.data.held import Held, Parts
+from fedtt.data.examples import FederatedData, LabeledTexts, RawData, join_texts, share
+from fedtt.data.holdings import Held, Parts
 from fedtt.data.split import split_clients, text_keys
-from fedtt.data.types import FederatedData, LabeledTexts, RawData, join_texts, share
 from fedtt.errors import DataError
 from fedtt.seeds import derive_seed
 

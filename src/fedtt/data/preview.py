@@ -7,7 +7,7 @@ from statistics import median
 
 import numpy as np
 
-from fedtt.data.types import SHARED, FederatedData, LabeledTexts
+from fedtt.data.examples import SHARED, FederatedData, LabeledTexts
 
 BINS = 10
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedtt.data.examples import ONE_CLASS, LabeledTexts, RawData, is_unicode
 from fedtt.data.files import CLIENT_COLUMN, by_client, check_table, strings_of
 from fedtt.data.tables import Table, read_table
-from fedtt.data.types import ONE_CLASS, LabeledTexts, RawData, is_unicode
 from fedtt.errors import DataError
 
 

@@ -8,7 +8,7 @@ of vaderSentiment 3.3.2 (MIT license).
 from pathlib import Path
 
 from fedtt.data.archive import fetch_sdist, read_members
-from fedtt.data.types import LabeledTexts, RawData
+from fedtt.data.examples import LabeledTexts, RawData
 from fedtt.errors import DataError
 
 REQUIREMENT = "vaderSentiment==3.3.2"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fedtt.data.types import ClientData, FederatedData, LabeledTexts, RawData, federate
+from fedtt.data.examples import ClientData, FederatedData, LabeledTexts, RawData, federate
 from fedtt.errors import ConfigError, DataError
 from fedtt.seeds import derive_seed
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedtt.data.examples import join_columns
 from fedtt.data.tokens import IGNORED, TokenizedTexts
-from fedtt.data.types import join_columns
 from fedtt.errors import DataError
 
 if TYPE_CHECKING:

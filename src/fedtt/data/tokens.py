@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from fedtt.data.types import LabeledTexts, select_column
+from fedtt.data.examples import LabeledTexts, select_column
 from fedtt.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Metrics of one client by task, and their mean over clients."""
 
-from fedtt.metrics.classification import classification_metrics
+from fedtt.metrics.class_metrics import classification_metrics
 from fedtt.metrics.clients import MEAN, POOLED, check_client_ids, mean_over_clients
 from fedtt.metrics.official import METRICS, official_metrics
 from fedtt.metrics.score import ACCURACY, Score

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from fedtt.errors import ConfigError
-from fedtt.metrics.classification import classification_metrics
+from fedtt.metrics.class_metrics import classification_metrics
 from fedtt.metrics.scored import Scored
 
 Metric = Callable[[Scored], float]

@@ -1,7 +1,7 @@
 """Free answers against those that count as right: exact match and F1, as SQuAD or DROP has them.
 
-SQuAD's rules (Rajpurkar et al. 2016) are those of ``fedtt.data.named.answers``; here are DROP's
-(Dua et al. 2019).
+SQuAD's rules (Rajpurkar et al. 2016) are those of ``fedtt.data.named.answer_matching``; here are
+DROP's (Dua et al. 2019).
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from fedtt.data.named.answers import exact_match, token_f1
+from fedtt.data.named.answer_matching import exact_match, token_f1
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)

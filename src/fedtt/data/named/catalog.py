@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Mapping
 
 from fedtt.data.named.glue import GLUE
+from fedtt.data.named.named_task import NamedTask
 from fedtt.data.named.questions import QUESTIONS
 from fedtt.data.named.superglue import SUPERGLUE
-from fedtt.data.named.task import NamedTask
 from fedtt.data.named.topics import TOPICS
 from fedtt.errors import DataError
 

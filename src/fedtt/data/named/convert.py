@@ -9,14 +9,14 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fedtt.data.examples import LabeledTexts
 from fedtt.data.labels import hidden_label
-from fedtt.data.named.answers import exact_match, token_f1
+from fedtt.data.named.answer_matching import exact_match, token_f1
 from fedtt.data.named.rows import Rows
-from fedtt.data.types import LabeledTexts
 from fedtt.errors import DataError
 
 if TYPE_CHECKING:
-    from fedtt.data.named.task import NamedTask
+    from fedtt.data.named.named_task import NamedTask
 
 PLACEHOLDER = "@placeholder"
 _ASKED = {"cause": "What was the cause of this?", "effect": "What happened as a result?"}

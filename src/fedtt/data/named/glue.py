@@ -1,7 +1,7 @@
 """GLUE (Wang et al. 2019, arXiv 1804.07461): the columns, classes and metrics of its Table 1."""
 
 from fedtt.data.named.convert import plain, similarity
-from fedtt.data.named.task import NamedTask
+from fedtt.data.named.named_task import NamedTask
 
 HUB = "nyu-mll/glue"
 SENTENCES = ("sentence1", "sentence2")

@@ -1,8 +1,8 @@
 """The rows of one split from the Hugging Face hub, through the datasets library."""
 
-from fedtt.data.named.files import check_columns
+from fedtt.data.named.named_task import NamedTask
 from fedtt.data.named.rows import Rows
-from fedtt.data.named.task import NamedTask
+from fedtt.data.named.split_files import check_columns
 from fedtt.data.tables import Table
 from fedtt.errors import DataError
 

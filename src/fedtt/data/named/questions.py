@@ -6,10 +6,10 @@ count as right.
 
 from collections.abc import Mapping, Sequence
 
+from fedtt.data.examples import ONE_CLASS, LabeledTexts
 from fedtt.data.labels import hidden_label
+from fedtt.data.named.named_task import NamedTask
 from fedtt.data.named.rows import Rows, as_record, as_string, as_strings
-from fedtt.data.named.task import NamedTask
-from fedtt.data.types import ONE_CLASS, LabeledTexts
 from fedtt.errors import DataError
 
 # What can answer a question of DROP, in the order in which the official script looks.

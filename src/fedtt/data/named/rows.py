@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fedtt.data.examples import is_unicode
 from fedtt.data.labels import HIDDEN, hidden_label, number_by_position
 from fedtt.data.tables import Table
-from fedtt.data.types import is_unicode
 from fedtt.errors import DataError
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,300}\s*")

@@ -1,7 +1,7 @@
 """SuperGLUE (Wang et al. 2019, arXiv 1905.00537): columns, classes and metrics of its Table 1."""
 
 from fedtt.data.named import convert
-from fedtt.data.named.task import NamedTask
+from fedtt.data.named.named_task import NamedTask
 
 HUB = "aps/super_glue"
 TRUTH = ("False", "True")  # what the hub calls the classes 0 and 1

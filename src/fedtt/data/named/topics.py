@@ -1,7 +1,7 @@
 """Topics and intents: AG News, 20 Newsgroups, Banking77; each has a labeled test split."""
 
 from fedtt.data.named.convert import plain
-from fedtt.data.named.task import NamedTask
+from fedtt.data.named.named_task import NamedTask
 
 NEWSGROUPS = {  # name -> the word that stands for it
     "alt.atheism": "atheism",

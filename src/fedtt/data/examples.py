@@ -6,7 +6,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import TypeVar
 
-from fedtt.data.held import Held, Parts
+from fedtt.data.holdings import Held, Parts
 from fedtt.errors import DataError
 
 SPLITS = ("train", "validation", "test")

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from fedtt.data.examples import LabeledTexts
 from fedtt.data.named.rows import Rows
-from fedtt.data.types import LabeledTexts
 
 
 @dataclass(frozen=True, kw_only=True)

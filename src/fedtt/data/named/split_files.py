@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fedtt.data.named.named_task import NamedTask
 from fedtt.data.named.rows import Rows
-from fedtt.data.named.task import NamedTask
 from fedtt.data.tables import Table, read_table
 from fedtt.errors import DataError
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from fedtt.data.examples import LabeledTexts, RawData
 from fedtt.data.named.catalog import find_task
-from fedtt.data.named.files import read_split_files
 from fedtt.data.named.hub import read_hub_split
+from fedtt.data.named.named_task import NamedTask
 from fedtt.data.named.rows import Rows
-from fedtt.data.named.task import NamedTask
-from fedtt.data.types import LabeledTexts, RawData
+from fedtt.data.named.split_files import read_split_files
 from fedtt.errors import DataError
 
 
