@@ -30,8 +30,10 @@ from fedtt.peft import (
     TTAdapterConfig,
     TTAdapterModel,
 )
-from fedtt.peft.peft_type import TT_ADAPTER, extend_string_enum
-from fedtt.peft.register import register
+from fedtt.peft.peft_type import extend_string_enum, peft_type
+from fedtt.peft.register import register_adapter
+
+TT_ADAPTER = peft_type("TT_ADAPTER")
 
 
 def check_member(enum_class, member):
@@ -96,10 +98,10 @@ def test_peft_knows_our_other_adapters(name, config, model, tmp_path):
 
 def test_registering_again_changes_nothing():
     members = list(PeftType)
-    register()
+    register_adapter("TT_ADAPTER", config=TTAdapterConfig, model=TTAdapterModel)
     importlib.reload(sys.modules["fedtt.peft.peft_type"])
     _peft_hook.install()
-    register()
+    register_adapter("TT_ADAPTER", config=TTAdapterConfig, model=TTAdapterModel)
     assert list(PeftType) == members
     assert PEFT_TYPE_TO_TUNER_MAPPING[TT_ADAPTER] is TTAdapterModel
     assert not [f for f in sys.meta_path if isinstance(f, _peft_hook._PeftFinder)]

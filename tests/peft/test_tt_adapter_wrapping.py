@@ -22,7 +22,7 @@ from fedtt.peft import (
     TTDenseLayer,
     exchanged_parameters,
 )
-from fedtt.peft.tuner_layer import AddedLayer
+from fedtt.peft.added_layer import AddedLayer
 from fedtt.tt import to_dense
 
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)

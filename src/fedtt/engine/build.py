@@ -49,7 +49,7 @@ from fedtt.models import (
     resolve_device,
     revision_notes,
 )
-from fedtt.peft import ParameterKind, sum_by_kind
+from fedtt.peft import sum_by_kind
 from fedtt.seeds import derive_seed, random_stream
 from fedtt.tasks import Task
 
@@ -75,7 +75,7 @@ class Federation:
     splits: Mapping[str, Held[TokenizedTexts]]
     training: LocalTraining
     initial: ServerState
-    kinds: Mapping[str, ParameterKind]
+    kinds: Mapping[str, str]
     lora_reference: MessageCost | None
     notes: tuple[str, ...]
     label_cells: tuple[int, ...] | None = None

@@ -62,7 +62,7 @@ def count_message(
 
 def empty_adapted(
     config: PretrainedConfig, method: Method, *, task: str
-) -> tuple[PeftModel, dict[str, ParameterKind]]:
+) -> tuple[PeftModel, dict[str, str]]:
     """The model on the meta device with the adapter in it, and what ``method`` exchanges of it.
 
     Raises :class:`ShapeError` or :class:`ModelError` where the two do not fit.
@@ -79,14 +79,14 @@ def empty_adapted(
     return model, exchanged_kinds(model, method)
 
 
-def first_state(model: PeftModel, kinds: Mapping[str, ParameterKind]) -> ServerState:
+def first_state(model: PeftModel, kinds: Mapping[str, str]) -> ServerState:
     """The server's state before the first round, without values."""
     params = {name: tensor for name, tensor in model.named_parameters() if name in kinds}
     return ServerState(next_round=0, params=params)
 
 
 def message_cost(
-    kinds: Mapping[str, ParameterKind], params: p.Params, rounds: Sequence[ClientRound]
+    kinds: Mapping[str, str], params: p.Params, rounds: Sequence[ClientRound]
 ) -> MessageCost:
     """A client's share of a round, given the kinds of what is exchanged and simulated rounds."""
     return MessageCost(
@@ -109,7 +109,7 @@ def put_into(base: nn.Module, method: Method) -> PeftModel:
     return model
 
 
-def exchanged_kinds(model: PeftModel, method: Method) -> dict[str, ParameterKind]:
+def exchanged_kinds(model: PeftModel, method: Method) -> dict[str, str]:
     """Kind of every parameter that ``method`` exchanges with ``model``, sorted by name."""
     trainable = exchanged_parameters(model)
     exchanged = method.exchanged(trainable)

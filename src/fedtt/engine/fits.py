@@ -1,19 +1,15 @@
 """Which methods go with which ways of holding the base model."""
 
-from peft import IA3Config, LoraConfig, PeftConfig, PrefixTuningConfig
-
 from fedtt.errors import ConfigError
 from fedtt.federated.method import Method
 from fedtt.models import ModelOptions, fast_dtype, resolve_device
-from fedtt.peft import FullConfig, LoRAXSConfig
-
-# What these train, or start from, are the base weights themselves.
-NEEDS_BASE_WEIGHTS: tuple[type[PeftConfig], ...] = (FullConfig, LoRAXSConfig)
+from fedtt.peft import traits_of
 
 
 def check_goes_with_options(method: Method, options: ModelOptions, *, dtype: str) -> None:
     """Raise :class:`ConfigError` where the method cannot work with a model held that way."""
-    if options.quantization is not None and _needs_weights(method):
+    traits, quantized = traits_of(method.adapter), options.quantization is not None
+    if quantized and _needs_weights(method):
         raise ConfigError(
             f"{method.name} computes with the base weights, and quantized ones are codes",
             where="model.quantization",
@@ -21,7 +17,11 @@ def check_goes_with_options(method: Method, options: ModelOptions, *, dtype: str
             expected="a method that leaves the base weights alone, such as fedtt or lora",
             fix="leave quantization out, or choose another method",
         )
-    if options.quantization is not None and dtype != "float32" and _is_inside(method.adapter):
+    if (
+        options.quantization is not None
+        and dtype != "float32"
+        and traits_of(method.adapter).inside_layers
+    ):
         raise ConfigError(
             f"{method.name} trains float32 inside the quantized layers, which compute in {dtype}",
             where="model.dtype",
@@ -29,7 +29,7 @@ def check_goes_with_options(method: Method, options: ModelOptions, *, dtype: str
             expected="float32",
             fix='dtype = "float32": the quantized weights are no larger for it',
         )
-    if options.gradient_checkpointing and isinstance(method.adapter, PrefixTuningConfig):
+    if options.gradient_checkpointing and traits.needs_cache:
         raise ConfigError(
             "a prefix lies in the cache of keys and values, which gradient checkpointing has not",
             where="model.gradient_checkpointing",
@@ -43,16 +43,10 @@ def choose_dtype(method: Method, options: ModelOptions, *, dtype: str, device: s
     """The type of the base weights; ``auto`` is the faster one that the method can work with."""
     if dtype != "auto":
         return dtype
-    inside = options.quantization is not None and _is_inside(method.adapter)
+    inside = options.quantization is not None and traits_of(method.adapter).inside_layers
     exact = _needs_weights(method) or inside
     return "float32" if exact else fast_dtype(resolve_device(device))
 
 
 def _needs_weights(method: Method) -> bool:
-    return method.shifts_base or isinstance(method.adapter, NEEDS_BASE_WEIGHTS)
-
-
-def _is_inside(adapter: PeftConfig) -> bool:
-    """Whether what is trained is part of a layer, as its bias is, rather than beside it."""
-    biases = isinstance(adapter, LoraConfig) and adapter.bias != "none"
-    return biases or isinstance(adapter, IA3Config)
+    return method.shifts_base or traits_of(method.adapter).needs_base_weights

@@ -1,6 +1,8 @@
 """Adapters as PEFT tuners. Importing this package registers those that PEFT lacks with it."""
 
 from fedtt.peft.adapt import adapt, load_adapted
+from fedtt.peft.added_layer import AddedLayer, merge_refusal, present
+from fedtt.peft.added_layer_tuner import AddedLayerModel
 from fedtt.peft.baselines import (
     bitfit_config,
     full_config,
@@ -13,21 +15,26 @@ from fedtt.peft.baselines import (
 )
 from fedtt.peft.bottleneck import BottleneckAdapterLayer, BottleneckAdapterModel, DenseLinear
 from fedtt.peft.bottleneck_config import BottleneckAdapterConfig
-from fedtt.peft.exchanged import ParameterKind, count_by_kind, exchanged_parameters, sum_by_kind
+from fedtt.peft.exchanged import count_by_kind, exchanged_parameters, sum_by_kind
 from fedtt.peft.full import FullConfig, FullModel
+from fedtt.peft.kinds import ParameterKind
 from fedtt.peft.lora_xs import LoRAXSLayer, LoRAXSModel
 from fedtt.peft.lora_xs_config import LoRAXSConfig
 from fedtt.peft.options_of_peft import peft_config_from_table
+from fedtt.peft.peft_type import peft_type
 from fedtt.peft.precision import keep_in_float32
-from fedtt.peft.register import register
+from fedtt.peft.register import register_adapter
 from fedtt.peft.sizes import want_of_memory_explained
 from fedtt.peft.stacked import can_batch, stacked_forwards
+from fedtt.peft.traits import Traits, traits_of
 from fedtt.peft.tt_adapter import TTAdapterModel
 from fedtt.peft.tt_adapter_config import TTAdapterConfig
 from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer
 from fedtt.peft.tt_linear import TTLinear
 
 __all__ = [
+    "AddedLayer",
+    "AddedLayerModel",
     "BottleneckAdapterConfig",
     "BottleneckAdapterLayer",
     "BottleneckAdapterModel",
@@ -43,6 +50,7 @@ __all__ = [
     "TTAdapterModel",
     "TTDenseLayer",
     "TTLinear",
+    "Traits",
     "adapt",
     "bitfit_config",
     "can_batch",
@@ -53,14 +61,17 @@ __all__ = [
     "ia3_config",
     "keep_in_float32",
     "load_adapted",
+    "merge_refusal",
     "p_tuning_config",
     "peft_config_from_table",
+    "peft_type",
     "prefix_config",
+    "present",
     "prompt_config",
+    "register_adapter",
     "stacked_forwards",
     "sum_by_kind",
+    "traits_of",
     "vera_config",
     "want_of_memory_explained",
 ]
-
-register()

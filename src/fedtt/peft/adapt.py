@@ -18,7 +18,8 @@ from transformers.pytorch_utils import Conv1D
 
 from fedtt.errors import ModelError
 from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
-from fedtt.peft.exchanged import ParameterKind, exchanged_parameters
+from fedtt.peft.exchanged import exchanged_parameters
+from fedtt.peft.kinds import ParameterKind
 from fedtt.peft.layer_widths import describe_candidates
 from fedtt.peft.offload import check_trains_in_place
 from fedtt.peft.patterns import check_patterns

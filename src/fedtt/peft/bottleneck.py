@@ -1,11 +1,11 @@
 """Houlsby's bottleneck adapter as a PEFT tuner (arXiv 1902.00751)."""
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from fedtt.peft.bottleneck_config import BottleneckAdapterConfig
 from fedtt.peft.dense_by_client import dense_linear
+from fedtt.peft.kinds import ParameterKind
+from fedtt.peft.register import register_adapter
 from fedtt.peft.residual_adapter import AdapterSettings, ResidualAdapterLayer
 from fedtt.peft.residual_tuner import ResidualAdapterModel
 from fedtt.peft.tt_layer_shapes import known_width
@@ -25,6 +25,11 @@ class DenseLinear(nn.Linear):
         if bias:
             nn.init.zeros_(self.bias)
 
+    @staticmethod
+    def kind_of(name: str) -> ParameterKind:
+        """Kind of the parameter called ``name``."""
+        return ParameterKind.BIASES if name == "bias" else ParameterKind.ADAPTER
+
     def forward(self, x: Tensor) -> Tensor:
         """``x (..., in_features) -> (..., out_features)``."""
         bias: Tensor | None = self.bias
@@ -41,6 +46,7 @@ class BottleneckAdapterModel(ResidualAdapterModel):
     """PEFT's tuner for :class:`BottleneckAdapterConfig`; made by ``get_peft_model``."""
 
     prefix = "bottleneck_"
+    tuner_layer_cls = BottleneckAdapterLayer
 
     def _check_fits(
         self,
@@ -50,33 +56,30 @@ class BottleneckAdapterModel(ResidualAdapterModel):
     ) -> None:
         known_width(module, name=name)
 
-    def _create_and_replace(  # noqa: PLR0917 (PEFT's signature)
+    def layer_around(
         self,
-        peft_config: BottleneckAdapterConfig,
-        adapter_name: str,
+        config: BottleneckAdapterConfig,  # noqa: ARG002 (the tuners' common signature)
         target: nn.Module,
-        target_name: str,
-        parent: nn.Module,
-        current_key: str,
-        parameter_name: str | None = None,  # noqa: ARG002 (PEFT's signature)
+        name: str,  # noqa: ARG002
+    ) -> BottleneckAdapterLayer:
+        """The layer of a targeted projection."""
+        return BottleneckAdapterLayer(target)
+
+    def add_to(
+        self,
+        layer: BottleneckAdapterLayer,
+        adapter_name: str,
+        config: BottleneckAdapterConfig,
+        name: str,
     ) -> None:
-        layer = target if isinstance(target, BottleneckAdapterLayer) else None
-        if layer is None:
-            layer = BottleneckAdapterLayer(target)
-            self._replace_module(parent, target_name, layer, target)
-        _add_adapter(layer, adapter_name, peft_config, name=current_key)
+        """Add Down and Up, as wide as what ``layer`` returns."""
+        width, bias = known_width(layer, name=name), config.bias
+        layer.attach_adapter(
+            adapter_name,
+            down=DenseLinear(width, config.bottleneck, bias=bias, zero=False),
+            up=DenseLinear(config.bottleneck, width, bias=bias, zero=config.init_weights),
+            settings=AdapterSettings.of(config),
+        )
 
 
-def _add_adapter(
-    layer: BottleneckAdapterLayer, adapter_name: str, config: Any, *, name: str
-) -> None:
-    width = known_width(layer, name=name)
-    zero = config.init_weights
-    layer.attach_adapter(
-        adapter_name,
-        down=DenseLinear(width, config.bottleneck, bias=config.bias, zero=False),
-        up=DenseLinear(config.bottleneck, width, bias=config.bias, zero=zero),
-        settings=AdapterSettings(
-            activation=config.activation, dropout=config.dropout, scaling=config.scaling
-        ),
-    )
+register_adapter("BOTTLENECK_ADAPTER", config=BottleneckAdapterConfig, model=BottleneckAdapterModel)

@@ -1,12 +1,14 @@
 """Configuration of the dense bottleneck adapter."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from peft.config import PeftConfig
 
 from fedtt.peft.activation import ACTIVATIONS
 from fedtt.peft.config_checks import check_bottleneck, own_lists
-from fedtt.peft.peft_type import BOTTLENECK_ADAPTER
+from fedtt.peft.peft_type import peft_type
+from fedtt.peft.traits import Traits
 
 
 @dataclass(kw_only=True)
@@ -20,6 +22,8 @@ class BottleneckAdapterConfig(PeftConfig):  # type: ignore[misc]
     Raises:
         ConfigError: a value out of its range.
     """
+
+    traits: ClassVar[Traits] = Traits()
 
     bottleneck: int = field(
         default=64, metadata={"help": "Width between Down and Up, the bottleneck."}
@@ -66,6 +70,6 @@ class BottleneckAdapterConfig(PeftConfig):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.peft_type = BOTTLENECK_ADAPTER
+        self.peft_type = peft_type("BOTTLENECK_ADAPTER")
         check_bottleneck(self)
         own_lists(self)

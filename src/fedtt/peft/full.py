@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from peft.config import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
@@ -13,7 +13,10 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import Tensor, nn
 
 from fedtt.errors import ConfigError, ModelError
-from fedtt.peft.peft_type import FULL
+from fedtt.peft.kinds import ParameterKind
+from fedtt.peft.peft_type import peft_type
+from fedtt.peft.register import register_adapter
+from fedtt.peft.traits import Traits
 
 
 @dataclass(kw_only=True)
@@ -25,6 +28,8 @@ class FullConfig(PeftConfig):  # type: ignore[misc]
     trains a copy of the head; its original, which nothing reads, stays frozen.
     """
 
+    traits: ClassVar[Traits] = Traits(needs_base_weights=True)
+
     target_modules: str = field(
         default=DUMMY_TARGET_MODULES, metadata={"help": "No module is wrapped: leave it as it is."}
     )
@@ -35,13 +40,14 @@ class FullConfig(PeftConfig):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.peft_type = FULL
+        self.peft_type = peft_type("FULL")
 
 
 class FullModel(BaseTuner):  # type: ignore[misc]
     """PEFT's tuner for :class:`FullConfig`; made by ``get_peft_model``."""
 
     prefix = "full_"
+    added_kind = ParameterKind.BASE
     tuner_layer_cls = BaseTunerLayer
 
     def disable_adapter_layers(self) -> None:
@@ -128,3 +134,6 @@ def _managed_elsewhere(model: nn.Module) -> set[str]:
         if isinstance(module, AuxiliaryTrainingWrapper)
         for parameter_name, _ in module.named_parameters()
     }
+
+
+register_adapter("FULL", config=FullConfig, model=FullModel)

@@ -1,23 +1,25 @@
 """LoRA-XS as a PEFT tuner: layer and model (arXiv 2405.17604)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from peft.tuners._buffer_dict import BufferDict
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_adapters_to_merge
+from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from fedtt.errors import ModelError
+from fedtt.peft.added_layer_tuner import AddedLayerModel
 from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
 from fedtt.peft.dense_by_client import dense_linear
+from fedtt.peft.kinds import ParameterKind
 from fedtt.peft.layer_widths import describe_candidates
 from fedtt.peft.lora_xs_config import LoRAXSConfig
-from fedtt.peft.mixed_batch import rows_by_name, rows_of_adapters
+from fedtt.peft.mixed_batch import rows_of_adapters
 from fedtt.peft.offload import compute_device, weight_of
+from fedtt.peft.register import register_adapter
 from fedtt.peft.singular import singular_factors
 
 GAUSSIAN_STD = 1e-5
@@ -37,6 +39,8 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     adapter_layer_names = ("lora_xs_core",)
     other_param_names = ("lora_xs_v", "lora_xs_us", "scaling", "dropout")
     active_adapters: list[str]
+    added_kind = ParameterKind.LORA_XS
+    stacks_clients = True
 
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()
@@ -103,7 +107,7 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         """What the adapter adds to the weight, in the layout of the base layer's weight."""
         v, us = self.lora_xs_v[adapter_name], self.lora_xs_us[adapter_name]
         delta: Tensor = self.scaling[adapter_name] * (us @ self.lora_xs_core[adapter_name] @ v)
-        return delta.T if isinstance(self._linear(), Conv1D) else delta
+        return delta.T if self._is_transposed() else delta
 
     def merge(self, safe_merge: bool = False, adapter_names: Any = None) -> None:  # noqa: FBT001, FBT002 (PEFT's signature)
         """Add the (active) adapters to the base weight, exactly. Changes the base layer.
@@ -135,6 +139,10 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         """The innermost base layer, an ``nn.Linear`` or a ``Conv1D``."""
         return BaseTunerLayer.get_base_layer(self)
 
+    def _is_transposed(self) -> bool:
+        """Whether the base layer keeps its weight as ``(in, out)``."""
+        return isinstance(self._linear(), Conv1D)
+
     def _added(self, name: str, x: Tensor) -> Tensor:
         core = self.lora_xs_core[name]
         x = functional.dropout(x.to(core.dtype), self.dropout[name], training=self.training)
@@ -146,7 +154,7 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         """The base weight ``(out, in)``."""
         base = self._linear()
         weight = weight_of(base)
-        return weight.T if isinstance(base, Conv1D) else weight
+        return weight.T if self._is_transposed() else weight
 
     def _move_adapter_to_device_of_base_layer(
         self, adapter_name: str, device: torch.device | None = None
@@ -159,29 +167,12 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
                 container[adapter_name] = container[adapter_name].to(target)
 
 
-class LoRAXSModel(BaseTuner):  # type: ignore[misc]
+class LoRAXSModel(AddedLayerModel):
     """PEFT's tuner for :class:`LoRAXSConfig`; made by ``get_peft_model``."""
 
     prefix = "lora_xs_"
     tuner_layer_cls = LoRAXSLayer
     target_module_mapping = LORA_TARGETS
-
-    @contextmanager
-    def _enable_peft_forward_hooks(
-        self,
-        *_: Any,
-        adapter_names: Sequence[str] | None = None,
-        num_beams: int | None = None,
-        **__: Any,
-    ) -> Iterator[None]:
-        with rows_by_name(
-            self,
-            self.tuner_layer_cls,
-            known=tuple(self.peft_config),
-            adapter_names=adapter_names,
-            num_beams=num_beams,
-        ):
-            yield
 
     def _prepare_adapter_config(
         self, peft_config: LoRAXSConfig, model_config: dict[str, Any]
@@ -197,37 +188,32 @@ class LoRAXSModel(BaseTuner):  # type: ignore[misc]
         prepared: LoRAXSConfig = super()._prepare_adapter_config(peft_config, model_config)
         return prepared
 
-    def _replace_module(
+    def layer_around(
         self,
-        parent: nn.Module,
-        child_name: str,
-        new_module: nn.Module,
-        child: nn.Module,  # noqa: ARG002 (PEFT's signature)
-    ) -> None:
-        # PEFT's own moves the adapter to where the weight is, also if that is a placeholder.
-        setattr(parent, child_name, new_module)
-
-    def _create_and_replace(  # noqa: PLR0917 (PEFT's signature)
-        self,
-        peft_config: LoRAXSConfig,
-        adapter_name: str,
+        config: LoRAXSConfig,  # noqa: ARG002 (the tuners' common signature)
         target: nn.Module,
-        target_name: str,
-        parent: nn.Module,
-        current_key: str,
-        parameter_name: str | None = None,  # noqa: ARG002 (PEFT's signature)
-    ) -> None:
-        if isinstance(target, LoRAXSLayer):
-            target.add_adapter(adapter_name, peft_config)
-            return
+        name: str,
+    ) -> LoRAXSLayer:
+        """The layer of a linear layer. Raises :class:`ModelError` for anything else."""
         if not isinstance(target, nn.Linear | Conv1D):
             raise ModelError(
                 "LoRA-XS adapts linear layers only",
-                where=current_key,
+                where=name,
                 got=type(target).__name__,
                 expected="nn.Linear or transformers' Conv1D",
                 fix="name other target_modules",
             )
-        layer = LoRAXSLayer(target)
-        layer.add_adapter(adapter_name, peft_config)
-        self._replace_module(parent, target_name, layer, target)
+        return LoRAXSLayer(target)
+
+    def add_to(
+        self,
+        layer: LoRAXSLayer,
+        adapter_name: str,
+        config: LoRAXSConfig,
+        name: str,  # noqa: ARG002 (the tuners' common signature)
+    ) -> None:
+        """Add the factors of the layer's weight and ``R``."""
+        layer.add_adapter(adapter_name, config)
+
+
+register_adapter("LORA_XS", config=LoRAXSConfig, model=LoRAXSModel)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from peft.config import PeftConfig
 
@@ -12,8 +13,9 @@ from fedtt.peft.config_checks import (
     out_of_range,
     own_lists,
 )
-from fedtt.peft.peft_type import LORA_XS
+from fedtt.peft.peft_type import peft_type
 from fedtt.peft.sizes import MOST_RANK
+from fedtt.peft.traits import Traits
 
 STARTS = ("zero", "gaussian")
 
@@ -30,6 +32,8 @@ class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
     Raises:
         ConfigError: a value out of its range.
     """
+
+    traits: ClassVar[Traits] = Traits(needs_base_weights=True, linear=True)
 
     r: int = field(default=16, metadata={"help": "Rank: R has r x r entries a targeted layer."})
     alpha: float = field(default=16.0, metadata={"help": "What is added is scaled by alpha / r."})
@@ -60,7 +64,7 @@ class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.peft_type = LORA_XS
+        self.peft_type = peft_type("LORA_XS")
         check_positive_int(self, "r", most=MOST_RANK)
         positive = (math.ulp(0), math.inf)
         check_number(self, "alpha", expected="a positive number", within=positive)

@@ -35,7 +35,6 @@ def extend_string_enum(enum_class: type[Enum], name: str) -> Any:
     return member
 
 
-TT_ADAPTER = extend_string_enum(PeftType, "TT_ADAPTER")
-BOTTLENECK_ADAPTER = extend_string_enum(PeftType, "BOTTLENECK_ADAPTER")
-LORA_XS = extend_string_enum(PeftType, "LORA_XS")
-FULL = extend_string_enum(PeftType, "FULL")
+def peft_type(name: str) -> Any:
+    """The member ``name`` of PEFT's types, added where it is missing."""
+    return extend_string_enum(PeftType, name)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedtt.peft.activation import ACTIVATIONS
+from fedtt.peft.added_layer import AddedLayer, present
 from fedtt.peft.mixed_batch import rows_of_adapters
-from fedtt.peft.tuner_layer import AddedLayer, present
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,11 @@ class AdapterSettings:
     activation: str
     dropout: float
     scaling: float
+
+    @classmethod
+    def of(cls, config: Any) -> "AdapterSettings":
+        """Those that a config of a residual adapter names."""
+        return cls(activation=config.activation, dropout=config.dropout, scaling=config.scaling)
 
 
 class ResidualAdapterLayer(AddedLayer):
@@ -30,11 +35,10 @@ class ResidualAdapterLayer(AddedLayer):
     """
 
     other_param_names = ("adapter_settings",)
+    stacks_clients = True
 
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__(base_layer)
-        for container in self.adapter_layer_names:
-            setattr(self, container, nn.ModuleDict())
         self.adapter_settings: dict[str, AdapterSettings] = {}
 
     def attach_adapter(
@@ -42,7 +46,7 @@ class ResidualAdapterLayer(AddedLayer):
     ) -> None:
         """Add the adapter of these two layers."""
         self.adapter_settings[adapter_name] = settings
-        self._attach(adapter_name, dict(zip(self.adapter_layer_names, (down, up), strict=True)))
+        self.attach(adapter_name, dict(zip(self.adapter_layer_names, (down, up), strict=True)))
 
     def forward(
         self, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any

@@ -2,21 +2,19 @@
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from fedtt.errors import ModelError
+from fedtt.peft.added_layer import AddedLayer, merge_refusal
+from fedtt.peft.added_layer_tuner import AddedLayerModel
 from fedtt.peft.anatomy import projection_pattern
-from fedtt.peft.mixed_batch import rows_by_name
-from fedtt.peft.tuner_layer import AddedLayer, merge_refusal
 
 
-class ResidualAdapterModel(BaseTuner):  # type: ignore[misc]
+class ResidualAdapterModel(AddedLayerModel):
     """PEFT's tuner for adapters after the output projections of attention and MLP.
 
     PEFT's own handling of ``bias`` is replaced throughout: there it is a string that unfreezes
@@ -29,23 +27,6 @@ class ResidualAdapterModel(BaseTuner):  # type: ignore[misc]
     def disable_adapter_layers(self) -> None:
         """Make the model compute exactly what the base model does."""
         self._enable_adapter_layers(enabled=False)
-
-    @contextmanager
-    def _enable_peft_forward_hooks(
-        self,
-        *_: Any,
-        adapter_names: Sequence[str] | None = None,
-        num_beams: int | None = None,
-        **__: Any,
-    ) -> Iterator[None]:
-        with rows_by_name(
-            self,
-            self.tuner_layer_cls,
-            known=tuple(self.peft_config),
-            adapter_names=adapter_names,
-            num_beams=num_beams,
-        ):
-            yield
 
     def _check_new_adapter_config(self, config: Any) -> None:
         """Nothing: adapters of one model need not agree."""
@@ -76,17 +57,6 @@ class ResidualAdapterModel(BaseTuner):  # type: ignore[misc]
     @abstractmethod
     def _check_fits(self, peft_config: Any, module: nn.Module, name: str) -> None:
         """Raise for a targeted layer that the adapter does not go with."""
-
-    def _replace_module(
-        self,
-        parent: nn.Module,
-        child_name: str,
-        new_module: nn.Module,
-        child: nn.Module,  # noqa: ARG002 (PEFT's signature)
-    ) -> None:
-        # PEFT's own looks for a `weight` too: to move the adapter, which tuner layers do, and to
-        # copy it in unload(), where a whole classification head has none.
-        setattr(parent, child_name, new_module)
 
     def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
         managed = set()

@@ -16,11 +16,7 @@ from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fedtt.peft.bottleneck import BottleneckAdapterLayer, DenseLinear
 from fedtt.peft.dense_by_client import dense_layer_norm, dense_linear
-from fedtt.peft.lora_xs import LoRAXSLayer
-from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer
-from fedtt.peft.tt_linear import TTLinear
 
 
 def _linear(module: nn.Linear, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
@@ -36,14 +32,8 @@ FORWARDS: Mapping[type[nn.Module], Callable[..., Tensor]] = {
     nn.Linear: _linear,
     nn.LayerNorm: _layer_norm,
 }
-# Tuner layer -> the module types that may own what it adds to its base layer.
-TUNERS: Mapping[type[nn.Module], frozenset[type[nn.Module]]] = {
-    TTAdapterLayer: frozenset({TTLinear}),
-    TTDenseLayer: frozenset({TTLinear}),
-    BottleneckAdapterLayer: frozenset({DenseLinear}),
-    LoRALinear: frozenset({nn.Linear}),
-    LoRAXSLayer: frozenset({nn.ParameterDict}),
-}
+# What PEFT computes otherwise with the same layers, DoRA and its kin, it notes here.
+_VARIANTS = "lora_variant"
 
 
 def can_batch(model: nn.Module, names: Collection[str]) -> bool:
@@ -91,8 +81,7 @@ def _takes_stacked(model: nn.Module, name: str) -> bool:
         if isinstance(wrapper, ModulesToSaveWrapper):
             return _is_plain(owner)
         if isinstance(wrapper, BaseTunerLayer) and child != "base_layer":
-            variants = getattr(wrapper, "lora_variant", None)  # DoRA and its kin compute otherwise
-            return type(owner) in TUNERS.get(type(wrapper), ()) and not variants
+            return _adds_stacked(wrapper, owner)
     # The base model's own. Weights of linear layers stacked would be copies of the model.
     return _is_plain(owner) and (own == "bias" or type(owner) is nn.LayerNorm)
 
@@ -100,3 +89,10 @@ def _takes_stacked(model: nn.Module, name: str) -> bool:
 def _is_plain(owner: nn.Module) -> bool:
     one_dimension = len(getattr(owner, "normalized_shape", (0,))) == 1
     return type(owner) in FORWARDS and one_dimension
+
+
+def _adds_stacked(layer: nn.Module, owner: nn.Module) -> bool:
+    """Our layers declare it; of PEFT's, LoRA on linear layers can."""
+    if type(layer) is LoRALinear:
+        return type(owner) is nn.Linear and not getattr(layer, _VARIANTS, None)
+    return bool(getattr(layer, "stacks_clients", False))

@@ -7,14 +7,15 @@ from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
 
 from fedtt.errors import ConfigError
+from fedtt.peft.added_layer import AddedLayer
 from fedtt.peft.anatomy import classifier_dense_name
 from fedtt.peft.head import narrow_modules_to_save, wrap_whole_names
+from fedtt.peft.register import register_adapter
 from fedtt.peft.residual_adapter import AdapterSettings
 from fedtt.peft.residual_tuner import ResidualAdapterModel
 from fedtt.peft.tt_adapter_config import TTAdapterConfig
 from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer
 from fedtt.peft.tt_layer_shapes import adapter_shapes, dense_shape, initializer_range, known_width
-from fedtt.peft.tuner_layer import AddedLayer
 
 
 class TTAdapterModel(ResidualAdapterModel):
@@ -63,7 +64,7 @@ class TTAdapterModel(ResidualAdapterModel):
         return peft_config
 
     def _check_fits(self, peft_config: TTAdapterConfig, module: nn.Module, name: str) -> None:
-        if peft_config.tensorize_classifier and name == peft_config.classifier_dense:
+        if _is_dense(peft_config, name):
             dense_shape(module, peft_config, name=name)
         else:
             adapter_shapes(known_width(module, name=name), peft_config)
@@ -72,35 +73,21 @@ class TTAdapterModel(ResidualAdapterModel):
     def _check_target_module_exists(
         peft_config: TTAdapterConfig, key: str
     ) -> bool | re.Match[str] | None:
-        if peft_config.tensorize_classifier and key == peft_config.classifier_dense:
+        if _is_dense(peft_config, key):
             return True
         found: bool | re.Match[str] | None = BaseTuner._check_target_module_exists(peft_config, key)
         return found
 
-    def _create_and_replace(  # noqa: PLR0917 (PEFT's signature)
-        self,
-        peft_config: TTAdapterConfig,
-        adapter_name: str,
-        target: nn.Module,
-        target_name: str,
-        parent: nn.Module,
-        current_key: str,
-        parameter_name: str | None = None,  # noqa: ARG002 (PEFT's signature)
-    ) -> None:
-        dense = peft_config.tensorize_classifier and current_key == peft_config.classifier_dense
-        add = self._add_dense if dense else self._add_adapter
-        if isinstance(target, AddedLayer):
-            add(target, adapter_name, peft_config, current_key)
-            return
-        layer = TTDenseLayer(target) if dense else TTAdapterLayer(target)
-        add(layer, adapter_name, peft_config, current_key)
-        self._replace_module(parent, target_name, layer, target)
+    def layer_around(self, config: TTAdapterConfig, target: nn.Module, name: str) -> AddedLayer:
+        """The layer of a projection, or of the classifier's dense layer."""
+        return TTDenseLayer(target) if _is_dense(config, name) else TTAdapterLayer(target)
 
-    @staticmethod
-    def _add_adapter(
-        layer: AddedLayer, adapter_name: str, config: TTAdapterConfig, name: str
-    ) -> None:
-        assert isinstance(layer, TTAdapterLayer)
+    def add_to(self, layer: Any, adapter_name: str, config: TTAdapterConfig, name: str) -> None:
+        """Add the TT layers that ``config`` describes."""
+        if _is_dense(config, name):
+            std = initializer_range(self.model)
+            layer.add_adapter(adapter_name, shape=dense_shape(layer, config, name=name), std=std)
+            return
         down, up = adapter_shapes(known_width(layer, name=name), config)
         layer.add_adapter(
             adapter_name,
@@ -108,17 +95,12 @@ class TTAdapterModel(ResidualAdapterModel):
             up=up,
             bias=config.bias,
             identity=config.init_weights,
-            settings=AdapterSettings(
-                activation=config.activation, dropout=config.dropout, scaling=config.scaling
-            ),
+            settings=AdapterSettings.of(config),
         )
 
-    def _add_dense(
-        self, layer: AddedLayer, adapter_name: str, config: TTAdapterConfig, name: str
-    ) -> None:
-        assert isinstance(layer, TTDenseLayer)
-        layer.add_adapter(
-            adapter_name,
-            shape=dense_shape(layer, config, name=name),
-            std=initializer_range(self.model),
-        )
+
+def _is_dense(config: TTAdapterConfig, name: str) -> bool:
+    return config.tensorize_classifier and name == config.classifier_dense
+
+
+register_adapter("TT_ADAPTER", config=TTAdapterConfig, model=TTAdapterModel)

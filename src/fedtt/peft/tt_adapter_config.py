@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
+from typing import ClassVar
 
 from peft.config import PeftConfig
 
@@ -15,8 +16,9 @@ from fedtt.peft.config_checks import (
     check_positive_ints,
     own_lists,
 )
-from fedtt.peft.peft_type import TT_ADAPTER
+from fedtt.peft.peft_type import peft_type
 from fedtt.peft.sizes import MOST_RANK, MOST_WIDTH
+from fedtt.peft.traits import Traits
 
 
 @dataclass(kw_only=True)
@@ -30,6 +32,8 @@ class TTAdapterConfig(PeftConfig):  # type: ignore[misc]
     Raises:
         ConfigError: a value out of its range.
     """
+
+    traits: ClassVar[Traits] = Traits()
 
     rank: int | Sequence[int] = field(
         default=5,
@@ -115,7 +119,7 @@ class TTAdapterConfig(PeftConfig):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.peft_type = TT_ADAPTER
+        self.peft_type = peft_type("TT_ADAPTER")
         _check(self)
         own_lists(self)
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from fedtt.peft.added_layer import AddedLayer, present
 from fedtt.peft.mixed_batch import rows_of_adapters
 from fedtt.peft.residual_adapter import AdapterSettings, ResidualAdapterLayer
 from fedtt.peft.tt_linear import TTLinear, add_bias
-from fedtt.peft.tuner_layer import AddedLayer, present
 from fedtt.tt import TTShape, close_residual, open_residual
 
 
@@ -70,14 +70,12 @@ class TTDenseLayer(AddedLayer):
     """
 
     adapter_layer_names = ("tt_adapter_dense",)
-
-    def __init__(self, base_layer: nn.Module) -> None:
-        super().__init__(base_layer)
-        self.tt_adapter_dense = nn.ModuleDict()
+    stacks_clients = True
+    tt_adapter_dense: nn.ModuleDict
 
     def add_adapter(self, adapter_name: str, *, shape: TTShape, std: float) -> None:
         """Add a TT layer whose matrix starts at random with the standard deviation ``std``."""
-        self._attach(adapter_name, {"tt_adapter_dense": TTLinear(shape, std=std, bias=True)})
+        self.attach(adapter_name, {"tt_adapter_dense": TTLinear(shape, std=std, bias=True)})
 
     def forward(self, x: Tensor, *, adapter_names: Sequence[str] | None = None) -> Tensor:
         """``x (..., hidden) -> (..., hidden)``; ``adapter_names`` has one a row."""

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fedtt.errors import ShapeError
+from fedtt.peft.kinds import ParameterKind
 from fedtt.tt import TTShape, init_cores, tt_linear, tt_sides
 
 
@@ -44,6 +45,11 @@ class TTLinear(nn.Module):
         if clients is None:
             return cores
         return [c if c.ndim == 4 else c.expand(clients, *c.shape) for c in cores]
+
+    @staticmethod
+    def kind_of(name: str) -> ParameterKind:
+        """Kind of the parameter called ``name``."""
+        return ParameterKind.BIASES if name == "bias" else ParameterKind.CORES
 
     def sides(
         self, x: Float[Tensor, "*rows M"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -25,15 +25,24 @@ def merge_refusal() -> ModelError:
 
 
 class AddedLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
-    """A base layer with layers of an adapter beside it, one set for each adapter name."""
+    """A base layer with layers of an adapter beside it, one set for each adapter name.
+
+    ``adapter_layer_names`` of a subclass names the containers of these layers. Two more things it
+    may declare: ``added_kind``, the kind of all parameters in them (where they do not have a
+    ``kind_of`` of their own); and ``stacks_clients``, that its forward takes them with a leading
+    client dimension, as fedtt.tt's and fedtt.peft's linear layers and torch's do.
+    """
 
     # Declared for the type checker; PEFT's BaseTunerLayer has them.
     adapter_layer_names: tuple[str, ...]
     active_adapters: list[str]
+    stacks_clients: ClassVar[bool] = False
 
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()
         self.base_layer = base_layer
+        for container in self.adapter_layer_names:
+            setattr(self, container, nn.ModuleDict())
 
     def merge(self, safe_merge: bool = False, adapter_names: Any = None) -> None:  # noqa: FBT001, FBT002, ARG002 (PEFT's signature)
         """Refused. Raises :class:`ModelError`: the adapter is not linear."""
@@ -42,7 +51,7 @@ class AddedLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     def unmerge(self) -> None:
         """Nothing, because nothing is ever merged."""
 
-    def _attach(self, adapter_name: str, layers: Mapping[str, nn.Module]) -> None:
+    def attach(self, adapter_name: str, layers: Mapping[str, nn.Module]) -> None:
         """Add one layer for ``adapter_name`` to each named container, where the base layer is.
 
         The layers keep their float32; PEFT's autocast_adapter_dtype=False casts them afterwards.
