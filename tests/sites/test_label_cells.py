@@ -11,7 +11,8 @@ from fedtt.engine.data import build_site_data
 from fedtt.engine.flower.frames import Frame
 from fedtt.engine.flower.label_cells import Cells, contradict, odd_sites
 from fedtt.engine.flower.schema import Joined
-from fedtt.errors import SitesError
+from fedtt.engine.flower.site_data import SiteData
+from fedtt.errors import DataError, SitesError
 
 
 def test_what_contradicts() -> None:
@@ -85,3 +86,24 @@ def test_sites_that_contradict_each_other_do_not_train(job: Callable[..., RunCon
     sites = connect(config, federation, bench, news=news)
     with pytest.raises(SitesError, match=r"too few sites joined\n  got: 0 clients"):
         sites.gather(federation.initial, called=called)
+
+
+def test_a_site_can_say_what_stands_for_each_class_in_its_file(
+    job: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    """One that lacks the last class, counted from 1: without a word its labels cannot be placed."""
+    path = tmp_path / "own.csv"
+    rows = [f"text number {i} of {label},{label}" for i in range(8) for label in (1, 2)]
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+    server = job(data={"path": "x.csv", "label_names": ["bad", "fine", "good"], "test": 0.2})
+    site = SiteData(name="own", data=path, overrides=["data.label_values=[1, 2, 3]"])
+    config = site.config(server.model_dump(mode="json", exclude_none=True))
+    found = build_site_data(config.data, config.task, client_id="own")
+    assert found.label_cells is None
+    for text, label in zip(found.train["own"].texts, found.train["own"].labels, strict=True):
+        assert text.endswith(f"of {label + 1}")
+    plain = SiteData(name="own", data=path).config(
+        server.model_dump(mode="json", exclude_none=True)
+    )
+    with pytest.raises(DataError, match=r"cannot be told(.|\n)*data.label_values"):
+        build_site_data(plain.data, plain.task, client_id="own")

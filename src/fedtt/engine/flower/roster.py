@@ -100,7 +100,8 @@ class Roster:
             error = SitesError(
                 "sites write the same label for different classes",
                 got=why,
-                fix="write labels the same way at every site: their names, or the same integers",
+                fix="write labels the same way at every site: their names, or the same integers; "
+                "or say at each, with --set data.label_values=[...], what stands for each class",
             )
             self.refuse(self.present.pop(name).node, str(error))
 
