@@ -1,5 +1,6 @@
 """Whole runs on a tiny model: what they write, and that stopping changes nothing."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,15 @@ def test_the_saved_adapter_is_the_global_model(
     names = list(federation.kinds)
     state = open_run(finished).load_state(expected=p.structure_of(federation.initial.params))
     assert all(torch.equal(p.read_params(loaded, names)[n], state.params[n]) for n in names)
+
+
+def test_the_saved_adapter_lists_its_checksums(finished: Path) -> None:
+    folder = finished / "adapter"
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    named = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    assert named.keys() == {file.name for file in folder.iterdir()} - {"SHA256SUMS"}
+    for name, digest in named.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
 def test_evaluate_gives_the_summarys_figures_again(finished: Path) -> None:

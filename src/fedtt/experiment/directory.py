@@ -35,6 +35,7 @@ from fedtt.engine.checkpoint import (
     save_state,
     saved_config,
     write_atomically,
+    write_checksums,
 )
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment.lock import LOCK, locked
@@ -192,6 +193,7 @@ class RunDirectory:
             for leftover in (beside, old):
                 shutil.rmtree(leftover, ignore_errors=True)
             save(beside)
+            write_checksums(beside)
             if self.adapter_path.exists():
                 self.adapter_path.rename(old)
             beside.rename(self.adapter_path)
