@@ -22,9 +22,9 @@ def train(message: Message, context: Context) -> Message:
     from fedtt.config import load_config
     from fedtt.engine.build import build_federation
     from fedtt.engine.local import local_clients
-    from fedtt.federated.broadcast import Broadcast, encode_broadcast
     from fedtt.federated.round import ClientTask
-    from fedtt.federated.wire import decode_update
+    from fedtt.federated.wire.broadcast import Broadcast, encode_broadcast
+    from fedtt.federated.wire.update import decode_update
     from fedtt.params import structure_of
 
     config = load_config(Path(os.environ["PLAIN_JOB"]))

@@ -21,9 +21,11 @@ from fedtt.config.schema import (
     ServerConfig,
     SitesConfig,
     TrackConfig,
+    WireConfig,
 )
 from fedtt.federated.aggregations import AGGREGATIONS
 from fedtt.federated.schedules import SCHEDULES
+from fedtt.federated.wire.codec import CODECS
 from fedtt.methods import METHODS
 from fedtt.methods.any_of_peft import PeftConfig
 from fedtt.methods.lora_family import LoRAConfig
@@ -43,6 +45,7 @@ SECTIONS: tuple[type[Section], ...] = (
     CohortConfig,
     ClientConfig,
     ServerConfig,
+    WireConfig,
     EvaluationConfig,
     SitesConfig,
     TrackConfig,
@@ -65,6 +68,7 @@ SPELLED: dict[tuple[type[Section], str], st.SearchStrategy[Any]] = {
     (FedTTConfig, "schedule"): st.none() | st.sampled_from(SCHEDULES.names),
     (ServerConfig, "aggregation"): st.sampled_from(AGGREGATIONS.names),
     (TrackConfig, "to"): st.just([]),
+    (WireConfig, "codec"): st.sampled_from(CODECS.names),
     (RunConfig, "task"): st.none(),  # most of it has no other section's keys beside it
 }
 

@@ -4,9 +4,9 @@ import torch
 
 from fedtt import params as p
 from fedtt.engine.local import LocalCopy
-from fedtt.federated.broadcast import Broadcast
 from fedtt.federated.round import ClientTask
 from fedtt.federated.types import ServerState
+from fedtt.federated.wire.broadcast import Broadcast
 
 STATE = ServerState(next_round=0, params={"w": torch.ones(3, 4), "head": torch.tensor([1.0, 2.0])})
 WHOLE = p.structure_of(STATE.params)

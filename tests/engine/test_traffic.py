@@ -11,12 +11,12 @@ from fedtt.config import parse_method
 from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import empty_adapted, exchanged_kinds, first_state, put_into
 from fedtt.engine.traffic import ROUNDS, ClientRound, count_traffic, simulate_rounds
-from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.method import Method
 from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.types import ClientUpdate, ServerState
-from fedtt.federated.wire import encode_update
+from fedtt.federated.wire.broadcast import decode_broadcast
+from fedtt.federated.wire.update import encode_update
 
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
 

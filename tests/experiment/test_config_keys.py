@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from fedtt.config.schema import (
     SitesConfig,
     TaskConfig,
     TrackConfig,
+    WireConfig,
 )
 from fedtt.engine import build
 from fedtt.engine.build import build_federation
 from fedtt.experiment import create_run, run_experiment
+from fedtt.federated.wire.codec import CODECS
 from fedtt.section import Section
 
 Settings = dict[str, Any]
@@ -91,6 +93,7 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
         0.4,
     ),
     "server.weighting": ({}, "examples", "uniform"),
+    "wire.codec": ({}, "plain", "toy-half"),
     "evaluation.every": ({}, 1, 2),
     "evaluation.batch_size": ({}, 64, 4),
     "evaluation.validation_examples": ({}, None, 1),
@@ -124,10 +127,17 @@ SECTIONS: dict[str, type[Section]] = {
     "cohort": CohortConfig,
     "client": ClientConfig,
     "server": ServerConfig,
+    "wire": WireConfig,
     "evaluation": EvaluationConfig,
     "sites": SitesConfig,
     "track": TrackConfig,
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def another_codec() -> Iterator[None]:
+    with CODECS.having("toy-half", "tests.extending.toy_codec:HALF"):
+        yield
 
 
 def test_every_key_is_tested() -> None:

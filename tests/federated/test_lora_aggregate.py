@@ -6,14 +6,14 @@ from peft import LoraConfig
 
 from fedtt import params as p
 from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean
-from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.lora_aggregate import ProductSVD, ResidualIntoBase
 from fedtt.federated.method import Method
 from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ClientUpdate, ServerState
-from fedtt.federated.wire import encode_update
+from fedtt.federated.wire.broadcast import decode_broadcast
+from fedtt.federated.wire.update import encode_update
 
 A, B, BASE = "q.lora_A.default.weight", "q.lora_B.default.weight", "q.base_layer.weight"
 WEIGHTS = [1.0, 2.0, 5.0]

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from fedtt import params as p
 from fedtt.errors import DivergenceError, FedttError, WireError
 from fedtt.federated.aggregate import WEIGHTINGS, TrimmedMean, WeightedMean
-from fedtt.federated.broadcast import decode_broadcast
 from fedtt.federated.client import Batch, LocalTraining, train_locally
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.method import Method
@@ -19,7 +18,9 @@ from fedtt.federated.round import CallClient, CallClients, ClientTask, one_by_on
 from fedtt.federated.schedules.everything import all_parameters
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ClientUpdate, ServerState
-from fedtt.federated.wire import decode, encode, encode_update
+from fedtt.federated.wire.broadcast import decode_broadcast
+from fedtt.federated.wire.payload import decode, encode
+from fedtt.federated.wire.update import encode_update
 
 FEDAVG = Method(
     name="test",

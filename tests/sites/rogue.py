@@ -13,7 +13,7 @@ from fedtt.engine.flower.join import join_federation
 from fedtt.engine.flower.site_data import SiteData
 from fedtt.engine.flower.worker import Worker
 from fedtt.federated.types import ClientUpdate
-from fedtt.federated.wire import encode_update
+from fedtt.federated.wire.update import encode_update
 
 LARGE = 2**28  # 256 times what the server takes; a quarter of a minute on its way through Flower
 

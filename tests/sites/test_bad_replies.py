@@ -24,7 +24,7 @@ from fedtt.errors import WireError
 from fedtt.experiment import RunDirectory
 from fedtt.federated.round import ClientTask, tasks_of
 from fedtt.federated.types import ClientUpdate
-from fedtt.federated.wire import encode_update
+from fedtt.federated.wire.update import encode_update
 
 Spoil = Callable[[Frame], Frame]
 

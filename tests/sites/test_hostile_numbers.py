@@ -26,7 +26,7 @@ from fedtt.engine.flower.replies import check_metrics, join_metrics
 from fedtt.errors import WireError
 from fedtt.experiment import RunDirectory
 from fedtt.federated.types import ClientUpdate
-from fedtt.federated.wire import encode_update
+from fedtt.federated.wire.update import encode_update
 from fedtt.metrics.official import METRICS
 from fedtt.tasks import Task, generation, language_modeling, regression
 from fedtt.tasks.answers import RULES

@@ -39,6 +39,7 @@ from fedtt.config.schema import (
     SitesConfig,
     TaskConfig,
     TrackConfig,
+    WireConfig,
 )
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "TaskConfig",
     "TrackConfig",
     "VariantConfig",
+    "WireConfig",
     "all_cells",
     "cell_config",
     "check_cells",

@@ -23,6 +23,7 @@ from fedtt.data.named.catalog import SILOS, SOURCES
 from fedtt.data.named.catalog import TASKS as NAMED_TASKS
 from fedtt.data.named.named_task import NamedTask
 from fedtt.federated.aggregations import AGGREGATIONS, MEAN
+from fedtt.federated.wire.codec import CODECS
 from fedtt.section import (
     BatchSize,
     Clients,
@@ -317,6 +318,17 @@ class ServerConfig(Section):
     )
 
 
+class WireConfig(Section):
+    """``[wire]``: how updates travel."""
+
+    codec: str = Field("plain", description="what the clients' updates are encoded by")
+
+    @field_validator("codec")
+    @classmethod
+    def _known_codec(cls, name: str) -> str:
+        return CODECS.check(name)
+
+
 class EvaluationConfig(Section):
     """``[evaluation]``: what is measured, and when."""
 
@@ -394,6 +406,7 @@ class RunConfig(Section):
     cohort: CohortConfig = CohortConfig()
     client: ClientConfig = ClientConfig()
     server: ServerConfig = ServerConfig()
+    wire: WireConfig = WireConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     sites: SitesConfig = SitesConfig()
     track: TrackConfig = TrackConfig()

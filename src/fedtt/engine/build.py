@@ -152,7 +152,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     same initial parameters, bit for bit.
     """
     model_class = model_class_of(config.task)
-    method = build_method(config.method, task=model_class, server=config.server)
+    method = build_method(config.method, task=model_class, server=config.server, wire=config.wire)
     if data is None:
         data = build_data(config.data, config.partition, config.task)
     check_client_ids(data.client_ids)

@@ -1,18 +1,25 @@
-"""From the ``[method]`` and ``[server]`` sections to a method."""
+"""From the ``[method]``, ``[server]`` and ``[wire]`` sections to a method."""
 
 from dataclasses import replace
 
-from fedtt.config import MethodConfig, ServerConfig
+from fedtt.config import MethodConfig, ServerConfig, WireConfig
 from fedtt.errors import ConfigError
 from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean
 from fedtt.federated.aggregations import AGGREGATIONS, MEAN
 from fedtt.federated.method import Method
 from fedtt.federated.server import ServerOptimizer
+from fedtt.federated.wire.codec import CODECS
 from fedtt.methods import Setting, method_entry
 from fedtt.models import PEFT_TASK_TYPES
 
 
-def build_method(config: MethodConfig, *, task: str, server: ServerConfig | None = None) -> Method:
+def build_method(
+    config: MethodConfig,
+    *,
+    task: str,
+    server: ServerConfig | None = None,
+    wire: WireConfig | None = None,
+) -> Method:
     """The method that a ``[method]`` section describes, for a model of that task.
 
     Raises :class:`ConfigError` for a server that does not go with the method.
@@ -26,7 +33,8 @@ def build_method(config: MethodConfig, *, task: str, server: ServerConfig | None
         weighting=WEIGHTINGS[server.weighting],
         server=_server_step(server),
     )
-    return _with_chosen_aggregation(entry.build(config, setting), server)
+    method = replace(entry.build(config, setting), codec=CODECS[(wire or WireConfig()).codec])
+    return _with_chosen_aggregation(method, server)
 
 
 def _server_step(server: ServerConfig) -> ServerOptimizer:

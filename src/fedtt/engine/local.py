@@ -8,9 +8,9 @@ from fedtt import params as p
 from fedtt.engine.build import Federation
 from fedtt.engine.together import train_together
 from fedtt.engine.work import Site, StepHook, Work, train_alone, understand
-from fedtt.federated.broadcast import Broadcast, decode_broadcast
 from fedtt.federated.round import ClientTask
 from fedtt.federated.types import ServerState
+from fedtt.federated.wire.broadcast import Broadcast, decode_broadcast
 
 
 class LocalCopy:
@@ -91,6 +91,7 @@ class LocalClients:
             payload=payload,
             structure=federation.method.client_structure(whole, position),
             learning_rate=learning_rate,
+            codec=federation.method.codec,
         )
 
     def _understood(self, task: ClientTask) -> Work:

@@ -19,7 +19,7 @@ from fedtt.engine.processes import LEADER, Message, Processes
 from fedtt.errors import DataError, DivergenceError, FedttError, InterruptedRunError
 from fedtt.federated.round import CallClients, ClientTask
 from fedtt.federated.types import ServerState
-from fedtt.federated.wire import decode, encode
+from fedtt.federated.wire.payload import decode, encode
 from fedtt.params import Params
 
 # Tasks that are dealt out at once, for every process: enough to fill a forward several times, and

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fedtt import params as p
-from fedtt.federated.broadcast import broadcast_for, broadcast_length
 from fedtt.federated.method import Method
 from fedtt.federated.names import lora_pairs
 from fedtt.federated.types import Factors, ServerState
-from fedtt.federated.wire import update_length
+from fedtt.federated.wire.broadcast import broadcast_for, broadcast_length
+from fedtt.federated.wire.update import update_length
 from fedtt.params import Structure
 
 # Rounds over which a schedule's messages are averaged: whole cycles of 2, 3, 4, 5 and 6 cores.
@@ -72,7 +72,9 @@ def simulate_rounds(
         rounds.append(
             ClientRound(
                 trained=trained,
-                uplink_bytes=update_length({name: structure[name] for name in sorted(trained)}),
+                uplink_bytes=update_length(
+                    {name: structure[name] for name in sorted(trained)}, codec=method.codec
+                ),
                 downlink_bytes=broadcast_length(broadcast, structure=structure),
             )
         )

@@ -14,7 +14,7 @@ from fedtt.federated.client import Batch, LocalTraining, LossFunction, train_loc
 from fedtt.federated.client import StepHook as ClientHook
 from fedtt.federated.round import ClientTask
 from fedtt.federated.types import ClientUpdate
-from fedtt.federated.wire import encode_update
+from fedtt.federated.wire.update import encode_update
 from fedtt.params import Params
 from fedtt.seeds import derive_seed
 from fedtt.tasks import Task, log_prior
@@ -88,7 +88,8 @@ def train_alone(site: Site, work: Work) -> bytes:
 def reply_to(work: Work, update: ClientUpdate) -> bytes:
     """The uplink payload, in the sizes that the client knows."""
     structure = {name: work.task.structure[name] for name in update.delta}
-    return encode_update(replace(update, delta=p.narrow(update.delta, structure)))
+    narrowed = replace(update, delta=p.narrow(update.delta, structure))
+    return encode_update(narrowed, codec=work.task.codec)
 
 
 def batches_of(site: Site, work: Work) -> Iterator[Batch]:

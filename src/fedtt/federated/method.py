@@ -1,4 +1,4 @@
-"""A method is a value: adapter x schedule x aggregation x server step."""
+"""A method is a value: adapter x schedule x aggregation x server step x wire codec."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +11,8 @@ from fedtt.federated.schedules import Schedule
 from fedtt.federated.schedules.everything import all_parameters
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ServerState
+from fedtt.federated.wire.codec import Codec
+from fedtt.federated.wire.plain import PLAIN
 from fedtt.params import Structure, TensorSpec
 
 
@@ -25,7 +27,7 @@ class Method:
     ``stays_home`` says of a trainable parameter that it is never exchanged, nor trained: every
     site has it from the same seed. ``shifts_base`` says of a base weight that the server changes
     it, so it is part of the exchange. ``client_ranks``, if any, are LoRA ranks of the clients in
-    turn.
+    turn. ``codec`` is what updates travel in.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Method:
     stays_home: Callable[[str], bool] = _no_name
     shifts_base: bool = False
     client_ranks: Sequence[int] = ()
+    codec: Codec = PLAIN
 
     def exchanged(self, trainable: Iterable[str]) -> frozenset[str]:
         """Names of what is exchanged, given what the adapter made trainable."""

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from fedtt import params as p
 from fedtt.errors import DivergenceError, FedttError
 from fedtt.federated.aggregate import Aggregate
-from fedtt.federated.broadcast import broadcast_for, encode_broadcast
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.method import Method
 from fedtt.federated.server import progress_of
 from fedtt.federated.types import ClientReport, ClientUpdate, RoundReport, ServerState
-from fedtt.federated.wire import decode_update
+from fedtt.federated.wire.broadcast import broadcast_for, encode_broadcast
+from fedtt.federated.wire.codec import Codec
+from fedtt.federated.wire.plain import PLAIN
+from fedtt.federated.wire.update import decode_update
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class ClientTask:
     """All that a client is told in a round; ``payload`` is the broadcast as it travels.
 
     ``structure`` is what the client knows: every parameter that it can exchange, in its own sizes
-    (a client of a lower rank has smaller ones than the server).
+    (a client of a lower rank has smaller ones than the server); ``codec`` is what it answers in.
     """
 
     round_index: int
@@ -32,6 +34,7 @@ class ClientTask:
     payload: bytes
     structure: p.Structure
     learning_rate: float
+    codec: Codec = PLAIN
 
 
 CallClient = Callable[[ClientTask], bytes]
@@ -105,7 +108,7 @@ def run_round(
             dropped[task.client_id] = task.downlink
             continue
         expected = {name: task.structure[name] for name in sorted(trained)}
-        checked = _checked(reply, expected)
+        checked = _checked(reply, expected, codec=method.codec)
         update = checked.update
         aggregation = aggregation.include(
             p.widen(update.delta, whole),
@@ -148,6 +151,7 @@ def tasks_of(
             payload=encode_broadcast(broadcast, structure=structure),
             structure=structure,
             learning_rate=learning_rate,
+            codec=method.codec,
         )
 
 
@@ -172,10 +176,11 @@ class _Called:
         return cls(client_id=task.client_id, structure=task.structure, downlink=len(task.payload))
 
 
-def _checked(reply: bytes | CheckedReply, expected: p.Structure) -> CheckedReply:
+def _checked(reply: bytes | CheckedReply, expected: p.Structure, *, codec: Codec) -> CheckedReply:
     if isinstance(reply, CheckedReply):
         return reply
-    return CheckedReply(update=decode_update(reply, expected=expected), size=len(reply))
+    update = decode_update(reply, expected=expected, codec=codec)
+    return CheckedReply(update=update, size=len(reply))
 
 
 def _check_expected(called: Sequence[_Called], *, answered: int) -> None:

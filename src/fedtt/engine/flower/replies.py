@@ -10,9 +10,9 @@ from fedtt.engine.flower.measured import Measured
 from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.engine.flower.schema import LARGE, SiteMetrics, parse_metrics
 from fedtt.errors import WireError
-from fedtt.federated.broadcast import trained_names
 from fedtt.federated.round import CheckedReply, ClientTask
-from fedtt.federated.wire import decode_update
+from fedtt.federated.wire.broadcast import trained_names
+from fedtt.federated.wire.update import decode_update
 
 LIMITS = "a number of at most 10^15"
 
@@ -30,7 +30,8 @@ def check_update(blob: bytes, task: ClientTask, *, num_examples: int) -> Checked
     are huge, or a weight that is not what the site said when it joined.
     """
     trained = trained_names(task.payload, structure=task.structure)
-    update = decode_update(blob, expected={n: task.structure[n] for n in sorted(trained)})
+    expected = {n: task.structure[n] for n in sorted(trained)}
+    update = decode_update(blob, expected=expected, codec=task.codec)
     if update.num_examples != num_examples:
         raise WireError(
             "an update counts other examples than its client has",

@@ -17,7 +17,7 @@ from fedtt.engine.flower.roster import Invitation, Roster, Tell
 from fedtt.engine.flower.sites import Sites
 from fedtt.engine.flower.superlink import running_superlink
 from fedtt.errors import InterruptedRunError
-from fedtt.federated.wire import update_length
+from fedtt.federated.wire.update import update_length
 
 SLACK = 2**20  # bytes of a reply beside its updates
 
@@ -100,4 +100,7 @@ def open_sites(
 def reply_limit(federation: Federation, expected: Mapping[str, Sequence[str]]) -> int:
     """The most bytes that a site has to say: an update of everything for each of its clients."""
     structure = p.structure_of(federation.initial.params)
-    return max(map(len, expected.values())) * update_length(structure) + SLACK
+    return (
+        max(map(len, expected.values())) * update_length(structure, codec=federation.method.codec)
+        + SLACK
+    )

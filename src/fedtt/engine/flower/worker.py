@@ -214,6 +214,7 @@ class Worker:
             payload=blobs[entry.payload],
             structure=joined.federation.method.client_structure(whole, entry.position),
             learning_rate=work.learning_rate,
+            codec=joined.federation.method.codec,
         )
 
     def _measure(

@@ -13,7 +13,7 @@ import torch
 from fedtt import params as p
 from fedtt.errors import WireError
 from fedtt.federated.types import Factors, ServerState
-from fedtt.federated.wire import decode, encode, encoded_length, read_metadata
+from fedtt.federated.wire.payload import decode, encode, encoded_length, read_header
 from fedtt.params import Params, Structure, TensorSpec
 
 _LEFT, _RIGHT = "/left", "/right"
@@ -74,7 +74,7 @@ def decode_broadcast(payload: bytes, *, structure: Structure) -> Broadcast:
 
     Raises :class:`WireError` for a payload made for other parameters, or not plausible.
     """
-    header = read_metadata(payload)
+    header = read_header(payload)
     sent = _names(header, "sent", structure, default=set(structure))
     trained = _names(header, "trained", structure, default=set(structure))
     factored = _names(header, "factored", structure, default=set())
@@ -88,7 +88,7 @@ def decode_broadcast(payload: bytes, *, structure: Structure) -> Broadcast:
 
 def trained_names(payload: bytes, *, structure: Structure) -> frozenset[str]:
     """What a broadcast says is to be trained, read off its header. Raises :class:`WireError`."""
-    header = read_metadata(payload)
+    header = read_header(payload)
     return frozenset(_names(header, "trained", structure, default=set(structure)))
 
 

@@ -1,0 +1,1 @@
+"""What travels: parameters by a codec, in a frame with a checksum; updates up, broadcasts down."""
