@@ -125,6 +125,8 @@ def test_what_stands_for_each_class_can_be_said() -> None:
 def test_labels_outside_the_given_names_are_refused() -> None:
     with pytest.raises(DataError, match=r"not in label_names\n  where: file.csv:3\n  got: 'meh'"):
         numbered(["good", "meh", "bad"], ["good", "bad"])
+    with pytest.raises(DataError, match=r"not in label_names\n  where: file.csv:2\n  got: 'x'"):
+        numbered(["x", 1], ["good", "bad"])
     with pytest.raises(DataError, match=r"got: 'Good'(.|\n)*fix: did you mean 'good'\?"):
         numbered(["Good", "bad"], ["good", "bad"])
     for names in (["same", "same"], ["lonely"], ["ä", "a\u0308"], ["x", "x\u200b"], ["", "x"]):

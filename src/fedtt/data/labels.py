@@ -163,12 +163,9 @@ def _placed(column: _Column, given: GivenClasses) -> tuple[dict[str, int], tuple
     """The class id of every label under given names; and the integers, where they were counted."""
     known = _known(given)
     firsts = column.texts
-    counted = given.values is None and not known.keys() & firsts.keys()
-    # Names that are numbers say themselves which number each class is.
-    if counted and not any(text.lstrip("+-").isdecimal() for text in known):
-        counted = all(cell.is_number and cell.fault is None for cell in column.cells)
-    else:
-        counted = False
+    # Names that are digits say themselves which number each class is.
+    spoken = given.values is not None or any(text.lstrip("+-").isdecimal() for text in known)
+    counted = not spoken and all(cell.is_number for cell in column.cells)
     if not counted:
         _check_known(column, known, given)
     _check_several(column)
