@@ -7,7 +7,7 @@ from fedtt.data.named.glue import GLUE
 from fedtt.data.named.superglue import SUPERGLUE
 from fedtt.errors import DataError
 from fedtt.metrics import METRICS
-from fedtt.tasks.answers import RULES
+from fedtt.tasks.answer_scores import RULES
 
 ALL = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 

@@ -29,7 +29,7 @@ from fedtt.federated.types import ClientUpdate
 from fedtt.federated.wire.update import encode_update
 from fedtt.metrics.official import METRICS
 from fedtt.tasks import Task, generation, language_modeling, regression
-from fedtt.tasks.answers import RULES
+from fedtt.tasks.answer_scores import RULES
 from fedtt.tasks.classification import classification
 
 LOSS = frozenset({"loss"})

@@ -59,12 +59,13 @@ from fedtt.data.preview import (
     describe_shared,
     summarize_clients,
 )
-from fedtt.data.prompts import PromptColumns, load_numbers, load_prompts, load_texts
+from fedtt.data.prompt_rows import PromptColumns
 from fedtt.data.silos import LABEL_NAMES as SILO_LABELS
 from fedtt.data.silos import load_sentiment_silos
 from fedtt.data.split import split_clients
 from fedtt.data.stack import concatenate, stack_batches
 from fedtt.data.tokens import TokenizedTexts, collate, tokenize
+from fedtt.data.unlabeled_files import load_numbers, load_prompts, load_texts
 
 __all__ = [
     "NOTHING",

@@ -38,8 +38,8 @@ from fedtt.data import (
     split_clients,
     split_pool,
 )
+from fedtt.data.chat_rows import find_chat
 from fedtt.data.chats import RefusedChatError
-from fedtt.data.prompts import find_chat
 from fedtt.errors import ConfigError, DataError
 from fedtt.task_kinds import TASK_KINDS
 

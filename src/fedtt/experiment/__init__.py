@@ -21,7 +21,7 @@ from fedtt.experiment.events import (
     TrackerLost,
     Waiting,
 )
-from fedtt.experiment.generate import Sampling, generate_text
+from fedtt.experiment.generated_text import Sampling, generate_text
 from fedtt.experiment.helper_processes import call_helpers, help_experiment
 from fedtt.experiment.opened_run import Prediction, evaluate_run, predict_texts
 from fedtt.experiment.run_in_process import run_experiment

@@ -11,7 +11,7 @@ from torch import nn
 from fedtt.data import TokenizedTexts, stop_tokens, tokenize_completions
 from fedtt.data.chats import ChatTokenizer
 from fedtt.metrics import Score
-from fedtt.tasks.answers import RULES, Rule
+from fedtt.tasks.answer_scores import RULES, Rule
 from fedtt.tasks.inputs import TaskInputs
 from fedtt.tasks.language_modeling import PERPLEXITY, judge_tokens, token_loss, token_metrics
 from fedtt.tasks.task import Outcomes, Task
@@ -56,8 +56,8 @@ def generation(
     With ``chat`` prompts are conversations; ``today`` is the date that their template writes.
 
     ``answers`` names the rule by which generated answers are scored (a key of
-    :data:`fedtt.tasks.answers.RULES`): then every judged example is also completed greedily, at
-    most ``max_new_tokens`` long, and compared with its references. None: perplexity alone.
+    :data:`fedtt.tasks.answer_scores.RULES`): then every judged example is also completed greedily,
+    at most ``max_new_tokens`` long, and compared with its references. None: perplexity alone.
     """
     judge = partial(judge_tokens, pad_token_id)
     if answers is not None:

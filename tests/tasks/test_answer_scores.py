@@ -3,7 +3,7 @@
 import pytest
 
 from fedtt.data.named.answer_matching import exact_match, normalize_answer, token_f1
-from fedtt.tasks.answers import drop_exact_match, drop_f1, normalize_drop
+from fedtt.tasks.answer_scores import drop_exact_match, drop_f1, normalize_drop
 
 
 @pytest.mark.parametrize(
