@@ -27,10 +27,10 @@ from pathlib import Path
 from report import describe_machine, print_table, write_json
 
 from fedtt.config import dump_config, load_config
-from fedtt.engine.flower.address import Address
-from fedtt.engine.flower.environment import flower_environment
-from fedtt.engine.flower.ports import any_port, bind_port
-from fedtt.engine.flower.processes import start, wait_for_port
+from fedtt.sites.address import Address
+from fedtt.sites.flower.child_environment import flower_environment
+from fedtt.sites.flower.child_processes import start, wait_for_port
+from fedtt.sites.ports import any_port, bind_port
 
 PRESET = Path(__file__).parents[1] / "presets" / "parity.toml"
 PLAIN = Path(__file__).parent / "plain_flower"

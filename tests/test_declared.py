@@ -16,7 +16,7 @@ SOURCE = Path(fedtt.__file__).parent
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Which part of the source only runs with an extra, whose packages it may import.
 EXTRA_OF = {
-    "engine/flower": "flower",
+    "sites/flower": "flower",
     "sites": "flower",
     "experiment/comparison/curves.py": "report",
     "models/gguf_file.py": "gguf",

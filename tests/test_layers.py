@@ -119,3 +119,15 @@ def test_the_check_of_names_can_fail(tmp_path: Path) -> None:
         (tmp_path / folder / "__init__.py").touch()
         (tmp_path / folder / "same.py").touch()
     assert twins(tmp_path) == {"same.py"}
+
+
+def test_what_sites_say_to_each_other_knows_no_carrier() -> None:
+    """Flower is behind the seam: only ``sites/flower`` itself, and the command line, import it."""
+    files = [path for path in SOURCE.rglob("*.py") if "flower" not in path.parts]
+    importing = {part_of(path, SOURCE) for path in files if imports_flower(path)}
+    assert importing == {"cli"}
+
+
+def imports_flower(path: Path) -> bool:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return any(re.match(r"\s*(from|import) (fedtt\.sites\.flower|flwr)", line) for line in lines)

@@ -23,10 +23,10 @@ from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse
 from flwr.proto.message_pb2 import Message, Metadata, ObjectTree
 from flwr.proto.node_pb2 import Node
 
-from fedtt.engine.flower.address import Address
-from fedtt.engine.flower.fence import run_fence
-from fedtt.engine.flower.keys import load_server_keys
-from fedtt.engine.flower.ports import any_port, bind_port
+from fedtt.sites.address import Address
+from fedtt.sites.flower.fence import run_fence
+from fedtt.sites.keys import load_server_keys
+from fedtt.sites.ports import any_port, bind_port
 
 HERE = "127.0.0.1"
 NODE = 77

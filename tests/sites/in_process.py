@@ -8,14 +8,14 @@ from typing import Any
 from fedtt.config import RunConfig
 from fedtt.data.holdings import Held, Parts
 from fedtt.engine.build import Federation, build_federation
-from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.relay import Reply
-from fedtt.engine.flower.serve import open_sites
-from fedtt.engine.flower.shares import Share
-from fedtt.engine.flower.site_data import SiteData
-from fedtt.engine.flower.sites import Sites
-from fedtt.engine.flower.worker import Worker
 from fedtt.experiment import create_run, open_run, run_with_sites
+from fedtt.sites.carrier import Reply
+from fedtt.sites.data_shares import Share
+from fedtt.sites.flower.flower_server import open_sites
+from fedtt.sites.frames import Frame
+from fedtt.sites.server_end import Sites
+from fedtt.sites.site_data import SiteData
+from fedtt.sites.site_worker import Worker
 
 Answer = Callable[[Frame], Frame | None]
 NAMES = ("site-0", "site-1", "site-2")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from fedtt.engine.flower.address import parse_address
-from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.join import join_federation
-from fedtt.engine.flower.site_data import SiteData
-from fedtt.engine.flower.worker import Worker
 from fedtt.federated.types import ClientUpdate
 from fedtt.federated.wire.update import encode_update
+from fedtt.sites.address import parse_address
+from fedtt.sites.flower.flower_site import join_federation
+from fedtt.sites.frames import Frame
+from fedtt.sites.site_data import SiteData
+from fedtt.sites.site_worker import Worker
 
 LARGE = 2**28  # 256 times what the server takes; a quarter of a minute on its way through Flower
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtt.engine.flower.address import Address, check_exposure, parse_address
 from fedtt.errors import ConfigError
+from fedtt.sites.address import Address, check_exposure, parse_address
 
 
 @pytest.mark.parametrize(

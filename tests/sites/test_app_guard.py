@@ -11,10 +11,10 @@ import pytest
 from flwr.cli.build import build_fab_from_disk
 from flwr.supernode import start_client_internal
 
-from fedtt.engine.flower import app_directory
-from fedtt.engine.flower.app_directory import app_text, write_app
-from fedtt.engine.flower.app_guard import REFUSED, check_app, refuse_other_apps
 from fedtt.errors import FedttError
+from fedtt.sites.flower import app_directory
+from fedtt.sites.flower.app_directory import app_text, write_app
+from fedtt.sites.flower.app_guard import REFUSED, check_app, refuse_other_apps
 
 VERSION = "0.1.0"
 # Flower's own way to say which files to pack.
@@ -67,7 +67,7 @@ def test_another_version_of_ours_is_left_to_the_comparison_at_join(
     "more",
     [
         {"evil.py": "import os"},
-        {"fedtt/engine/flower/client_app.py": "app = evil"},
+        {"fedtt/sites/flower/client_app.py": "app = evil"},
         {".info/../fedtt/__init__.py": "evil"},
         {".info\\..\\evil.py": "evil"},
         {".info/evil.py": "evil"},
@@ -101,7 +101,7 @@ def test_an_encrypted_archive_is_refused() -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("fedtt.engine.flower.client_app:app", "os:system"),
+        ("fedtt.sites.flower.client_app:app", "os:system"),
         ("dependencies = []", 'dependencies = ["evil"]'),
         ("fedtt-sites", "other"),
         ('publisher = "fedtt"', 'publisher = "other"'),

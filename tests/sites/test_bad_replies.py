@@ -17,14 +17,14 @@ from tests.sites.in_process import (
 )
 
 from fedtt.config import RunConfig
-from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.measured import Measured
-from fedtt.engine.flower.replies import check_count, check_metrics, check_update
 from fedtt.errors import WireError
 from fedtt.experiment import RunDirectory
 from fedtt.federated.round import ClientTask, tasks_of
 from fedtt.federated.types import ClientUpdate
 from fedtt.federated.wire.update import encode_update
+from fedtt.sites.expected_metrics import Measured
+from fedtt.sites.frames import Frame
+from fedtt.sites.replies import check_count, check_metrics, check_update
 
 Spoil = Callable[[Frame], Frame]
 

@@ -13,12 +13,12 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtt.engine.flower import server_app
-from fedtt.engine.flower import version as version_module
-from fedtt.engine.flower.frames import Frame, receive_frame, send_frame
-from fedtt.engine.flower.messages import RECORD, from_record, to_record
-from fedtt.engine.flower.version import check_flower, is_tested
 from fedtt.errors import FedttError, WireError
+from fedtt.sites.flower import server_app
+from fedtt.sites.flower import version as version_module
+from fedtt.sites.flower.flower_message import RECORD, from_record, to_record
+from fedtt.sites.flower.version import check_flower, is_tested
+from fedtt.sites.frames import Frame, receive_frame, send_frame
 
 TABLES = st.dictionaries(st.text(), st.integers() | st.text() | st.none(), max_size=4)
 BLOBS = st.lists(st.binary(max_size=100), max_size=4)
@@ -27,7 +27,7 @@ BLOBS = st.lists(st.binary(max_size=100), max_size=4)
 def test_the_flower_that_is_installed_is_a_tested_one() -> None:
     """Where this fails: read Flower's changes, run the slow tests of tests/sites, widen OLDEST."""
     found = version("flwr")
-    assert is_tested(found), f"flwr {found} is untested with fedtt: see engine/flower/version.py"
+    assert is_tested(found), f"flwr {found} is untested with fedtt: see sites/flower/version.py"
 
 
 @pytest.mark.parametrize("found", ["1.40.2", "1.43.0", "2.0.0", "0.41", "1", "", "nightly.1"])
@@ -114,7 +114,7 @@ def test_what_is_no_message_of_ours(content: RecordDict) -> None:
 @pytest.mark.parametrize("module", ["client_app", "server_app", "launch", "fence"])
 def test_flower_s_processes_load_no_torch(module: str) -> None:
     """A new one is started for every message."""
-    code = f"import sys, fedtt.engine.flower.{module}; sys.exit('torch' in sys.modules)"
+    code = f"import sys, fedtt.sites.flower.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

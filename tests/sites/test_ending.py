@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tests.sites.federation import all_gone
 
-from fedtt.engine.flower.ending import STARTER
-from fedtt.engine.flower.processes import start
+from fedtt.sites.flower.child_processes import start
+from fedtt.sites.flower.process_ending import STARTER
 
-ENDING = "from fedtt.engine.flower.ending import end_with_parent, starter\n"
+ENDING = "from fedtt.sites.flower.process_ending import end_with_parent, starter\n"
 
 
 def test_a_process_learns_from_its_starter_whose_end_is_its_own(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_a_process_whose_starter_is_gone_ends() -> None:
 def test_it_ends_though_a_thread_of_its_own_does_not(tmp_path: Path) -> None:
     """As Flower's do, for two hours."""
     code = (
-        "import fedtt.engine.flower.ending as ending, os, signal, sys, threading, time\n"
+        "import fedtt.sites.flower.process_ending as ending, os, signal, sys, threading, time\n"
         "ending.GRACE = 0.5\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
         "threading.Thread(target=time.sleep, args=(600,)).start()\n"

@@ -26,12 +26,12 @@ from tests.sites.fences import (
     taken,
 )
 
-from fedtt.engine.flower import fence_hall, fence_relay
-from fedtt.engine.flower.address import Address, check_server
-from fedtt.engine.flower.fence import fence_command
-from fedtt.engine.flower.keygen import make_keys
-from fedtt.engine.flower.ports import BoundPort, any_port, bind_port
 from fedtt.errors import SitesError
+from fedtt.sites.address import Address, check_server
+from fedtt.sites.flower import fence_hall, fence_relay
+from fedtt.sites.flower.fence import fence_command
+from fedtt.sites.keygen import make_keys
+from fedtt.sites.ports import BoundPort, any_port, bind_port
 
 PULL, REPLY, CONTENT = "/v1/fleet/pull-messages", "/v1/fleet/push-messages", "/v1/fleet/push-object"
 
@@ -430,6 +430,6 @@ def test_the_process_ends_with_whoever_started_it(keys: Path) -> None:
 
 
 def test_the_fence_loads_no_torch() -> None:
-    code = "import fedtt.engine.flower.fence, sys; print(*sys.modules)"
+    code = "import fedtt.sites.flower.fence, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"torch", "transformers", "peft", "pydantic"}

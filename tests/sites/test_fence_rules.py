@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.sites.fences import Headers, new_signer, reply, taken
 
-from fedtt.engine.flower.fence_rules import ROUTES, SELF_SERVICE, Admission, Gate, Refusal
+from fedtt.sites.flower.fence_rules import ROUTES, SELF_SERVICE, Admission, Gate, Refusal
 
 NORTH, SOUTH, STRANGER = new_signer(), new_signer(), new_signer()
 PULL, REPLY, CONTENT = (
@@ -258,7 +258,7 @@ def test_what_is_remembered_of_a_site_is_bounded() -> None:
 
 
 def test_strangers_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedtt.engine.flower.fence_rules.STRANGERS", 2)
+    monkeypatch.setattr("fedtt.sites.flower.fence_rules.STRANGERS", 2)
     gate = Gate(sites=None, max_bytes=1000)
     first = admit(gate, PULL, NORTH.headers()).account
     assert admit(gate, PULL, NORTH.headers()).account is first

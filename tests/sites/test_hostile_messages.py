@@ -20,13 +20,13 @@ from tests.sites.in_process import (
 )
 
 from fedtt.config import RunConfig
-from fedtt.engine.flower import exchange
-from fedtt.engine.flower import sites as sites_module
-from fedtt.engine.flower.frames import Frame, read_table
-from fedtt.engine.flower.schema import parse_asked, parse_reply
-from fedtt.engine.flower.shares import Share
-from fedtt.engine.flower.worker import Worker
 from fedtt.errors import FedttError, SitesError, WireError
+from fedtt.sites import exchange
+from fedtt.sites import server_end as sites_module
+from fedtt.sites.data_shares import Share
+from fedtt.sites.frames import Frame, read_table
+from fedtt.sites.message_schema import parse_asked, parse_reply
+from fedtt.sites.site_worker import Worker
 
 ABSURD: list[Any] = [
     None, True, -1, 0, 1, 2**63, 10**99, -(10**99), 1e308, -1.5, float("nan"), float("inf"),

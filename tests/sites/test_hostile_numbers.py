@@ -20,14 +20,14 @@ from tests.sites.test_bad_replies import (
 
 from fedtt.config import RunConfig
 from fedtt.data import SHARED
-from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.measured import Measured, measured_in, metric_names
-from fedtt.engine.flower.replies import check_metrics, join_metrics
 from fedtt.errors import WireError
 from fedtt.experiment import RunDirectory
 from fedtt.federated.types import ClientUpdate
 from fedtt.federated.wire.update import encode_update
 from fedtt.metrics.official import METRICS
+from fedtt.sites.expected_metrics import Measured, measured_in, metric_names
+from fedtt.sites.frames import Frame
+from fedtt.sites.replies import check_metrics, join_metrics
 from fedtt.tasks import Task, generation, language_modeling, regression
 from fedtt.tasks.answer_scores import RULES
 from fedtt.tasks.classification import classification

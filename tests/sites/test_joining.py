@@ -9,13 +9,13 @@ import tomli_w
 from tests.sites.in_process import NAMES, Bench, QuickSite, connect, federation_of, make_worker
 
 from fedtt.config import RunConfig, parse_config
-from fedtt.engine.flower import join
-from fedtt.engine.flower.facts import fact_differences, facts_of
-from fedtt.engine.flower.frames import Frame, send_frame
-from fedtt.engine.flower.shares import Share, parse_share
-from fedtt.engine.flower.site_data import SiteData
-from fedtt.engine.flower.worker import Worker
 from fedtt.errors import ConfigError, DataError, SitesError
+from fedtt.sites.agreement import fact_differences, facts_of
+from fedtt.sites.data_shares import Share, parse_share
+from fedtt.sites.flower import flower_site as join
+from fedtt.sites.frames import Frame, send_frame
+from fedtt.sites.site_data import SiteData
+from fedtt.sites.site_worker import Worker
 
 
 @pytest.fixture(scope="module")

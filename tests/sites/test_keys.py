@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fedtt.cli import main
-from fedtt.engine.flower import certificates
-from fedtt.engine.flower.keygen import make_keys
-from fedtt.engine.flower.keys import load_server_keys, load_site_keys, public_key_pem
 from fedtt.errors import ConfigError
+from fedtt.sites import certificates
+from fedtt.sites.keygen import make_keys
+from fedtt.sites.keys import load_server_keys, load_site_keys, public_key_pem
 
 HOST = "federation.example.org"
 

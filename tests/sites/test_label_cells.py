@@ -8,11 +8,11 @@ from tests.sites.in_process import Bench, connect, federation_of
 
 from fedtt.config import RunConfig
 from fedtt.engine.data import build_site_data
-from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.label_cells import Cells, contradict, odd_sites
-from fedtt.engine.flower.schema import Joined
-from fedtt.engine.flower.site_data import SiteData
 from fedtt.errors import DataError, SitesError
+from fedtt.sites.frames import Frame
+from fedtt.sites.label_cells import Cells, contradict, odd_sites
+from fedtt.sites.message_schema import Joined
+from fedtt.sites.site_data import SiteData
 
 
 def test_what_contradicts() -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtt.engine.flower import bounded_log
-from fedtt.engine.flower.peer_text import CONTINUED, MOST, escape_line, quote_peer
-from fedtt.engine.flower.processes import start
+from fedtt.sites import bounded_log
+from fedtt.sites.flower.child_processes import start
+from fedtt.sites.peer_text import CONTINUED, MOST, escape_line, quote_peer
 
 
 def logged(code: str, log: Path) -> list[str]:
@@ -48,7 +48,7 @@ def test_who_floods_a_log_does_not_fill_the_disk_and_hides_no_end(
 def test_a_message_that_is_logged_is_one_line() -> None:
     code = """
 import logging, sys
-from fedtt.engine.flower.peer_text import guard_log_messages
+from fedtt.sites.peer_text import guard_log_messages
 guard_log_messages()
 logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stdout, level=logging.INFO)
 logging.info("asks for %s", "x\\nINFO: forged" + "y" * 10**6)

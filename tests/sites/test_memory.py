@@ -8,14 +8,14 @@ import pytest
 from tests.sites.in_process import Bench, connect, federation_of
 
 from fedtt.config import RunConfig
-from fedtt.engine.flower import exchange
-from fedtt.engine.flower import sites as sites_module
-from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.relay import Reply
-from fedtt.engine.flower.reply_store import ReplyStore
-from fedtt.engine.flower.schema import Joined, Outcome
 from fedtt.errors import SitesError
 from fedtt.federated.round import ClientTask
+from fedtt.sites import exchange
+from fedtt.sites import server_end as sites_module
+from fedtt.sites.carrier import Reply
+from fedtt.sites.frames import Frame
+from fedtt.sites.message_schema import Joined, Outcome
+from fedtt.sites.reply_store import ReplyStore
 
 SITES, SIZE = 60, 10**6
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tests.sites.federation import Command
 
-from fedtt.engine.flower.address import Address
-from fedtt.engine.flower.environment import direct_connections, flower_environment
-from fedtt.engine.flower.ports import HERE, any_port, bind_port, listen
 from fedtt.errors import ConfigError
+from fedtt.sites.address import Address
+from fedtt.sites.flower.child_environment import direct_connections, flower_environment
+from fedtt.sites.ports import HERE, any_port, bind_port, listen
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 

@@ -23,11 +23,11 @@ from tests.tiny import save_tiny_bert, write_reviews
 
 from fedtt.config import load_config
 from fedtt.engine.build import build_federation
-from fedtt.engine.flower.ports import any_port, bind_port
-from fedtt.engine.flower.serve import open_sites
-from fedtt.engine.flower.shares import Share
-from fedtt.engine.flower.superlink import running_superlink
 from fedtt.experiment import create_run, run_with_sites
+from fedtt.sites.data_shares import Share
+from fedtt.sites.flower.flower_server import open_sites
+from fedtt.sites.flower.superlink import running_superlink
+from fedtt.sites.ports import any_port, bind_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SIZES = {"north": 30, "south": 60, "west": 44}

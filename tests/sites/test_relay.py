@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 
-from fedtt.engine.flower import relay as relay_module
-from fedtt.engine.flower import server_app
-from fedtt.engine.flower.frames import MAX_DEPTH, Frame, read_table, receive_frame, send_frame
-from fedtt.engine.flower.messages import RECORD, from_record, to_record
-from fedtt.engine.flower.relay import MAX_TEXT, Relay, Reply
 from fedtt.errors import WireError
+from fedtt.sites.carrier import Reply
+from fedtt.sites.flower import relay as relay_module
+from fedtt.sites.flower import server_app
+from fedtt.sites.flower.flower_message import RECORD, from_record, to_record
+from fedtt.sites.flower.relay import MAX_TEXT, Relay
+from fedtt.sites.frames import MAX_DEPTH, Frame, read_table, receive_frame, send_frame
 
 HONEST = Frame(content={"metrics": {"test": {}}}, blobs=[b"update"])
 HALF = MAX_TEXT // 2

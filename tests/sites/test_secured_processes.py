@@ -32,15 +32,15 @@ from tests.sites.fences import HERE, Signer, new_signer, reply, signer_of
 from tests.tiny import write_reviews
 
 from fedtt.config import RunConfig, dump_config
-from fedtt.engine.flower.app_guard import REFUSED
-from fedtt.engine.flower.arguments import connection_toml, register_nodes, superlink_arguments
-from fedtt.engine.flower.environment import flower_environment
-from fedtt.engine.flower.keygen import make_keys
-from fedtt.engine.flower.keys import load_server_keys
-from fedtt.engine.flower.ports import any_port, bind_port
-from fedtt.engine.flower.processes import launch, wait_for_port
-from fedtt.engine.flower.processes import start as start_flower
 from fedtt.errors import ConfigError, FedttError
+from fedtt.sites.flower.app_guard import REFUSED
+from fedtt.sites.flower.child_environment import flower_environment
+from fedtt.sites.flower.child_processes import launch, wait_for_port
+from fedtt.sites.flower.child_processes import start as start_flower
+from fedtt.sites.flower.key_arguments import connection_toml, register_nodes, superlink_arguments
+from fedtt.sites.keygen import make_keys
+from fedtt.sites.keys import load_server_keys
+from fedtt.sites.ports import any_port, bind_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 MakeConfig = Callable[..., RunConfig]

@@ -9,10 +9,10 @@ import pytest
 from tests.tiny import write_reviews
 
 from fedtt.config import RunConfig, TaskConfig, dump_config
-from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.site_data import HELD, SiteData
-from fedtt.engine.flower.worker import Worker
 from fedtt.errors import ConfigError, DataError
+from fedtt.sites.frames import Frame
+from fedtt.sites.site_data import HELD, SiteData
+from fedtt.sites.site_worker import Worker
 
 MakeConfig = Callable[..., RunConfig]
 SECRET = "Jane Doe, born 1970"

@@ -18,11 +18,11 @@ from tests.sites.in_process import (
 )
 
 from fedtt.config import RunConfig
-from fedtt.engine.flower import sites as sites_module
-from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.shares import Share
 from fedtt.errors import SitesError
 from fedtt.experiment import RunDirectory, create_run, run_with_sites
+from fedtt.sites import server_end as sites_module
+from fedtt.sites.data_shares import Share
+from fedtt.sites.frames import Frame
 
 METHODS = {
     "fedtt": {"name": "fedtt", "rank": 2, "bottleneck": 8},

@@ -10,8 +10,8 @@ from fedtt.cli.interrupt import interrupt_flag
 from fedtt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fedtt.engine.flower.keys import SiteKeys
-    from fedtt.engine.flower.shares import Share
+    from fedtt.sites.data_shares import Share
+    from fedtt.sites.keys import SiteKeys
 
 
 def join_command(
@@ -29,10 +29,10 @@ def join_command(
     quiet: bool,
 ) -> None:
     """Train for the server until its run is over, or Ctrl-C."""
-    from fedtt.engine.flower.address import check_exposure, parse_address
-    from fedtt.engine.flower.ending import end_with_parent
-    from fedtt.engine.flower.keys import load_site_keys
-    from fedtt.engine.flower.version import check_flower
+    from fedtt.sites.address import check_exposure, parse_address
+    from fedtt.sites.flower.process_ending import end_with_parent
+    from fedtt.sites.flower.version import check_flower
+    from fedtt.sites.keys import load_site_keys
 
     check_flower()
     place = parse_address(server, where="--server")
@@ -47,9 +47,9 @@ def join_command(
         end_with_parent()
     with interrupt_flag() as stop, tempfile.TemporaryDirectory(prefix="fedtt-") as scratch:
         with loading(silent=quiet):
-            from fedtt.engine.flower.join import join_federation
-            from fedtt.engine.flower.site_data import SiteData
-            from fedtt.engine.flower.worker import Worker
+            from fedtt.sites.flower.flower_site import join_federation
+            from fedtt.sites.site_data import SiteData
+            from fedtt.sites.site_worker import Worker
         worker = Worker(
             SiteData(name=own_name, data=held, agreed=agreed, overrides=overrides),
             tell=(lambda _line: None) if quiet else (lambda line: print_line(out, line)),
@@ -86,7 +86,7 @@ def _name(name: str | None, keys: "SiteKeys | None") -> str:
 
 
 def _held(data: Path | None, share: str | None) -> "Path | Share":
-    from fedtt.engine.flower.shares import parse_share
+    from fedtt.sites.data_shares import parse_share
 
     if (data is None) == (share is None):
         raise ConfigError(

@@ -9,10 +9,10 @@ def keys_command(
     directory: Path, *, hosts: list[str], sites: list[str], overwrite: bool, as_json: bool
 ) -> None:
     """Make keys, and say which machine needs which."""
-    from fedtt.engine.flower.version import check_flower
+    from fedtt.sites.flower.version import check_flower
 
     check_flower()  # which brings what makes keys
-    from fedtt.engine.flower.keygen import make_keys
+    from fedtt.sites.keygen import make_keys
 
     written = make_keys(directory, hosts=hosts, names=sites, overwrite=overwrite)
     if as_json:

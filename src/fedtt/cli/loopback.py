@@ -13,9 +13,9 @@ from fedtt.cli.over_flower import run_over_flower
 from fedtt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fedtt.engine.flower.address import Address
-    from fedtt.engine.flower.processes import Child
-    from fedtt.engine.flower.shares import Share
+    from fedtt.sites.address import Address
+    from fedtt.sites.data_shares import Share
+    from fedtt.sites.flower.child_processes import Child
 
 MOST_BY_DEFAULT = 4
 
@@ -24,8 +24,8 @@ def train_on_loopback(
     begun: Begun, *, sites: int | None, silent: bool, stop: threading.Event
 ) -> dict[str, Any]:
     """The summary of the run, its clients dealt out to so many sites of this machine."""
-    from fedtt.engine.flower.ports import any_port, bind_port
-    from fedtt.engine.flower.shares import Share
+    from fedtt.sites.data_shares import Share
+    from fedtt.sites.ports import any_port, bind_port
 
     clients = begun.federation.population
     count = min(MOST_BY_DEFAULT, len(clients)) if sites is None else sites
@@ -56,7 +56,7 @@ def _started(
     shares: "Mapping[str, Share]", *, address: "Address", logs: Path
 ) -> Iterator[list["Child"]]:
     """A ``fedtt join`` for every share, for the duration of the block."""
-    from fedtt.engine.flower.processes import start
+    from fedtt.sites.flower.child_processes import start
 
     threads = max(1, (os.cpu_count() or 1) // len(shares))
     env = {"OMP_NUM_THREADS": str(threads), **os.environ}

@@ -10,7 +10,7 @@ from fedtt.cli.console import console, print_line
 from fedtt.cli.report import print_notes
 
 if TYPE_CHECKING:
-    from fedtt.engine.flower.ports import BoundPort
+    from fedtt.sites.ports import BoundPort
 
 
 def run_over_flower(
@@ -25,7 +25,7 @@ def run_over_flower(
     """Run what is left of the run with the sites that come to ``port``; the summary."""
     from fedtt import experiment
     from fedtt.cli.progress import watch
-    from fedtt.engine.flower.serve import connected_sites
+    from fedtt.sites.flower.flower_server import connected_sites
 
     config, federation, directory = begun.config, begun.federation, begun.directory
     out = console()

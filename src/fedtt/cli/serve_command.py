@@ -19,9 +19,9 @@ def serve_command(
     asked: Asked, output: Output, *, address: str, keys: Path | None, plain_text: bool
 ) -> None:
     """Wait for the sites, run the rounds, and show the result."""
-    from fedtt.engine.flower.address import check_exposure, parse_address
-    from fedtt.engine.flower.ports import bind_port
-    from fedtt.engine.flower.version import check_flower
+    from fedtt.sites.address import check_exposure, parse_address
+    from fedtt.sites.flower.version import check_flower
+    from fedtt.sites.ports import bind_port
 
     check_flower()
     place = parse_address(address, where="--address")

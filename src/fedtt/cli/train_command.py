@@ -35,7 +35,7 @@ def _check_engine(engine: str, *, sites: int | None) -> None:
     if engine != FLOWER and sites is not None:
         raise ConfigError("--sites goes with --engine flower", got=f"--sites {sites}")
     if engine == FLOWER:
-        from fedtt.engine.flower.version import check_flower
+        from fedtt.sites.flower.version import check_flower
 
         check_flower()
 

@@ -12,8 +12,6 @@ from typing import Any
 
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
-from fedtt.engine.flower.schema import SiteMetrics, Split
-from fedtt.engine.flower.sites import Sites
 from fedtt.errors import SitesError
 from fedtt.experiment.common_steps import (
     Run,
@@ -34,6 +32,8 @@ from fedtt.experiment.run_files import Record
 from fedtt.experiment.run_summary import summarize
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.metrics import mean_over_clients
+from fedtt.sites.message_schema import SiteMetrics, Split
+from fedtt.sites.server_end import Sites
 
 ATTEMPTS = 3  # at one round, each as long as its deadline
 VALIDATION: Split = "validation"

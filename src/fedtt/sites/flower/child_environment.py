@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedtt.engine.flower.address import LOOPBACK_NAME
-from fedtt.engine.flower.ports import HERE
+from fedtt.sites.address import LOOPBACK_NAME
+from fedtt.sites.ports import HERE
 
 LOOPBACK = (LOOPBACK_NAME, HERE, "::1")
 NO_PROXY = ("NO_PROXY", "no_proxy", "no_grpc_proxy")

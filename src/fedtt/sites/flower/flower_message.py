@@ -4,9 +4,9 @@ import json
 
 from flwr.app import ConfigRecord, RecordDict
 
-from fedtt.engine.flower.frames import MAX_TEXT, Frame, read_table
-from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.errors import WireError
+from fedtt.sites.frames import MAX_TEXT, Frame, read_table
+from fedtt.sites.peer_text import quote_peer
 
 RECORD = "fedtt"
 MAX_BLOBS = 2**16

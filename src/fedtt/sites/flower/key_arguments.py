@@ -5,9 +5,9 @@ from pathlib import Path
 
 import tomli_w
 
-from fedtt.engine.flower.environment import direct_connections
-from fedtt.engine.flower.keys import ServerKeys, SiteKeys, public_key_pem
 from fedtt.errors import ConfigError, FedttError
+from fedtt.sites.flower.child_environment import direct_connections
+from fedtt.sites.keys import ServerKeys, SiteKeys, public_key_pem
 
 CONNECTION = "fedtt"  # [superlink.fedtt] in $FLWR_HOME/config.toml
 

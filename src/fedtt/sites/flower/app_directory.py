@@ -20,8 +20,8 @@ dependencies = []
 publisher = "fedtt"
 
 [tool.flwr.app.components]
-serverapp = "fedtt.engine.flower.server_app:app"
-clientapp = "fedtt.engine.flower.client_app:app"
+serverapp = "fedtt.sites.flower.server_app:app"
+clientapp = "fedtt.sites.flower.client_app:app"
 
 [tool.flwr.app.config]
 """

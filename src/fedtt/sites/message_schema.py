@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from fedtt.engine.flower.peer_text import quote_peer
 from fedtt.errors import WireError
+from fedtt.sites.peer_text import quote_peer
 
 # What is larger is no outcome of training; sums and products of what is not stay finite.
 LARGE = 10**15

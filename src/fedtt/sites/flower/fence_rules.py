@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse
 from google.protobuf.message import DecodeError
 
-from fedtt.engine.flower.keys import NO_KEY, UNKNOWN_KEY
+from fedtt.sites.keys import NO_KEY, UNKNOWN_KEY
 
 FLEET = b"/v1/fleet/"
 SMALL, TREE = 2**16, 2**18  # bytes of a request's body: numbers and names; a reply's parts, by name

@@ -1,7 +1,7 @@
 """The fence: what other machines reach instead of Flower's SuperLink.
 
 A process of its own, which imports no torch. It listens on the public address, ends TLS there, and
-passes to the SuperLink, which listens on loopback only, what :mod:`fedtt.engine.flower.fence_rules`
+passes to the SuperLink, which listens on loopback only, what :mod:`fedtt.sites.flower.fence_rules`
 allows. Every refusal is a line of JSON on stderr.
 """
 
@@ -17,14 +17,14 @@ from pathlib import Path
 
 import h11
 
-from fedtt.engine.flower.address import Address, parse_address
-from fedtt.engine.flower.ending import starter
-from fedtt.engine.flower.fence_hall import Hall, Reporter
-from fedtt.engine.flower.fence_relay import HEAD_BYTES, PIECE, Relay, Report, Side
-from fedtt.engine.flower.fence_rules import Gate, Refusal
-from fedtt.engine.flower.keys import ServerKeys, load_server_keys, public_key_pem
-from fedtt.engine.flower.ports import listen
 from fedtt.errors import FedttError
+from fedtt.sites.address import Address, parse_address
+from fedtt.sites.flower.fence_hall import Hall, Reporter
+from fedtt.sites.flower.fence_relay import HEAD_BYTES, PIECE, Relay, Report, Side
+from fedtt.sites.flower.fence_rules import Gate, Refusal
+from fedtt.sites.flower.process_ending import starter
+from fedtt.sites.keys import ServerKeys, load_server_keys, public_key_pem
+from fedtt.sites.ports import listen
 
 HANDSHAKE, GOODBYE = 10.0, 2.0  # seconds of TLS
 NOT_HTTP = b"HTTP/1.1 400 \r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -41,7 +41,7 @@ def fence_command(
     It is ready when it accepts a connection, and ends on SIGTERM. ``max_bytes`` is what one reply
     of a site may weigh.
     """
-    command = [sys.executable, "-m", "fedtt.engine.flower.fence"]
+    command = [sys.executable, "-m", "fedtt.sites.flower.fence"]
     command += ["--door", str(door.fileno()), "--superlink", str(superlink)]
     command += ["--max-bytes", str(max_bytes)]
     return command if keys is None else [*command, "--keys", str(keys.resolve())]

@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO
 
-from fedtt.engine.flower.peer_text import escape_line
+from fedtt.sites.peer_text import escape_line
 
 A_MINUTE = 2**16  # bytes; what Flower says of a run by itself is a tenth of it
 LARGEST = 2**22  # bytes of the file; one that is full becomes FILE.1, and the one before is gone

@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedtt.engine.flower.address import Address
-from fedtt.engine.flower.bounded_log import BoundedLog
-from fedtt.engine.flower.ending import STARTER
-from fedtt.engine.flower.ports import BoundPort
 from fedtt.errors import FedttError
+from fedtt.sites.address import Address
+from fedtt.sites.bounded_log import BoundedLog
+from fedtt.sites.flower.process_ending import STARTER
+from fedtt.sites.ports import BoundPort
 
 GRACE = 15.0  # seconds to end by itself, before it is killed
 TAIL = 2000
@@ -92,7 +92,7 @@ def launch(
     kind: str, arguments: Sequence[str], *, port: BoundPort, log: Path, env: Mapping[str, str]
 ) -> Child:
     """Start a SuperLink or a SuperNode, which listens on that port."""
-    argv = [sys.executable, "-m", "fedtt.engine.flower.launch", kind, str(port.door.fileno())]
+    argv = [sys.executable, "-m", "fedtt.sites.flower.launch", kind, str(port.door.fileno())]
     argv += [*arguments, "--host", port.address.host, "--port", str(port.address.port)]
     return start(kind, argv, log=log, env=env, doors=[port.door])
 

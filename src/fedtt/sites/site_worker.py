@@ -9,10 +9,19 @@ from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
 from fedtt.engine.evaluation import judge
-from fedtt.engine.flower.facts import fact_differences, facts_of
-from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.peer_text import quote_peer
-from fedtt.engine.flower.schema import (
+from fedtt.engine.local import LocalClients, local_clients
+from fedtt.errors import (
+    ConfigError,
+    DivergenceError,
+    FedttError,
+    InterruptedRunError,
+    SitesError,
+    WireError,
+)
+from fedtt.federated.round import ClientTask
+from fedtt.sites.agreement import fact_differences, facts_of
+from fedtt.sites.frames import Frame
+from fedtt.sites.message_schema import (
     Done,
     End,
     Hello,
@@ -29,17 +38,8 @@ from fedtt.engine.flower.schema import (
     Work,
     parse_asked,
 )
-from fedtt.engine.flower.site_data import SiteData
-from fedtt.engine.local import LocalClients, local_clients
-from fedtt.errors import (
-    ConfigError,
-    DivergenceError,
-    FedttError,
-    InterruptedRunError,
-    SitesError,
-    WireError,
-)
-from fedtt.federated.round import ClientTask
+from fedtt.sites.peer_text import quote_peer
+from fedtt.sites.site_data import SiteData
 
 Tell = Callable[[str], None]
 

@@ -2,7 +2,7 @@
 
 Flower sends an app to every site and runs it there: whoever commands the server, or reaches its
 Control API, could run any code on every site. Ours holds no code (see
-:mod:`fedtt.engine.flower.app_directory`), so a site can tell it from every other.
+:mod:`fedtt.sites.flower.app_directory`), so a site can tell it from every other.
 """
 
 import hashlib
@@ -13,8 +13,8 @@ import zipfile
 import zlib
 from typing import Any
 
-from fedtt.engine.flower.app_directory import app_text
 from fedtt.errors import FedttError
+from fedtt.sites.flower.app_directory import app_text
 
 PROJECT = "pyproject.toml"
 FILES = (PROJECT, ".info/CONTENT")  # the second one is Flower's list of the others

@@ -10,10 +10,10 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from fedtt.engine.flower.ending import end_with_parent
-from fedtt.engine.flower.frames import OWN_LIMIT, SITE_SOCKET, Frame, ask
-from fedtt.engine.flower.messages import from_record, to_record
 from fedtt.errors import WireError
+from fedtt.sites.flower.flower_message import from_record, to_record
+from fedtt.sites.flower.process_ending import end_with_parent
+from fedtt.sites.frames import OWN_LIMIT, SITE_SOCKET, Frame, ask
 
 PATIENCE = 12 * 3600.0  # the worker itself knows how long a round lasts
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from fedtt.engine.flower.address import Address
 from fedtt.errors import ConfigError
+from fedtt.sites.address import Address
 
 HERE = "127.0.0.1"
 

@@ -1,4 +1,4 @@
-"""Starts a SuperLink or a SuperNode: ``python -m fedtt.engine.flower.launch KIND DOOR ...``.
+"""Starts a SuperLink or a SuperNode: ``python -m fedtt.sites.flower.launch KIND DOOR ...``.
 
 As Flower's own commands, but for five things. It listens on the socket whose number is ``DOOR``,
 which is bound already. What it logs of others is escaped and cut short. A process whose parent is
@@ -14,11 +14,11 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-from fedtt.engine.flower.app_guard import refuse_other_apps
-from fedtt.engine.flower.ending import end_with_parent
-from fedtt.engine.flower.peer_text import guard_log_messages
-from fedtt.engine.flower.version import check_flower
 from fedtt.errors import FedttError
+from fedtt.sites.flower.app_guard import refuse_other_apps
+from fedtt.sites.flower.process_ending import end_with_parent
+from fedtt.sites.flower.version import check_flower
+from fedtt.sites.peer_text import guard_log_messages
 
 LOOK_EVERY = 0.25
 

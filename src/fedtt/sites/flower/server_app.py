@@ -16,18 +16,18 @@ import httpx
 from flwr.app import Context, Message
 from flwr.serverapp import Grid, ServerApp
 
-from fedtt.engine.flower.ending import end_soon, end_with_parent
-from fedtt.engine.flower.frames import (
+from fedtt.errors import WireError
+from fedtt.sites.flower.flower_message import QUERY, to_record, unread
+from fedtt.sites.flower.process_ending import end_soon, end_with_parent
+from fedtt.sites.flower.relay import MAX_TEXT
+from fedtt.sites.frames import (
     OWN_LIMIT,
     SERVE_SOCKET,
     Frame,
     receive_frame,
     send_frame,
 )
-from fedtt.engine.flower.messages import QUERY, to_record, unread
-from fedtt.engine.flower.peer_text import quote_peer
-from fedtt.engine.flower.relay import MAX_TEXT
-from fedtt.errors import WireError
+from fedtt.sites.peer_text import quote_peer
 
 LOOKS_AT_ONCE = 32
 ENOUGH = 2**24  # bytes of replies in one answer: the next ones come with the next

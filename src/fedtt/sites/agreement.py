@@ -5,8 +5,8 @@ from fedtt._version import __version__
 from fedtt.config import RunConfig, config_differences
 from fedtt.engine.build import Federation
 from fedtt.engine.fingerprint import digest_base
-from fedtt.engine.flower.peer_text import quote_peer
-from fedtt.engine.flower.schema import Facts, TensorFacts
+from fedtt.sites.message_schema import Facts, TensorFacts
+from fedtt.sites.peer_text import quote_peer
 
 MOST_SHOWN = 3
 # What is a machine's own business: where its files are, what its columns are called, what computes.

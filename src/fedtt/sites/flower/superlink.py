@@ -11,18 +11,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedtt.engine.flower.address import Address
-from fedtt.engine.flower.app_directory import write_app
-from fedtt.engine.flower.arguments import connection_toml, register_nodes, superlink_arguments
-from fedtt.engine.flower.environment import flower_environment
-from fedtt.engine.flower.fence import fence_command
-from fedtt.engine.flower.frames import SERVE_SOCKET
-from fedtt.engine.flower.keys import load_server_keys
-from fedtt.engine.flower.ports import HERE, BoundPort, any_port, bind_port
-from fedtt.engine.flower.processes import Child, launch, start, wait_for_port
-from fedtt.engine.flower.relay import Relay
-from fedtt.engine.flower.version import check_flower
 from fedtt.errors import FedttError
+from fedtt.sites.address import Address
+from fedtt.sites.flower.app_directory import write_app
+from fedtt.sites.flower.child_environment import flower_environment
+from fedtt.sites.flower.child_processes import Child, launch, start, wait_for_port
+from fedtt.sites.flower.fence import fence_command
+from fedtt.sites.flower.key_arguments import connection_toml, register_nodes, superlink_arguments
+from fedtt.sites.flower.relay import Relay
+from fedtt.sites.flower.version import check_flower
+from fedtt.sites.frames import SERVE_SOCKET
+from fedtt.sites.keys import load_server_keys
+from fedtt.sites.ports import HERE, BoundPort, any_port, bind_port
 
 PATIENCE = 120.0  # seconds for each thing to start: importing Flower alone takes some
 

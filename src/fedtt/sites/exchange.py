@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.peer_text import quote_peer
-from fedtt.engine.flower.relay import Carrier, Reply
-from fedtt.engine.flower.roster import PresentSite, Roster, Tell
-from fedtt.engine.flower.schema import (
+from fedtt.errors import WireError
+from fedtt.federated.round import ClientTask
+from fedtt.sites.carrier import Carrier, Reply
+from fedtt.sites.frames import Frame
+from fedtt.sites.message_schema import (
     Outcome,
     Split,
     Stale,
@@ -18,8 +18,8 @@ from fedtt.engine.flower.schema import (
     Work,
     parse_reply,
 )
-from fedtt.errors import WireError
-from fedtt.federated.round import ClientTask
+from fedtt.sites.peer_text import quote_peer
+from fedtt.sites.roster import PresentSite, Roster, Tell
 
 OnWait = Callable[[int, int, int, float], None]  # round, answered, asked, seconds left
 LOOK_EVERY = 1.0

@@ -2,47 +2,16 @@
 
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
-from fedtt.engine.flower.frames import Frame, read_table, receive_frame, send_frame
 from fedtt.errors import FedttError, WireError
+from fedtt.sites.carrier import Reply
+from fedtt.sites.frames import Frame, read_table, receive_frame, send_frame
 
 PATIENCE = 120.0  # seconds for one request: everything but the sites' own work is fast
 REPLIES_AT_ONCE = 16
 MAX_TEXT = 2**22  # bytes of JSON in a reply: the metrics of ten thousand clients
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """What came back for the message ``message_id``, as Flower says from ``node``.
-
-    Either a ``frame``, or why there is none: ``error`` where Flower gave up, ``refused`` where the
-    node sent something that is no frame of ours.
-    """
-
-    message_id: str
-    node: int
-    frame: Frame | None = None
-    error: str | None = None
-    refused: str | None = None
-
-
-class Carrier(Protocol):
-    """What carries messages to nodes; in tests a list, else Flower."""
-
-    def nodes(self) -> Sequence[int]:
-        """The nodes that are there now."""
-        ...
-
-    def push(self, node: int, frame: Frame, *, seconds: float, group: str) -> str:
-        """Send the frame to the node, for that long; the message's id."""
-        ...
-
-    def pull(self, message_ids: Iterable[str], *, limit: int) -> Iterable[Reply]:
-        """The replies that have come since, of at most ``limit`` bytes each, a few at a time."""
-        ...
 
 
 class Relay:

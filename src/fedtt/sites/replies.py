@@ -6,13 +6,13 @@ from statistics import median_low
 from torch import Tensor
 
 from fedtt.data import SHARED
-from fedtt.engine.flower.measured import Measured
-from fedtt.engine.flower.peer_text import quote_peer
-from fedtt.engine.flower.schema import LARGE, SiteMetrics, parse_metrics
 from fedtt.errors import WireError
 from fedtt.federated.round import CheckedReply, ClientTask
 from fedtt.federated.wire.broadcast import trained_names
 from fedtt.federated.wire.update import decode_update
+from fedtt.sites.expected_metrics import Measured
+from fedtt.sites.message_schema import LARGE, SiteMetrics, parse_metrics
+from fedtt.sites.peer_text import quote_peer
 
 LIMITS = "a number of at most 10^15"
 

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from fedtt.engine.flower.address import Address, check_server
-from fedtt.engine.flower.app_guard import REFUSED
-from fedtt.engine.flower.arguments import supernode_arguments
-from fedtt.engine.flower.environment import flower_environment
-from fedtt.engine.flower.frames import OWN_LIMIT, SITE_SOCKET, Frame, receive_frame, send_frame
-from fedtt.engine.flower.keys import NO_KEY, UNKNOWN_KEY, SiteKeys
-from fedtt.engine.flower.ports import any_port, bind_port
-from fedtt.engine.flower.processes import Child, launch
-from fedtt.engine.flower.version import check_flower
-from fedtt.engine.flower.worker import Worker
 from fedtt.errors import InterruptedRunError, SitesError, WireError
+from fedtt.sites.address import Address, check_server
+from fedtt.sites.flower.app_guard import REFUSED
+from fedtt.sites.flower.child_environment import flower_environment
+from fedtt.sites.flower.child_processes import Child, launch
+from fedtt.sites.flower.key_arguments import supernode_arguments
+from fedtt.sites.flower.version import check_flower
+from fedtt.sites.frames import OWN_LIMIT, SITE_SOCKET, Frame, receive_frame, send_frame
+from fedtt.sites.keys import NO_KEY, UNKNOWN_KEY, SiteKeys
+from fedtt.sites.ports import any_port, bind_port
+from fedtt.sites.site_worker import Worker
 
 LOOK_EVERY = 0.5
 LINGER = 3.0  # seconds for the last reply to reach the server

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.label_cells import odd_sites
-from fedtt.engine.flower.peer_text import quote_peer
-from fedtt.engine.flower.relay import Carrier, Reply
-from fedtt.engine.flower.schema import (
+from fedtt.errors import SitesError, WireError
+from fedtt.sites.carrier import Carrier, Reply
+from fedtt.sites.frames import Frame
+from fedtt.sites.label_cells import odd_sites
+from fedtt.sites.message_schema import (
     Facts,
     Hello,
     Joined,
@@ -18,7 +18,7 @@ from fedtt.engine.flower.schema import (
     Unfit,
     parse_reply,
 )
-from fedtt.errors import SitesError, WireError
+from fedtt.sites.peer_text import quote_peer
 
 Tell = Callable[[str, str], None]  # of a site, what happened
 AGAIN = 5.0  # seconds until a node that answered with an error is asked again

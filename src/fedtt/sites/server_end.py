@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fedtt.config import SitesConfig
-from fedtt.engine.flower.exchange import PULL_EVERY, SLACK, Answer, Exchange, OnWait
-from fedtt.engine.flower.frames import Frame
-from fedtt.engine.flower.measured import Measured
-from fedtt.engine.flower.peer_text import quote_peer
-from fedtt.engine.flower.relay import Carrier
-from fedtt.engine.flower.replies import check_count, check_metrics, check_update, join_metrics
-from fedtt.engine.flower.reply_store import ReplyStore, Stored
-from fedtt.engine.flower.roster import PresentSite, Roster, Tell
-from fedtt.engine.flower.schema import End, SiteMetrics, Split
 from fedtt.errors import SitesError, WireError
 from fedtt.federated.method import Method
 from fedtt.federated.round import CheckedReply, ClientTask, Reply, tasks_of
 from fedtt.federated.types import ServerState
+from fedtt.sites.carrier import Carrier
+from fedtt.sites.exchange import PULL_EVERY, SLACK, Answer, Exchange, OnWait
+from fedtt.sites.expected_metrics import Measured
+from fedtt.sites.frames import Frame
+from fedtt.sites.message_schema import End, SiteMetrics, Split
+from fedtt.sites.peer_text import quote_peer
+from fedtt.sites.replies import check_count, check_metrics, check_update, join_metrics
+from fedtt.sites.reply_store import ReplyStore, Stored
+from fedtt.sites.roster import PresentSite, Roster, Tell
 
 GOODBYE = 10.0  # seconds for the sites to hear that the run is over
 

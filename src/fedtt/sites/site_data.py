@@ -8,9 +8,9 @@ from typing import Any
 from fedtt.config import RunConfig, load_config, override_config, parse_config
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.data import build_site_data
-from fedtt.engine.flower.facts import OWN_KEYS, foreign_differences
-from fedtt.engine.flower.shares import Share
 from fedtt.errors import ConfigError
+from fedtt.sites.agreement import OWN_KEYS, foreign_differences
+from fedtt.sites.data_shares import Share
 
 # Keys of a site's own business that a server could misuse: what a site reads, and what it loads.
 HELD = {

@@ -8,16 +8,16 @@ from pathlib import Path
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
-from fedtt.engine.flower.exchange import OnWait
-from fedtt.engine.flower.facts import facts_of
-from fedtt.engine.flower.measured import measured_in
-from fedtt.engine.flower.ports import BoundPort
-from fedtt.engine.flower.relay import Carrier
-from fedtt.engine.flower.roster import Invitation, Roster, Tell
-from fedtt.engine.flower.sites import Sites
-from fedtt.engine.flower.superlink import running_superlink
 from fedtt.errors import InterruptedRunError
 from fedtt.federated.wire.update import update_length
+from fedtt.sites.agreement import facts_of
+from fedtt.sites.carrier import Carrier
+from fedtt.sites.exchange import OnWait
+from fedtt.sites.expected_metrics import measured_in
+from fedtt.sites.flower.superlink import running_superlink
+from fedtt.sites.ports import BoundPort
+from fedtt.sites.roster import Invitation, Roster, Tell
+from fedtt.sites.server_end import Sites
 
 SLACK = 2**20  # bytes of a reply beside its updates
 

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fedtt.atomic_write import replace_file
-from fedtt.engine.flower import keys as k
-from fedtt.engine.flower.certificates import (
+from fedtt.errors import ConfigError
+from fedtt.sites import keys as k
+from fedtt.sites.certificates import (
     CURVE,
     make_authority,
     make_server_certificate,
@@ -24,7 +25,6 @@ from fedtt.engine.flower.certificates import (
     public_pem,
     subject_alternative,
 )
-from fedtt.errors import ConfigError
 
 SERVER_DAYS = 825
 PRIVATE, PUBLIC = 0o600, 0o644
@@ -41,7 +41,7 @@ def make_keys(
     """Make the server's certificate for ``hosts``, and a key pair for each site of ``names``.
 
     The authority is made once and kept. Returns what was written; see
-    :mod:`fedtt.engine.flower.keys` for where. Raises :class:`ConfigError` before writing anything
+    :mod:`fedtt.sites.keys` for where. Raises :class:`ConfigError` before writing anything
     where something would be overwritten and ``overwrite`` is false.
     """
     _check_arguments(directory, hosts, names, overwrite=overwrite)

@@ -13,8 +13,8 @@ from typing import Any
 
 import h11
 
-from fedtt.engine.flower.address import Address
-from fedtt.engine.flower.fence_rules import (
+from fedtt.sites.address import Address
+from fedtt.sites.flower.fence_rules import (
     RETURNED,
     TREE,
     Account,

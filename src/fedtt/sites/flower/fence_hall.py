@@ -5,7 +5,7 @@ import json
 import sys
 import time
 
-from fedtt.engine.flower.fence_rules import Account, Refusal
+from fedtt.sites.flower.fence_rules import Account, Refusal
 
 # Connections that have shown no key yet: in all, and of one network address; and of one key.
 UNKNOWN, UNKNOWN_EACH, KNOWN_EACH = 128, 32, 32

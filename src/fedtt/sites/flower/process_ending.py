@@ -18,8 +18,8 @@ def starter() -> int:
     """The process that started this one, also where it is gone already. To be asked once.
 
     Whoever asks the system only after its imports, which take seconds, may find who inherited it.
-    So :func:`fedtt.engine.flower.processes.start` says it in the environment; it is taken out of
-    there, since what this process starts has another parent.
+    So ``child_processes.start`` says it in the environment; it is taken out of there, since what
+    this process starts has another parent.
     """
     said = os.environ.pop(STARTER, "")
     return int(said) if said.isdecimal() else os.getppid()
