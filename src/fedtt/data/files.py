@@ -131,9 +131,10 @@ def check_table(table: Table, wanted: Sequence[str], path: Path) -> None:
 
 def _check_no_header(table: Table, wanted: Sequence[str]) -> None:
     """Files put end to end bring the names of their columns along."""
-    rows = zip(*(table.columns[column] for column in wanted), strict=True)
+    names = tuple(wanted)
+    rows = zip(*(table.columns[column] for column in names), strict=True)
     for row, place in zip(rows, table.places, strict=True):
-        if len(row) > 1 and row == tuple(wanted):
+        if row == names != (wanted[0],):
             raise DataError(
                 "a row repeats the names of the columns",
                 where=place,

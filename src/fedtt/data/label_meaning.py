@@ -50,6 +50,7 @@ class LabelCell:
         return _CODE.fullmatch(self.text) is not None
 
 
+@lru_cache(maxsize=4096)  # a file has many labels and few different ones
 def is_whole(text: str) -> bool:
     """Whether a cell's text is a whole number in its decimal form."""
     match = _WHOLE.fullmatch(text)
@@ -80,7 +81,7 @@ def without_invisible(text: str) -> str:
     )
 
 
-@lru_cache(maxsize=4096)  # a file has many labels and few different ones
+@lru_cache(maxsize=4096)
 def _read_text(text: str) -> LabelCell:
     if len(text) > MAX_NAME:  # not even looked at: int() has a limit on its digits
         return LabelCell(text=text, fault=f"longer than {MAX_NAME:,} characters")

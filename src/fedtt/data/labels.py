@@ -248,9 +248,9 @@ def _check_fault(cell: LabelCell, value: object, place: str) -> None:
 
 
 def _check_not_mixed(column: _Column) -> None:
-    first = column.cells[0]
+    whole = column.cells[0].is_number
     for cell, value, place in column.rows():
-        if cell.is_number is not first.is_number:
+        if cell.is_number is not whole:
             raise DataError(
                 "the labels mix integers and names",
                 where=place,

@@ -58,10 +58,9 @@ def _read_csv(path: Path, wanted: Collection[str]) -> Table:
     start = 1
     try:
         header = next(reader, [])
-        names = [name.strip("\ufeff ") for name in header]
         start = reader.line_num + 1
         for row in reader:
-            if len(row) > 1 and [cell.strip("\ufeff ") for cell in row] == names:
+            if row[1:] == header[1:] != [] and row[0].strip("\ufeff") == header[0].strip("\ufeff"):
                 raise _broken(path, start, "the first line again", "the names of columns once")
             if row and len(row) != len(header):
                 got = f"{len(row)} fields"
