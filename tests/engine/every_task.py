@@ -16,7 +16,7 @@ from fedtt.data import TASKS
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.processes import Processes, join_processes
 from fedtt.engine.spread import help_leader, stop_helpers
-from fedtt.experiment.measure import measure
+from fedtt.experiment.measure import Portion, measure
 
 CAUSAL = ("generation", "label-words", "language-modeling")
 # A named task is of the kind that the catalog says; these two kinds go with a file, or beside it.
@@ -78,7 +78,7 @@ def measured(federation: Federation, processes: Processes | None) -> dict[str, A
     return measure(
         federation,
         federation.initial.params,
-        split="test",
+        Portion(split="test"),
         batch_size=1,
         pooled=True,
         processes=processes,

@@ -317,10 +317,10 @@ def cost(
     as_json: Json = False,
 ) -> None:
     """Compare what methods send, and what a client holds, with a model; loads no weights."""
-    from fedtt.cli.cost_command import cost_command
+    from fedtt.cli.cost_command import CostQuestion, cost_command
 
-    cost_command(
-        model,
+    question = CostQuestion(
+        model=model,
         methods=method or ["fedtt", "lora"],
         overrides=overrides or [],
         task=task,
@@ -330,8 +330,8 @@ def cost(
         batch_size=batch_size,
         max_length=max_length,
         dtype=dtype,
-        as_json=as_json,
     )
+    cost_command(question, as_json=as_json)
 
 
 @app.command()

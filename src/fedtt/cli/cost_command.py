@@ -1,5 +1,6 @@
 """``fedtt cost``: what methods would send and hold, side by side, from shapes alone."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
@@ -11,22 +12,26 @@ from fedtt.errors import ConfigError
 Row = dict[str, Any]
 
 
-def cost_command(
-    model: str,
-    *,
-    methods: list[str],
-    overrides: list[str],
-    task: str | None,
-    num_labels: int,
-    clients: int,
-    rounds: int,
-    batch_size: int,
-    max_length: int | None,
-    dtype: str,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class CostQuestion:
+    """Which methods, with which model, in which run."""
+
+    model: str
+    methods: list[str]
+    overrides: list[str]
+    task: str | None
+    num_labels: int
+    clients: int
+    rounds: int
+    batch_size: int
+    max_length: int | None
+    dtype: str
+
+
+def cost_command(asked: CostQuestion, *, as_json: bool) -> None:
     """Print parameters, bytes of a round and of a run, and a client's memory, for every method."""
-    sections = parse_methods(methods, overrides=overrides)
+    task, dtype = asked.task, asked.dtype
+    sections = parse_methods(asked.methods, overrides=asked.overrides)
     from fedtt.engine.build_method import build_method
     from fedtt.engine.run_cost import DTYPES, LocalStep, count_base, count_cost, default_length
     from fedtt.models import PEFT_TASK_TYPES, guess_task, load_model_config
@@ -36,25 +41,29 @@ def cost_command(
             raise ConfigError(
                 f"unknown {option[2:]}", where=option, got=value, expected=", ".join(known)
             )
-    config = load_model_config(model)
+    config = load_model_config(asked.model)
     task = task or guess_task(config)
     if task == "classification":
-        config = load_model_config(model, num_labels=num_labels)
+        config = load_model_config(asked.model, num_labels=asked.num_labels)
     built = {name: build_method(section, task=task) for name, section in sections.items()}
-    length = max_length or default_length(config, built.values())
-    step = LocalStep(batch_size=batch_size, length=length, dtype=DTYPES[dtype])
+    length = asked.max_length or default_length(config, built.values())
+    step = LocalStep(batch_size=asked.batch_size, length=length, dtype=DTYPES[dtype])
     base = count_base(config, task=task, dtype=step.dtype)
     rows = {
-        name: _row(count_cost(config, method, task=task, clients=clients, rounds=rounds, step=step))
+        name: _row(
+            count_cost(
+                config, method, task=task, clients=asked.clients, rounds=asked.rounds, step=step
+            )
+        )
         for name, method in built.items()
     }
     document = {
-        "model": model,
+        "model": asked.model,
         "task": task,
         "base_model": {"parameters": base.parameters, "bytes": base.bytes, "dtype": dtype},
-        "clients": clients,
-        "rounds": rounds,
-        "batch_size": batch_size,
+        "clients": asked.clients,
+        "rounds": asked.rounds,
+        "batch_size": asked.batch_size,
         "max_length": length,
         "methods": rows,
     }

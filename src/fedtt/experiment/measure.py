@@ -1,6 +1,7 @@
 """Metrics of a global model: per client, their mean, and over all examples together."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fedtt import params as p
 from fedtt.engine.build import Federation
@@ -14,12 +15,19 @@ from fedtt.tasks import join_outcomes
 Metrics = dict[str, dict[str, float]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Portion:
+    """What is to be measured: a whole split, or of it what measures one client."""
+
+    split: str
+    client_id: str | None = None
+
+
 def measure(
     federation: Federation,
     params: Params,
+    what: Portion,
     *,
-    split: str,
-    client_id: str | None = None,
     batch_size: int,
     pooled: bool = False,
     processes: Processes | None = None,
@@ -27,14 +35,14 @@ def measure(
 ) -> Metrics:
     """Metric -> ``mean`` over clients (unweighted) and one value a client, by its id.
 
-    Of the whole split, or of what measures ``client_id``. Writes ``params`` into the federation's
+    Writes ``params`` into the federation's
     model, which sees the examples of all clients in common batches; where there are helpers, they
     take their share. ``pooled`` adds each metric over the examples of all clients together.
     ``before_batch(client_id)`` may raise to stop early. Raises :class:`DivergenceError` naming the
     client where the model's outputs are not finite.
     """
     p.write_params(federation.model, params)
-    task, data = federation.task, federation.held(split, client_id)
+    task, data = federation.task, federation.held(what.split, what.client_id)
     if processes is None:
         outcomes = judge(
             federation.model, task, data, batch_size=batch_size, before_batch=before_batch
@@ -44,8 +52,8 @@ def measure(
             processes,
             federation,
             params,
-            split=split,
-            client_id=client_id,
+            split=what.split,
+            client_id=what.client_id,
             batch_size=batch_size,
             before_batch=before_batch,
         )

@@ -19,7 +19,7 @@ from fedtt.engine.fingerprint import digest_base
 from fedtt.errors import DataError, RunError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory, open_run
-from fedtt.experiment.measure import Metrics, measure
+from fedtt.experiment.measure import Metrics, Portion, measure
 from fedtt.models import load_tokenizer
 from fedtt.tasks import Task
 
@@ -48,7 +48,12 @@ def evaluate_run(path: Path, *, split: str) -> Metrics:
     federation = build_federation(config)
     check_unchanged(saved or {}, describe(federation), where=str(path))
     state = directory.load_state(expected=p.structure_of(federation.initial.params))
-    return measure(federation, state.params, split=split, batch_size=config.evaluation.batch_size)
+    return measure(
+        federation,
+        state.params,
+        Portion(split=split),
+        batch_size=config.evaluation.batch_size,
+    )
 
 
 def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:

@@ -29,7 +29,7 @@ from fedtt.experiment.common_steps import (
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.events import Evaluated, Notify, StepDone
 from fedtt.experiment.helper_processes import clients_here
-from fedtt.experiment.measure import Metrics, measure
+from fedtt.experiment.measure import Metrics, Portion, measure
 from fedtt.experiment.run_files import Record
 from fedtt.experiment.run_summary import summarize
 from fedtt.federated.round import CallClients, ClientTask
@@ -126,13 +126,13 @@ def _stop_if_asked(run: Run, *, where: str) -> None:
 def _validate(run: Run, state: ServerState) -> Metrics | None:
     if not is_validation_due(run.config, state.next_round):
         return None
-    return _measure(run, state, split="validation", pooled=True)
+    return _measure(run, state, Portion(split="validation"), pooled=True)
 
 
 def _measure_before(run: Run) -> Metrics:
     baselines = run.directory.baselines()
     if "before" not in baselines:
-        before = _measure(run, run.federation.initial, split="test")
+        before = _measure(run, run.federation.initial, Portion(split="test"))
         run.directory.save_baselines({**baselines, "before": before})
         run.notify(Evaluated(what="before", metrics=before))
         return before
@@ -141,7 +141,7 @@ def _measure_before(run: Run) -> Metrics:
 
 
 def _measure_test(run: Run, state: ServerState) -> Metrics:
-    test = _measure(run, state, split="test")
+    test = _measure(run, state, Portion(split="test"))
     run.notify(Evaluated(what="test", metrics=test))
     return test
 
@@ -149,16 +149,14 @@ def _measure_test(run: Run, state: ServerState) -> Metrics:
 def _measure(
     run: Run,
     state: ServerState,
+    what: Portion,
     *,
-    split: str,
-    client_id: str | None = None,
     pooled: bool = False,
 ) -> Metrics:
     return measure(
         run.federation,
         state.params,
-        split=split,
-        client_id=client_id,
+        what,
         processes=run.processes,
         batch_size=run.config.evaluation.batch_size,
         pooled=pooled,
@@ -181,7 +179,7 @@ def _measure_alone(run: Run) -> Metrics | None:
             if run.processes is not None:
                 keep_waiting(run.processes)
             state, _ = one_round(run, state, call_clients, alone=client_id)
-        metrics = _measure(run, state, split="test", client_id=client_id)
+        metrics = _measure(run, state, Portion(split="test", client_id=client_id))
         done = {**done, client_id: {name: values[MEAN] for name, values in metrics.items()}}
         run.directory.save_baselines({**baselines, "alone": done})
     alone = mean_over_clients(run.directory.baselines()["alone"])
