@@ -16,7 +16,7 @@ from fedtt.config import (
     parse_method,
     parse_methods,
 )
-from fedtt.config.parse import MODEL_ALIASES
+from fedtt.config.anchored_paths import MODEL_ALIASES
 from fedtt.errors import ConfigError
 from fedtt.models import ALIASES
 

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedtt.config.anchored_paths import anchor_paths
 from fedtt.config.compare import Comparison, MethodVariantConfig, OptionConfig, Point
-from fedtt.config.parse import Table, anchor_paths, parse_config, set_key
+from fedtt.config.overrides import Table, set_key
+from fedtt.config.parse import parse_config
 from fedtt.config.schema import RunConfig
 from fedtt.errors import ConfigError
 

@@ -19,7 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from fedtt.config.parse import Table, describe_problem, read_table
+from fedtt.config.overrides import Table
+from fedtt.config.parse import read_table
+from fedtt.config.problems import describe_problem
 from fedtt.errors import ConfigError
 from fedtt.section import NumBytes, Positive, Section, Seed
 

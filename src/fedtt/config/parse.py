@@ -1,25 +1,23 @@
 """TOML <-> :class:`RunConfig`, with messages a person can act on."""
 
 import json
-import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from fedtt.config.method_section import MethodConfig, method_sections
+from fedtt.config.anchored_paths import anchor_paths
+from fedtt.config.method_section import MethodConfig
+from fedtt.config.overrides import Table, set_key, split_override
+from fedtt.config.problems import describe_problem
 from fedtt.config.schema import RunConfig
 from fedtt.errors import ConfigError
 
-Table = dict[str, Any]
-# What fedtt.models knows by a short name (importing it here would bring in torch).
-MODEL_ALIASES = ("minilm", "smollm2")
 FOLLOWERS = "track."  # who follows a run is no part of it
 # What a configuration may leave open, and a run's own has settled: key -> its value there.
 LEFT_OPEN: Mapping[str, object] = {
@@ -109,7 +107,7 @@ def parse_method(name: str, *, overrides: Iterable[str]) -> MethodConfig:
 
 def parse_methods(names: Iterable[str], *, overrides: Iterable[str]) -> dict[str, MethodConfig]:
     """Sections by name; an override changes every method that has its key, and one must have it."""
-    keys = {override: _split_override(override)[0].split(".")[0] for override in overrides}
+    keys = {override: split_override(override)[0].split(".")[0] for override in overrides}
     known = {name: type(parse_method(name, overrides=())).model_fields for name in names}
     unknown = {o for o, key in keys.items() if not any(key in fields for fields in known.values())}
     return {
@@ -160,93 +158,6 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Table:
     return flat
 
 
-def anchor_paths(table: Table, *, folder: Path) -> Table:
-    """Make the paths of ``[data]``, and ``model.name`` where it is a model there, absolute.
-
-    Raises :class:`ConfigError` for a model's name that only the working directory has.
-    """
-    anchored = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
-    data, model = anchored.get("data"), anchored.get("model")
-    for key in ("path", "test_path", "directory"):
-        if isinstance(data, dict) and isinstance(data.get(key), str):
-            data[key] = str(_anchor(data[key], folder))
-    if isinstance(model, dict) and isinstance(model.get("name"), str) and model["name"]:
-        model["name"] = _anchor_model(model["name"], folder)
-    return anchored
-
-
-def _anchor(path: str, folder: Path) -> Path:
-    # os.path: pathlib raises for the home of a user there is not.
-    return (folder / os.path.expanduser(path)).resolve()  # noqa: PTH111
-
-
-def _anchor_model(name: str, folder: Path) -> str:
-    if name in MODEL_ALIASES:
-        return name
-    place = _anchor(name, folder)
-    if _holds_model(place) or name.startswith(("./", "../", "~", "/")):
-        return str(place)
-    if _holds_model(Path(name)):
-        # Whoever loads the model would take it, and another one from another working directory.
-        raise ConfigError(
-            "model.name is relative to the file, and only the working directory has it",
-            where="model.name",
-            got=name,
-            expected=f"{place}, or a hub id",
-            fix=f"write {Path(name).resolve()}; or rename that, if a hub id is meant",
-        )
-    return name
-
-
-def _holds_model(place: Path) -> bool:
-    return place.is_dir() or (place.suffix.lower() == ".gguf" and place.is_file())
-
-
-def _split_override(override: str) -> tuple[str, str]:
-    """Key and text of ``key=text``."""
-    key, separator, text = override.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(
-            "cannot read an override",
-            where="--set",
-            got=override,
-            expected="section.key=value",
-            fix="for example: --set client.learning_rate=1e-3",
-        )
-    return key.strip(), text.strip()
-
-
-def _apply_override(table: Table, override: str) -> Table:
-    key, text = _split_override(override)
-    where = f"--set {override}"
-    if not text:
-        return set_key(table, key, None, where=where)
-    # Anchored by itself: its paths are relative to the working directory, the table's are not.
-    alone = anchor_paths(set_key({}, key, _toml_value(text), where=where), folder=Path())
-    return set_key(table, key, reduce(getitem, key.split("."), alone), where=where)
-
-
-def set_key(table: Table, key: str, value: Any, *, where: str) -> Table:
-    """The table with the value at a dotted key; ``None`` unsets the key. ``table`` stays as it is.
-
-    Raises :class:`ConfigError` where the key leads through something that is not a table.
-    """
-    *sections, last = key.split(".")
-    result = dict(table)
-    level = result
-    for section in sections:
-        below = level.get(section, {})
-        if not isinstance(below, dict):
-            raise ConfigError("an override goes through a plain value", where=where)
-        level[section] = dict(below)
-        level = level[section]
-    if value is None:
-        level.pop(last, None)
-    else:
-        level[last] = value
-    return result
-
-
 def read_text(path: Path) -> str:
     """A text file that people write: UTF-8, with or without the byte-order mark of some editors."""
     return path.read_text(encoding="utf-8-sig")
@@ -260,64 +171,18 @@ def _parse_toml(text: str) -> Table:
         raise ValueError("its values are nested too deeply") from error
 
 
+def _apply_override(table: Table, override: str) -> Table:
+    key, text = split_override(override)
+    where = f"--set {override}"
+    if not text:
+        return set_key(table, key, None, where=where)
+    # Anchored by itself: its paths are relative to the working directory, the table's are not.
+    alone = anchor_paths(set_key({}, key, _toml_value(text), where=where), folder=Path())
+    return set_key(table, key, reduce(getitem, key.split("."), alone), where=where)
+
+
 def _toml_value(text: str) -> Any:
     try:
         return _parse_toml(f"value = {text}")["value"]
     except ValueError:
         return text  # a bare word is a string, as on every command line
-
-
-def describe_problem(
-    path: tuple[int | str, ...],
-    item: Mapping[str, Any],
-    *,
-    known: Mapping[str, list[str]] | None = None,
-) -> str:
-    """One line on a problem that pydantic found; ``known``: section -> its keys, to suggest."""
-    location = [str(part) for part in path]
-    key = ".".join(location) or "the file"
-    if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key{_suggest(location, known or _known_keys())}"
-    if item["type"] == "missing":
-        return f"{key}: missing"
-    if isinstance(item["input"], Mapping):  # values that do not go together
-        return f"{key}: {_reason(item)}"
-    return f"{key}: got {_got(item)}; {_reason(item)}"
-
-
-def _got(item: Mapping[str, Any]) -> str:
-    value = item["input"]
-    value = value.get("name") if isinstance(value, Mapping) else value
-    try:
-        text = repr(value)
-    except ValueError:  # a number that Python does not write out, of thousands of digits
-        text = "a number of thousands of digits"
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _reason(item: Mapping[str, Any]) -> str:
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
-
-
-def _suggest(location: list[str], everywhere: Mapping[str, list[str]]) -> str:
-    *sections, key = location
-    here = everywhere.get(".".join(s for s in sections if not s.isdigit()), [])
-    close = get_close_matches(key, here, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {'.'.join([*sections, close[0]])!r}?"
-    elsewhere = [f"{s}.{key}" if s else key for s, keys in everywhere.items() if key in keys]
-    if elsewhere:
-        return f"; did you mean {elsewhere[0]!r}?"
-    return f"; known here: {', '.join(here)}"
-
-
-def _known_keys() -> dict[str, list[str]]:
-    keys = {"": list(RunConfig.model_fields)}
-    for name, field in RunConfig.model_fields.items():
-        # A section, or a section that may be left out: Section | None.
-        for part in (field.annotation, *get_args(field.annotation)):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                keys[name] = list(part.model_fields)
-    keys["method"] = list(dict.fromkeys(key for m in method_sections() for key in m.model_fields))
-    return keys

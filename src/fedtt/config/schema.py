@@ -12,8 +12,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -246,12 +248,12 @@ class PartitionConfig(Section):
         return self
 
 
-def _count_or_auto(value: object) -> object:
-    """What a union of types would refuse with one message for each of them."""
-    whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10**9
-    if value != "auto" and not whole:
-        raise ValueError("input should be a whole number, 1 or more, or 'auto'")
-    return value
+def _count_or_auto(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    """A union of types would refuse a value with one message for each of them."""
+    try:
+        return read(value)
+    except ValidationError:
+        raise ValueError("input should be a whole number, 1 or more, or 'auto'") from None
 
 
 class CohortConfig(Section):
@@ -266,7 +268,10 @@ class CohortConfig(Section):
         description="auto: clients train together, in one step, where their method can; "
         "off: one by one; the results differ by rounding only",
     )
-    max_tokens: Annotated[Examples | Literal["auto"], BeforeValidator(_count_or_auto)] = Field(
+    max_tokens: Annotated[
+        Annotated[int, Field(ge=1, le=10**9, strict=True)] | Literal["auto"],
+        WrapValidator(_count_or_auto),
+    ] = Field(
         "auto", description="tokens, padding included, of a forward of clients that train together"
     )
 

@@ -1,0 +1,72 @@
+"""Paths of a configuration are relative to its file."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedtt.config.overrides import Table, set_key
+from fedtt.errors import ConfigError
+
+# What fedtt.models knows by a short name (importing it here would bring in torch).
+MODEL_ALIASES = ("minilm", "smollm2")
+
+
+def anchor_paths(table: Table, *, folder: Path) -> Table:
+    """Make the paths of ``[data]``, and ``model.name`` where it is a model there, absolute.
+
+    Raises :class:`ConfigError` for a model's name that only the working directory has.
+    """
+    anchored = table
+    for key, anchor in ANCHORS.items():
+        section, _, name = key.partition(".")
+        text = text_at(table, section, name)
+        if text:
+            anchored = set_key(anchored, key, anchor(text, folder), where=key)
+    return anchored
+
+
+def text_at(table: Mapping[str, Any], section: str, key: str) -> str:
+    """The text at ``section.key``; empty where there is none."""
+    below = table.get(section)
+    value = below.get(key) if isinstance(below, Mapping) else None
+    return value if isinstance(value, str) else ""
+
+
+def _anchor(path: str, folder: Path) -> Path:
+    # os.path: pathlib raises for the home of a user there is not.
+    return (folder / os.path.expanduser(path)).resolve()  # noqa: PTH111
+
+
+def _anchor_data(path: str, folder: Path) -> str:
+    return str(_anchor(path, folder))
+
+
+def _anchor_model(name: str, folder: Path) -> str:
+    if name in MODEL_ALIASES:
+        return name
+    place = _anchor(name, folder)
+    if _holds_model(place) or name.startswith(("./", "../", "~", "/")):
+        return str(place)
+    if _holds_model(Path(name)):
+        # Whoever loads the model would take it, and another one from another working directory.
+        raise ConfigError(
+            "model.name is relative to the file, and only the working directory has it",
+            where="model.name",
+            got=name,
+            expected=f"{place}, or a hub id",
+            fix=f"write {Path(name).resolve()}; or rename that, if a hub id is meant",
+        )
+    return name
+
+
+def _holds_model(place: Path) -> bool:
+    return place.is_dir() or (place.suffix.lower() == ".gguf" and place.is_file())
+
+
+ANCHORS: Mapping[str, Callable[[str, Path], str]] = {
+    "data.path": _anchor_data,
+    "data.test_path": _anchor_data,
+    "data.directory": _anchor_data,
+    "model.name": _anchor_model,
+}

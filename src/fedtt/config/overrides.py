@@ -1,0 +1,42 @@
+"""``key=value``, and dotted keys of nested tables."""
+
+from typing import Any
+
+from fedtt.errors import ConfigError
+
+Table = dict[str, Any]
+
+
+def split_override(override: str) -> tuple[str, str]:
+    """Key and text of ``key=text``."""
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(
+            "cannot read an override",
+            where="--set",
+            got=override,
+            expected="section.key=value",
+            fix="for example: --set client.learning_rate=1e-3",
+        )
+    return key.strip(), text.strip()
+
+
+def set_key(table: Table, key: str, value: Any, *, where: str) -> Table:
+    """The table with the value at a dotted key; ``None`` unsets the key. ``table`` stays as it is.
+
+    Raises :class:`ConfigError` where the key leads through something that is not a table.
+    """
+    *sections, last = key.split(".")
+    result = dict(table)
+    level = result
+    for section in sections:
+        below = level.get(section, {})
+        if not isinstance(below, dict):
+            raise ConfigError("an override goes through a plain value", where=where)
+        level[section] = dict(below)
+        level = level[section]
+    if value is None:
+        level.pop(last, None)
+    else:
+        level[last] = value
+    return result

@@ -1,0 +1,66 @@
+"""What pydantic found wrong with a configuration, as a line that a person can act on."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from fedtt.config.method_section import method_sections
+from fedtt.config.schema import RunConfig
+
+
+def describe_problem(
+    path: tuple[int | str, ...],
+    item: Mapping[str, Any],
+    *,
+    known: Mapping[str, list[str]] | None = None,
+) -> str:
+    """One line on a problem that pydantic found; ``known``: section -> its keys, to suggest."""
+    location = [str(part) for part in path]
+    key = ".".join(location) or "the file"
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key{_suggest(location, known or _known_keys())}"
+    if item["type"] == "missing":
+        return f"{key}: missing"
+    if isinstance(item["input"], Mapping):  # values that do not go together
+        return f"{key}: {_reason(item)}"
+    return f"{key}: got {_got(item)}; {_reason(item)}"
+
+
+def _got(item: Mapping[str, Any]) -> str:
+    value = item["input"]
+    value = value.get("name") if isinstance(value, Mapping) else value
+    try:
+        text = repr(value)
+    except ValueError:  # a number that Python does not write out, of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _reason(item: Mapping[str, Any]) -> str:
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def _suggest(location: list[str], everywhere: Mapping[str, list[str]]) -> str:
+    *sections, key = location
+    here = everywhere.get(".".join(s for s in sections if not s.isdigit()), [])
+    close = get_close_matches(key, here, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {'.'.join([*sections, close[0]])!r}?"
+    elsewhere = [f"{s}.{key}" if s else key for s, keys in everywhere.items() if key in keys]
+    if elsewhere:
+        return f"; did you mean {elsewhere[0]!r}?"
+    return f"; known here: {', '.join(here)}"
+
+
+def _known_keys() -> dict[str, list[str]]:
+    keys = {"": list(RunConfig.model_fields)}
+    for name, field in RunConfig.model_fields.items():
+        # A section, or a section that may be left out: Section | None.
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                keys[name] = list(part.model_fields)
+    keys["method"] = list(dict.fromkeys(key for m in method_sections() for key in m.model_fields))
+    return keys
