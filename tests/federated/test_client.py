@@ -8,11 +8,8 @@ from torch import Tensor, nn
 
 from fedtt import params as p
 from fedtt.errors import DivergenceError
-from fedtt.federated.client import (
-    Batch,
-    LocalTraining,
-    train_locally,
-)
+from fedtt.federated.client import Batch, train_locally
+from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.types import ClientUpdate
 
 ADAMW = LocalTraining(optimizer="adamw", weight_decay=0.1, max_grad_norm=0.5)

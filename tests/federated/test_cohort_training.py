@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from fedtt.errors import FedttError
-from fedtt.federated.client import Batch, LocalTraining
+from fedtt.federated.client import Batch
 from fedtt.federated.cohort_training import CohortClient, client_losses, train_cohort
 from fedtt.federated.grouping import ForwardLimits
+from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.stacked_state import StackedState
 
 LIMITS = ForwardLimits(max_tokens=100, forward_worth=0)

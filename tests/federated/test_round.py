@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from fedtt import params as p
 from fedtt.errors import DivergenceError, FedttError, WireError
 from fedtt.federated.aggregate import WEIGHTINGS, TrimmedMean, WeightedMean
-from fedtt.federated.client import Batch, LocalTraining, train_locally
+from fedtt.federated.client import Batch, train_locally
 from fedtt.federated.cohort import Cohorts
+from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.method import Method
 from fedtt.federated.round import CallClient, CallClients, ClientTask, one_by_one, run_round
 from fedtt.federated.schedules.everything import all_parameters

@@ -32,8 +32,8 @@ from fedtt.engine.fits import check_goes_with_options, choose_dtype
 from fedtt.engine.limits import memory_bytes, tokens_that_fit
 from fedtt.engine.positions import text_positions
 from fedtt.errors import ConfigError, ModelError
-from fedtt.federated.client import LocalTraining
 from fedtt.federated.cohort import check_cohort_size
+from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.method import Method
 from fedtt.federated.types import ServerState
 from fedtt.methods.lora_family import REFERENCE as LORA_REFERENCE

@@ -18,15 +18,9 @@ from torch.func import functional_call
 
 from fedtt import params as p
 from fedtt.errors import FedttError
-from fedtt.federated.client import (
-    Batch,
-    LocalTraining,
-    StepHook,
-    check_finite,
-    freeze_all_but,
-    raise_divergence,
-)
+from fedtt.federated.client import Batch, StepHook, check_finite, freeze_all_but, raise_divergence
 from fedtt.federated.grouping import BatchShape, ForwardLimits, group_batches
+from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.stacked_state import StackedState
 from fedtt.federated.streams import ClientStreams
 from fedtt.federated.types import ClientUpdate

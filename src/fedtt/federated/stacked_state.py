@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from fedtt.federated.client import OPTIMIZERS, LocalTraining
+from fedtt.federated.local.step import LocalTraining, Trained, local_step, make_optimizer
 from fedtt.params import Params
 
 
@@ -33,8 +33,9 @@ class StackedState:
         self._weights = nn.Parameter(self._origin.clone(), requires_grad=False)
         self._weights.grad = torch.zeros_like(self._origin)
         self._training = training
-        options = {"lr": learning_rate, "weight_decay": training.weight_decay}
-        self._optimizer = OPTIMIZERS[training.optimizer]([self._weights], **options)
+        self._optimizer = make_optimizer(
+            [self._weights], training=training, learning_rate=learning_rate
+        )
         self._reached: set[str] = set()
 
     def end(self, client: int) -> None:
@@ -63,20 +64,16 @@ class StackedState:
         self._gradient[list(members)] = torch.cat(flat, dim=1)
 
     def step(self) -> None:
-        """Proximal term, clipping, and the optimizer's step, every client for itself."""
-        training, gradient = self._training, self._gradient
-        if training.proximal:
-            gradient.add_(self._weights - self._origin, alpha=training.proximal)
-        if training.max_grad_norm is not None:
-            norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # (K, 1)
-            gradient.mul_((training.max_grad_norm / (norms + 1e-6)).clamp(max=1.0))
+        """The local step, every client for itself."""
+        trained = Trained(gradient=self._gradient, weight=self._weights, origin=self._origin)
+        local_step([trained], training=self._training)
         self._optimizer.step()
         # A parameter without a gradient is none of the optimizer's business: no weight decay.
         for name, start, size in self._columns():
             if name not in self._reached:
                 columns = slice(start, start + size)
                 self._weights[:, columns] = self._origin[:, columns]
-        gradient.zero_()
+        self._gradient.zero_()
 
     def deltas(self) -> list[dict[str, Tensor]]:
         """Every client's change from its start to where it ended, on the CPU."""
