@@ -11,8 +11,9 @@ from fedtt.engine.build import Federation, build_federation
 from fedtt.experiment import create_run, open_run, run_with_sites
 from fedtt.sites.carrier import Reply
 from fedtt.sites.data_shares import Share
-from fedtt.sites.flower.flower_server import open_sites
+from fedtt.sites.exchange import Hooks
 from fedtt.sites.frames import Frame
+from fedtt.sites.opened_sites import open_sites
 from fedtt.sites.server_end import Sites
 from fedtt.sites.site_data import SiteData
 from fedtt.sites.site_worker import Worker
@@ -122,9 +123,7 @@ def connect(
         bench,
         names=names,
         expected=expected,
-        tell=tell,
-        check=lambda: None,
-        on_wait=lambda *_: None,
+        hooks=Hooks(tell=tell, check=lambda: None, on_wait=lambda *_: None),
     )
 
 

@@ -25,8 +25,9 @@ from fedtt.config import load_config
 from fedtt.engine.build import build_federation
 from fedtt.experiment import create_run, run_with_sites
 from fedtt.sites.data_shares import Share
-from fedtt.sites.flower.flower_server import open_sites
+from fedtt.sites.exchange import Hooks
 from fedtt.sites.flower.superlink import running_superlink
+from fedtt.sites.opened_sites import open_sites
 from fedtt.sites.ports import any_port, bind_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -114,9 +115,7 @@ def test_local_and_flower_end_with_the_same_parameters(
                     flower.relay,
                     names=None,
                     expected=expected,
-                    tell=lambda *_: None,
-                    check=flower.check,
-                    on_wait=lambda *_: None,
+                    hooks=Hooks(tell=lambda *_: None, check=flower.check, on_wait=lambda *_: None),
                 )
                 directory = create_run(over, config, overwrite=False)
                 run_with_sites(config, federation, directory, sites, notify=lambda _: None)

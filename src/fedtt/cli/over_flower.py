@@ -25,7 +25,7 @@ def run_over_flower(
     """Run what is left of the run with the sites that come to ``port``; the summary."""
     from fedtt import experiment
     from fedtt.cli.progress import watch
-    from fedtt.sites.flower.flower_server import connected_sites
+    from fedtt.sites.flower.flower_server import Entrance, connected_sites
 
     config, federation, directory = begun.config, begun.federation, begun.directory
     out = console()
@@ -38,9 +38,7 @@ def run_over_flower(
         connected_sites(
             config,
             federation,
-            port=port,
-            keys=keys,
-            logs=directory.path,
+            entrance=Entrance(port=port, keys=keys, logs=directory.path),
             expected=expected,
             tell=lambda site, what: notify(experiment.SiteNews(site=site, what=what)),
             on_wait=lambda index, answered, asked, left: notify(

@@ -47,11 +47,20 @@ class Heard(Generic[T]):
     asked: frozenset[str]
 
 
-class Exchange:
-    """Carries questions to sites; ``limit`` is the most bytes of a reply.
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What the server calls meanwhile: news of a site, how a wait stands, and ``check``.
 
     ``check`` may raise to end a wait early; it is called several times a second.
     """
+
+    tell: Tell
+    on_wait: OnWait
+    check: Callable[[], None]
+
+
+class Exchange:
+    """Carries questions to sites; ``limit`` is the most bytes of a reply."""
 
     def __init__(
         self,
@@ -61,14 +70,12 @@ class Exchange:
         positions: Mapping[str, int],
         deadline: float,
         limit: int,
-        tell: Tell,
-        check: Callable[[], None],
-        on_wait: OnWait,
+        hooks: Hooks,
     ) -> None:
         self._carrier, self._roster = carrier, roster
         self._positions = positions
         self._seconds, self._limit = deadline, limit
-        self._tell, self._check, self._on_wait = tell, check, on_wait
+        self._tell, self._check, self._on_wait = hooks.tell, hooks.check, hooks.on_wait
 
     def __call__(
         self,

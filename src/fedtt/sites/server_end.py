@@ -4,7 +4,7 @@ The round itself is :func:`fedtt.federated.round.run_round`. Nothing here waits 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fedtt.config import SitesConfig
@@ -13,56 +13,51 @@ from fedtt.federated.method import Method
 from fedtt.federated.round import CheckedReply, ClientTask, Reply, tasks_of
 from fedtt.federated.types import ServerState
 from fedtt.sites.carrier import Carrier
-from fedtt.sites.exchange import PULL_EVERY, SLACK, Answer, Exchange, OnWait
+from fedtt.sites.exchange import PULL_EVERY, SLACK, Answer, Exchange, Hooks
 from fedtt.sites.expected_metrics import Measured
 from fedtt.sites.frames import Frame
 from fedtt.sites.message_schema import End, SiteMetrics, Split
 from fedtt.sites.peer_text import quote_peer
 from fedtt.sites.replies import check_count, check_metrics, check_update, join_metrics
 from fedtt.sites.reply_store import ReplyStore, Stored
-from fedtt.sites.roster import PresentSite, Roster, Tell
+from fedtt.sites.roster import PresentSite, Roster
 
 GOODBYE = 10.0  # seconds for the sites to hear that the run is over
 
 
-class Sites:
-    """The sites of a run. ``expected`` maps each to its clients, ``population`` is all of them in
-    the run's order, and ``limit`` the most bytes of a reply. ``fewest`` updates make a round.
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a run asks of its sites.
 
-    ``check`` may raise to end a wait early; it is called several times a second.
+    ``expected`` maps each site to its clients, ``population`` is all of them in the run's order.
+    ``limit`` is the most bytes of a reply; ``fewest`` updates make a round.
     """
 
-    def __init__(
-        self,
-        carrier: Carrier,
-        roster: Roster,
-        *,
-        config: SitesConfig,
-        expected: Mapping[str, Sequence[str]],
-        population: Sequence[str],
-        limit: int,
-        fewest: int,
-        measured: Measured,
-        tell: Tell,
-        check: Callable[[], None],
-        on_wait: OnWait,
-    ) -> None:
+    config: SitesConfig
+    expected: Mapping[str, Sequence[str]]
+    population: Sequence[str]
+    limit: int
+    fewest: int
+    measured: Measured
+
+
+class Sites:
+    """The sites of a run, which ``carrier`` reaches and ``roster`` knows."""
+
+    def __init__(self, carrier: Carrier, roster: Roster, *, terms: Terms, hooks: Hooks) -> None:
         self._carrier, self._roster = carrier, roster
-        self._config, self._fewest = config, fewest
-        self._expected = expected
-        self._population = tuple(population)
-        self._site_of = {client: name for name, own in expected.items() for client in own}
-        self._measured = measured
-        self._tell, self._check = tell, check
+        self._config, self._fewest = terms.config, terms.fewest
+        self._expected, self._measured = terms.expected, terms.measured
+        self._population = tuple(terms.population)
+        self._site_of = {client: name for name, own in terms.expected.items() for client in own}
+        self._tell, self._check = hooks.tell, hooks.check
         self._exchange = Exchange(
             carrier,
             roster,
-            positions={client: index for index, client in enumerate(population)},
-            deadline=config.deadline,
-            limit=limit,
-            tell=tell,
-            check=check,
-            on_wait=on_wait,
+            positions={client: index for index, client in enumerate(self._population)},
+            deadline=terms.config.deadline,
+            limit=terms.limit,
+            hooks=hooks,
         )
         self._started = False
         self._heard: dict[str, str] = {}  # client -> the session of its site that was heard last
