@@ -23,6 +23,7 @@ from flwr.proto.fleet_pb2 import (
     DeactivateNodeRequest,
     PushMessagesRequest,
 )
+from flwr.proto.node_pb2 import Node
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supernode.fleet_http_client import FleetHttpClient
@@ -289,9 +290,13 @@ def test_a_site_forges_no_line_of_the_log_and_does_not_fill_it(federation: Feder
     asked = "x\nINFO :      [Fleet.ActivateNode] forged\x1b[2J" + "y" * 60_000
     south = signer_of(federation.keys / "sites" / "south")
     with as_site(federation, south, port=federation.port) as client:
+        activate = ActivateNodeRequest(public_key=south.public, heartbeat_interval=30)
+        node = client.ActivateNode(activate).node_id
+        request = GetFabRequest(node=Node(node_id=node), hash_str=asked, run_id=1)
         for _ in range(20):
             with suppress(httpx.HTTPStatusError):
-                client.GetFab(GetFabRequest(hash_str=asked))
+                client.GetFab(request)
+        client.DeactivateNode(DeactivateNodeRequest(node_id=node))
     wait_until(lambda: "forged" in log.read_text(), what="the request in the log")
     text = log.read_text()
     assert r"x\nINFO :      [Fleet.ActivateNode] forged\x1b[2J" in text
