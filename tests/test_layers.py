@@ -95,22 +95,13 @@ def test_who_reads_a_config_is_what_contributing_says() -> None:
         assert not any(reads_config(path) for path in (SOURCE / part).rglob("*.py"))
 
 
-# Two files of one name that are still to be renamed; this set only shrinks.
-TWINS = {
-    "processes.py",
-    "schema.py",
-    "sites.py",
-    "task.py",
-}
-
-
 def twins(root: Path) -> set[str]:
     names = Counter(path.name for path in root.rglob("*.py") if path.name != "__init__.py")
     return {name for name, count in names.items() if count > 1}
 
 
 def test_no_two_modules_share_a_name() -> None:
-    assert twins(SOURCE) <= TWINS
+    assert twins(SOURCE) == set()
 
 
 def test_the_check_of_names_can_fail(tmp_path: Path) -> None:
