@@ -58,11 +58,22 @@ def test_texts_are_tokenized_piece_by_piece(
 
 
 @pytest.mark.parametrize(("kind", "rank"), [("lora", 10**9), ("loha", 10**9), ("lora", 10**18)])
-def test_a_method_larger_than_the_memory_is_refused_before_it_is_allocated(
+def test_a_rank_beyond_all_use_is_refused_before_it_is_allocated(
     make_config: MakeConfig, kind: str, rank: int
 ) -> None:
     options = {"r": rank, "target_modules": ["query"]}
     config = make_config(method={"name": f"peft:{kind}", "options": options})
+    with pytest.raises(ConfigError, match=r"(?s)r is absurdly large.*Config\.r\n"):
+        build_federation(config)
+
+
+def test_a_method_larger_than_the_memory_is_refused_before_it_is_allocated(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"r": 4, "target_modules": ["query"]}
+    config = make_config(method={"name": "peft:lora", "options": options})
+    build_federation(config)
+    monkeypatch.setattr(build, "memory_bytes", lambda _device: 1_000)
     with pytest.raises(ModelError, match=r"larger than the memory.*\n  where: method\n  got: "):
         build_federation(config)
 

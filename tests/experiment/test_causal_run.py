@@ -10,7 +10,7 @@ from tests.experiment.runs import run
 from tests.tiny import sentence
 
 from fedtt.config import RunConfig, parse_config
-from fedtt.engine.build import build_federation
+from fedtt.engine.build import Federation, build_federation
 from fedtt.errors import ConfigError, DataError, InterruptedRunError, RunError
 from fedtt.experiment import Sampling, evaluate_run, generate_text, open_run, predict_texts
 from fedtt.params import structure_of
@@ -181,11 +181,17 @@ def test_a_bad_row_is_named(
 def test_answers_longer_than_the_positions_are_refused_before_the_weights(
     make: Callable[..., RunConfig],
 ) -> None:
-    fits = TASKS["answers"] | {"max_new_tokens": 40}
-    build_federation(make("answers", task=fits))
-    for absurd in (60, 10_000_000):
+    def build(new: int) -> Federation:
+        return build_federation(make("answers", task=TASKS["answers"] | {"max_new_tokens": new}))
+
+    measured = [pool for s in ("validation", "test") for pool in build(2).splits[s].values()]
+    longest = max(  # what is learned ends a text: the label and the end token
+        len(pool.input_ids(i)) - 2 for pool in measured for i in range(len(pool))
+    )
+    build(64 - longest)
+    for absurd in (65 - longest, 10_000_000):
         with pytest.raises(ConfigError, match="more than the model has positions for"):
-            build_federation(make("answers", task=fits | {"max_new_tokens": absurd}))
+            build(absurd)
 
 
 def test_a_part_of_a_prompt_may_be_empty(make: Callable[..., RunConfig], tmp_path: Path) -> None:
