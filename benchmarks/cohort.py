@@ -21,8 +21,8 @@ import transformers
 
 from fedtt.config import RunConfig, parse_config
 from fedtt.engine.build import Federation, build_federation
-from fedtt.engine.limits import auto_max_tokens
-from fedtt.engine.local import local_clients
+from fedtt.engine.inprocess import local_clients
+from fedtt.engine.token_budget import auto_max_tokens
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import CallClients, ClientTask, Reply, run_round
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from fedtt import params as p
 from fedtt.config import load_config
 from fedtt.engine.build import build_federation
-from fedtt.engine.local import local_clients
+from fedtt.engine.inprocess import local_clients
 from fedtt.federated.aggregate import Aggregate, Aggregation, WeightedMean
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.learning_rate import learning_rate_at

@@ -60,8 +60,8 @@ def build(job: dict[str, Any], *, method: str, dtype: str = "float32") -> Any:
 
 def run_fedtt(job: dict[str, Any], *, method: str, dtype: str) -> list[float]:
     """Seconds of every round."""
-    from fedtt.engine.limits import auto_max_tokens
-    from fedtt.engine.local import local_clients
+    from fedtt.engine.inprocess import local_clients
+    from fedtt.engine.token_budget import auto_max_tokens
     from fedtt.federated.cohort import Cohorts
     from fedtt.federated.round import run_round
 

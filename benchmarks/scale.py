@@ -25,8 +25,8 @@ from report import describe_machine, print_table, write_json
 
 from fedtt.config import parse_config
 from fedtt.engine.build import build_federation
-from fedtt.engine.limits import auto_max_tokens
-from fedtt.engine.local import local_clients
+from fedtt.engine.inprocess import local_clients
+from fedtt.engine.token_budget import auto_max_tokens
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round
 

@@ -21,7 +21,7 @@ def train(message: Message, context: Context) -> Message:
     torch.set_num_threads(1)
     from fedtt.config import load_config
     from fedtt.engine.build import build_federation
-    from fedtt.engine.local import local_clients
+    from fedtt.engine.inprocess import local_clients
     from fedtt.federated.round import ClientTask
     from fedtt.federated.wire.broadcast import Broadcast, encode_broadcast
     from fedtt.federated.wire.update import decode_update

@@ -13,9 +13,9 @@ from tests.data.named_rows import rows_of, write_rows, write_task
 
 from fedtt.config import RunConfig, parse_config
 from fedtt.data import TASKS
+from fedtt.engine.between_processes import help_leader, stop_helpers
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.processes import Processes, join_processes
-from fedtt.engine.spread import help_leader, stop_helpers
 from fedtt.experiment.measure import Portion, measure
 
 CAUSAL = ("generation", "label-words", "language-modeling")

@@ -16,7 +16,7 @@ from fedtt.config import RunConfig
 from fedtt.data import collate
 from fedtt.engine.build import build_federation
 from fedtt.engine.evaluation import judge
-from fedtt.engine.local import local_clients
+from fedtt.engine.inprocess import local_clients
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round
 from fedtt.peft.anatomy import ANATOMIES

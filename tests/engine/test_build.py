@@ -16,7 +16,7 @@ from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import count_message
 from fedtt.engine.data import absent_data
 from fedtt.engine.fingerprint import digest_texts
-from fedtt.engine.local import local_clients
+from fedtt.engine.inprocess import local_clients
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round

@@ -9,7 +9,7 @@ from fedtt.config import RunConfig, config_differences
 from fedtt.engine.build import build_federation, settle
 from fedtt.engine.build_method import build_method
 from fedtt.engine.fits import choose_dtype
-from fedtt.engine.limits import auto_max_tokens
+from fedtt.engine.token_budget import auto_max_tokens
 from fedtt.models import ModelOptions, options
 
 MakeConfig = Callable[..., RunConfig]
@@ -95,13 +95,13 @@ def test_a_run_keeps_the_budget_of_tokens_that_it_began_with(
 ) -> None:
     """Who trains with whom goes by it, and with that the last bits of what they learn."""
     small, large = 2**27, 2**28  # bytes of memory of two machines
-    monkeypatch.setattr("fedtt.engine.limits.memory_bytes", lambda _: small)
+    monkeypatch.setattr("fedtt.engine.token_budget.memory_bytes", lambda _: small)
     given = make_config()
     settled = settle(given)
     # 2**27 / 8 bytes, over 4 bytes of 34 numbers in each of 2 layers of width 32.
     assert settled.cohort.max_tokens == 2**24 // (4 * 34 * 2 * 32) == 1927
     assert auto_max_tokens(build_federation(given).model) == 1927
-    monkeypatch.setattr("fedtt.engine.limits.memory_bytes", lambda _: large)
+    monkeypatch.setattr("fedtt.engine.token_budget.memory_bytes", lambda _: large)
     assert settle(settled) == settled
     assert settle(given).cohort.max_tokens == 3855
     assert config_differences(settled, given) == []

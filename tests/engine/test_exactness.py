@@ -11,7 +11,7 @@ from torch import Tensor
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation, build_federation
-from fedtt.engine.local import local_clients
+from fedtt.engine.inprocess import local_clients
 from fedtt.federated.aggregate import Aggregate, Aggregation
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.names import lora_pairs, tensor_trains

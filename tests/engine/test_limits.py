@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from fedtt.engine import limits
-from fedtt.engine.limits import auto_max_tokens, forward_worth
+from fedtt.engine import token_budget as limits
+from fedtt.engine.token_budget import auto_max_tokens, forward_worth
 
 
 def model(width: int, layers: int) -> nn.Module:

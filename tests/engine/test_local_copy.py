@@ -3,7 +3,7 @@
 import torch
 
 from fedtt import params as p
-from fedtt.engine.local import LocalCopy
+from fedtt.engine.inprocess import LocalCopy
 from fedtt.federated.round import ClientTask
 from fedtt.federated.types import ServerState
 from fedtt.federated.wire.broadcast import Broadcast

@@ -15,12 +15,12 @@ from tests.engine import every_task
 
 from fedtt import params as p
 from fedtt.config import RunConfig
-from fedtt.engine import spread
+from fedtt.engine import between_processes as spread
+from fedtt.engine.between_processes import help_leader, judge_between, spread_clients, stop_helpers
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.evaluation import join_judged, judge, judge_share
-from fedtt.engine.local import LocalClients, local_clients
+from fedtt.engine.inprocess import LocalClients, local_clients
 from fedtt.engine.processes import Message, Processes, _pack, _unpack
-from fedtt.engine.spread import help_leader, judge_between, spread_clients, stop_helpers
 from fedtt.errors import DivergenceError, FedttError
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import CallClients, ClientTask, run_round

@@ -9,12 +9,12 @@ import torch
 from _pytest.mark.structures import ParameterSet
 
 from fedtt.config import RunConfig
-from fedtt.engine import together
+from fedtt.engine import cohort_work as together
 from fedtt.engine.build import Federation, build_federation
-from fedtt.engine.local import local_clients
+from fedtt.engine.inprocess import local_clients
 from fedtt.errors import DivergenceError
-from fedtt.federated import cohort_training
 from fedtt.federated.cohort import Cohorts
+from fedtt.federated.local import stacked_cohort as cohort_training
 from fedtt.federated.round import ClientTask, run_round
 from fedtt.federated.types import RoundReport, ServerState
 

@@ -8,7 +8,7 @@ from tests.extending.toy_privacy import keep_signs
 
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation, build_federation
-from fedtt.engine.local import local_clients
+from fedtt.engine.inprocess import local_clients
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round
 from fedtt.params import Params

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fedtt import params as p
 from fedtt.errors import DivergenceError
-from fedtt.federated.client import Batch, train_locally
+from fedtt.federated.local.alone import Batch, train_locally
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.types import ClientUpdate
 

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from fedtt.errors import FedttError
-from fedtt.federated.client import Batch
-from fedtt.federated.cohort_training import CohortClient, client_losses, train_cohort
-from fedtt.federated.grouping import ForwardLimits
+from fedtt.federated.local.alone import Batch
+from fedtt.federated.local.forward_groups import ForwardLimits
+from fedtt.federated.local.stacked_cohort import CohortClient, client_losses, train_cohort
+from fedtt.federated.local.stacked_state import StackedState
 from fedtt.federated.local.step import LocalTraining
-from fedtt.federated.stacked_state import StackedState
 
 LIMITS = ForwardLimits(max_tokens=100, forward_worth=0)
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtt.federated.grouping import BatchShape, ForwardLimits, group_batches
+from fedtt.federated.local.forward_groups import BatchShape, ForwardLimits, group_batches
 
 SHAPES = st.lists(
     st.builds(BatchShape, rows=st.integers(1, 9), length=st.integers(1, 8).map(lambda n: 8 * n)),

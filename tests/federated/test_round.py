@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from fedtt import params as p
 from fedtt.errors import DivergenceError, FedttError, WireError
 from fedtt.federated.aggregate import WEIGHTINGS, TrimmedMean, WeightedMean
-from fedtt.federated.client import Batch, train_locally
 from fedtt.federated.cohort import Cohorts
+from fedtt.federated.local.alone import Batch, train_locally
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.method import Method
 from fedtt.federated.round import CallClient, CallClients, ClientTask, one_by_one, run_round

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedtt.federated.streams import ClientStreams, moves_random_state
+from fedtt.federated.local.dropout_streams import ClientStreams, moves_random_state
 from fedtt.seeds import random_stream
 
 CPU = torch.device("cpu")

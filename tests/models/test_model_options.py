@@ -23,7 +23,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
-from fedtt.engine.local import local_clients
+from fedtt.engine.inprocess import local_clients
 from fedtt.errors import ConfigError, FedttError, ModelError
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round

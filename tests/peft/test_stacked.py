@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from fedtt.errors import ShapeError
-from fedtt.federated.trial import Stackable, try_stacking
+from fedtt.federated.local.stackable import Stackable, try_stacking
 from fedtt.params import read_params
 from fedtt.peft import DenseLinear, TTLinear, can_batch, exchanged_parameters, stacked_forwards
 from fedtt.tt import TTShape

@@ -29,8 +29,8 @@ from fedtt.engine.build_task import build_task, model_class_of, output_names
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data, naming_refused_chats
 from fedtt.engine.fits import check_goes_with_options, choose_dtype
-from fedtt.engine.limits import memory_bytes, tokens_that_fit
 from fedtt.engine.positions import text_positions
+from fedtt.engine.token_budget import memory_bytes, tokens_that_fit
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.cohort import check_cohort_size
 from fedtt.federated.local.step import LocalTraining

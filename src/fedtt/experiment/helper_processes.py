@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedtt.config import RunConfig, parse_config
+from fedtt.engine.between_processes import help_leader
 from fedtt.engine.build import Federation, build_federation
-from fedtt.engine.limits import auto_max_tokens
-from fedtt.engine.local import LocalClients, local_clients
+from fedtt.engine.client_work import StepHook
+from fedtt.engine.inprocess import LocalClients, local_clients
 from fedtt.engine.processes import LEADER, Message, Processes
-from fedtt.engine.spread import help_leader
-from fedtt.engine.work import StepHook
+from fedtt.engine.token_budget import auto_max_tokens
 from fedtt.errors import ConfigError, FedttError, InterruptedRunError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.federated.types import ServerState

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedtt import params as p
+from fedtt.engine.between_processes import judge_between
 from fedtt.engine.build import Federation
 from fedtt.engine.evaluation import join_judged, judge
 from fedtt.engine.processes import Processes
-from fedtt.engine.spread import judge_between
 from fedtt.metrics import POOLED, mean_over_clients
 from fedtt.params import Params
 from fedtt.tasks import join_outcomes

@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 from fedtt.config import RunConfig
+from fedtt.engine.between_processes import keep_waiting, spread_clients, stop_helpers
 from fedtt.engine.build import Federation
 from fedtt.engine.processes import Processes
-from fedtt.engine.spread import keep_waiting, spread_clients, stop_helpers
 from fedtt.errors import InterruptedRunError
 from fedtt.experiment.common_steps import (
     Run,

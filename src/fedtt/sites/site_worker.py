@@ -9,7 +9,7 @@ from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
 from fedtt.engine.evaluation import judge
-from fedtt.engine.local import LocalClients, local_clients
+from fedtt.engine.inprocess import LocalClients, local_clients
 from fedtt.errors import (
     ConfigError,
     DivergenceError,

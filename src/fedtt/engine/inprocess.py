@@ -6,8 +6,8 @@ import torch
 
 from fedtt import params as p
 from fedtt.engine.build import Federation
-from fedtt.engine.together import train_together
-from fedtt.engine.work import Site, StepHook, Work, train_alone, understand
+from fedtt.engine.client_work import Site, StepHook, Work, train_alone, understand
+from fedtt.engine.cohort_work import train_together
 from fedtt.federated.round import ClientTask
 from fedtt.federated.types import ServerState
 from fedtt.federated.wire.broadcast import Broadcast, decode_broadcast

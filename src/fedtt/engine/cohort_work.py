@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from fedtt.data import stack_batches
-from fedtt.engine.limits import forward_worth
-from fedtt.engine.work import (
+from fedtt.engine.client_work import (
     Site,
     Work,
     batches_of,
@@ -16,10 +15,11 @@ from fedtt.engine.work import (
     reply_to,
     train_alone,
 )
-from fedtt.federated.client import Batch
-from fedtt.federated.cohort_training import CohortClient, Stack, train_cohort
-from fedtt.federated.grouping import ForwardLimits
-from fedtt.federated.trial import Stackable, try_stacking
+from fedtt.engine.token_budget import forward_worth
+from fedtt.federated.local.alone import Batch
+from fedtt.federated.local.forward_groups import ForwardLimits
+from fedtt.federated.local.stackable import Stackable, try_stacking
+from fedtt.federated.local.stacked_cohort import CohortClient, Stack, train_cohort
 
 # Of what clients that train together train: weights, start, gradient and AdamW's two moments.
 STATE_COPIES = 5

@@ -1,11 +1,11 @@
 """The local training of several clients at once: one forward and backward a step for all of them.
 
-Every client does what :func:`fedtt.federated.client.train_locally` does, to rounding. What they
-train is stacked on a leading client dimension, ``(K, P)`` with the ``P`` numbers of a client in one
-row, and put into the one shared model with ``torch.func.functional_call``. The sum of the clients'
-mean losses gives every row its own client's gradient; AdamW and SGD work number by number, so one
-optimizer over the rows is one a client; what does look at a client as a whole, clipping, looks at
-one row.
+Every client does what :func:`fedtt.federated.local.alone.train_locally` does, to rounding. What
+they train is stacked on a leading client dimension, ``(K, P)`` with the ``P`` numbers of a client
+in one row, and put into the one shared model with ``torch.func.functional_call``. The sum of the
+clients' mean losses gives every row its own client's gradient; AdamW and SGD work number by number,
+so one optimizer over the rows is one a client; what does look at a client as a whole, clipping,
+looks at one row.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,11 +18,17 @@ from torch.func import functional_call
 
 from fedtt import params as p
 from fedtt.errors import FedttError
-from fedtt.federated.client import Batch, StepHook, check_finite, freeze_all_but, raise_divergence
-from fedtt.federated.grouping import BatchShape, ForwardLimits, group_batches
+from fedtt.federated.local.alone import (
+    Batch,
+    StepHook,
+    check_finite,
+    freeze_all_but,
+    raise_divergence,
+)
+from fedtt.federated.local.dropout_streams import ClientStreams
+from fedtt.federated.local.forward_groups import BatchShape, ForwardLimits, group_batches
+from fedtt.federated.local.stacked_state import StackedState
 from fedtt.federated.local.step import LocalTraining
-from fedtt.federated.stacked_state import StackedState
-from fedtt.federated.streams import ClientStreams
 from fedtt.federated.types import ClientUpdate
 from fedtt.params import Params
 from fedtt.peft import stacked_forwards

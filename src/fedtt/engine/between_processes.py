@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from fedtt import params as p
 from fedtt.engine.build import Federation
 from fedtt.engine.evaluation import Judged, judge_share
-from fedtt.engine.local import LocalClients
+from fedtt.engine.inprocess import LocalClients
 from fedtt.engine.processes import LEADER, Message, Processes
 from fedtt.errors import DataError, DivergenceError, FedttError, InterruptedRunError
 from fedtt.federated.round import CallClients, ClientTask

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fedtt import params as p
 from fedtt.data import TokenizedTexts, collate, epoch_steps, step_batches
-from fedtt.federated.client import Batch, LossFunction, train_locally
-from fedtt.federated.client import StepHook as ClientHook
+from fedtt.federated.local.alone import Batch, LossFunction, train_locally
+from fedtt.federated.local.alone import StepHook as ClientHook
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.round import ClientTask
 from fedtt.federated.types import ClientUpdate
