@@ -17,9 +17,11 @@ from transformers import BertConfig
 from fedtt.config import parse_method
 from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import exchanged_kinds, put_into
-from fedtt.federated.aggregate import Aggregation, TrimmedMean, WeightedMean
-from fedtt.federated.lora_aggregate import ProductSVD
-from fedtt.federated.tt_aggregate import TTRounding
+from fedtt.federated.aggregate.aggregation import Aggregation
+from fedtt.federated.aggregate.lora_products import ProductSVD
+from fedtt.federated.aggregate.trimmed_mean import TrimmedMean
+from fedtt.federated.aggregate.tt_rounding import TTRounding
+from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.models import build_empty_model
 from fedtt.params import Params
 

@@ -22,13 +22,14 @@ from fedtt import params as p
 from fedtt.config import load_config
 from fedtt.engine.build import build_federation
 from fedtt.engine.inprocess import local_clients
-from fedtt.federated.aggregate import Aggregate, Aggregation, WeightedMean
+from fedtt.federated.aggregate.aggregation import Aggregate, Aggregation
+from fedtt.federated.aggregate.lora_products import ProductSVD
+from fedtt.federated.aggregate.tt_rounding import TTRounding
+from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.learning_rate import learning_rate_at
-from fedtt.federated.lora_aggregate import ProductSVD
 from fedtt.federated.names import lora_pairs, tensor_trains
 from fedtt.federated.round import run_round
-from fedtt.federated.tt_aggregate import TTRounding
 from fedtt.params import Params
 from fedtt.tt import tt_distance, tt_scale, tt_sum
 

@@ -23,7 +23,7 @@ from fedtt.config.schema import (
     TrackConfig,
     WireConfig,
 )
-from fedtt.federated.aggregations import AGGREGATIONS
+from fedtt.federated.aggregate import AGGREGATIONS
 from fedtt.federated.schedules import SCHEDULES
 from fedtt.federated.wire.codec import CODECS
 from fedtt.methods import METHODS

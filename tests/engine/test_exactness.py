@@ -12,7 +12,7 @@ from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.inprocess import local_clients
-from fedtt.federated.aggregate import Aggregate, Aggregation
+from fedtt.federated.aggregate.aggregation import Aggregate, Aggregation
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.names import lora_pairs, tensor_trains
 from fedtt.federated.round import run_round

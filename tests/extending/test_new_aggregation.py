@@ -12,7 +12,7 @@ from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
 from fedtt.errors import ConfigError
 from fedtt.experiment import open_run
-from fedtt.federated.aggregations import AGGREGATIONS
+from fedtt.federated.aggregate import AGGREGATIONS
 
 MakeConfig = Callable[..., RunConfig]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fedtt.federated.aggregations import AGGREGATIONS
+from fedtt.federated.aggregate import AGGREGATIONS
 from fedtt.federated.schedules import SCHEDULES
 from fedtt.federated.wire.codec import CODECS
 from fedtt.methods import METHODS

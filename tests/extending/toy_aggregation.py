@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from fedtt.federated.aggregate import Aggregate, Aggregation
+from fedtt.federated.aggregate.aggregation import Aggregate, Aggregation
 from fedtt.params import Params
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedtt.errors import FedttError
-from fedtt.federated.aggregate import WeightedMean
+from fedtt.federated.aggregate.weighted_mean import WeightedMean
 
 LIKE = {"a": torch.zeros(3), "b": torch.zeros(2, 2, dtype=torch.bfloat16)}
 

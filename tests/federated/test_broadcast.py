@@ -10,9 +10,9 @@ from peft import LoraConfig
 
 from fedtt import params as p
 from fedtt.errors import WireError
-from fedtt.federated.aggregate import WEIGHTINGS
+from fedtt.federated.aggregate.aggregation import WEIGHTINGS
+from fedtt.federated.aggregate.lora_products import ResidualIntoBase
 from fedtt.federated.cohort import Cohorts
-from fedtt.federated.lora_aggregate import ResidualIntoBase
 from fedtt.federated.method import Method
 from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.schedules import SCHEDULES

@@ -5,9 +5,10 @@ import torch
 from peft import LoraConfig
 
 from fedtt import params as p
-from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean
+from fedtt.federated.aggregate.aggregation import WEIGHTINGS
+from fedtt.federated.aggregate.lora_products import ProductSVD, ResidualIntoBase
+from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.cohort import Cohorts
-from fedtt.federated.lora_aggregate import ProductSVD, ResidualIntoBase
 from fedtt.federated.method import Method
 from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.server import ServerOptimizer

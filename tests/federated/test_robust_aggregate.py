@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedtt.errors import FedttError
-from fedtt.federated.aggregate import TrimmedMean, WeightedMean, without_defense
+from fedtt.federated.aggregate.trimmed_mean import TrimmedMean, without_defense
+from fedtt.federated.aggregate.weighted_mean import WeightedMean
 
 ORIGIN = {"w": torch.zeros(1)}
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from fedtt import params as p
 from fedtt.errors import DivergenceError, FedttError, WireError
-from fedtt.federated.aggregate import WEIGHTINGS, TrimmedMean, WeightedMean
+from fedtt.federated.aggregate.aggregation import WEIGHTINGS
+from fedtt.federated.aggregate.trimmed_mean import TrimmedMean
+from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.local.alone import Batch, train_locally
 from fedtt.federated.local.step import LocalTraining

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtt.federated.aggregate import WeightedMean
-from fedtt.federated.tt_aggregate import FAN_IN, TTRounding
+from fedtt.federated.aggregate.tt_rounding import FAN_IN, TTRounding
+from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.tt import init_cores, to_dense, tt_shape, tt_svd
 
 SHAPE = tt_shape(48, 12, rank=3, in_modes=[4, 4, 3], out_modes=[4, 3])

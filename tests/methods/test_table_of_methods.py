@@ -12,7 +12,7 @@ import pytest
 from fedtt.config import RunConfig, ServerConfig, parse_method
 from fedtt.engine.build_method import build_method
 from fedtt.errors import ConfigError
-from fedtt.federated.aggregate import WeightedMean
+from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.methods import METHODS, MethodEntry, method_entry
 
 MakeConfig = Callable[..., RunConfig]

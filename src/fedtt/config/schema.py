@@ -24,7 +24,7 @@ from fedtt.config.method_section import MethodConfig
 from fedtt.data.named.catalog import SILOS, SOURCES
 from fedtt.data.named.catalog import TASKS as NAMED_TASKS
 from fedtt.data.named.named_task import NamedTask
-from fedtt.federated.aggregations import AGGREGATIONS, MEAN
+from fedtt.federated.aggregate import AGGREGATIONS, MEAN
 from fedtt.federated.wire.codec import CODECS
 from fedtt.section import (
     BatchSize,

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from fedtt.config import MethodConfig, ServerConfig, WireConfig
 from fedtt.errors import ConfigError
-from fedtt.federated.aggregate import WEIGHTINGS, WeightedMean
-from fedtt.federated.aggregations import AGGREGATIONS, MEAN
+from fedtt.federated.aggregate import AGGREGATIONS, MEAN
+from fedtt.federated.aggregate.aggregation import WEIGHTINGS
+from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.method import Method
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.wire.codec import CODECS

@@ -17,7 +17,7 @@ from fedtt.experiment.fan_out import fan_out
 from fedtt.experiment.helper_processes import check_helpers
 from fedtt.experiment.measure import Metrics
 from fedtt.experiment.run_files import Record, round_record
-from fedtt.federated.aggregate import without_defense
+from fedtt.federated.aggregate.trimmed_mean import without_defense
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.learning_rate import learning_rate_at
 from fedtt.federated.round import CallClients, run_round

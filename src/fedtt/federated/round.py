@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from fedtt import params as p
 from fedtt.errors import DivergenceError, FedttError
-from fedtt.federated.aggregate import Aggregate
+from fedtt.federated.aggregate.aggregation import Aggregate
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.method import Method
 from fedtt.federated.server import progress_of

@@ -10,7 +10,7 @@ from fedtt.section import Section
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from fedtt.federated.aggregate import Weighting
+    from fedtt.federated.aggregate.aggregation import Weighting
     from fedtt.federated.method import Method
     from fedtt.federated.server import ServerOptimizer
 

@@ -62,7 +62,7 @@ def build_rolora(section: LoRAConfig, setting: Setting) -> "Method":
 
 def build_fedex_lora(section: LoRAConfig, setting: Setting) -> "Method":
     """The base weight takes what the mean factors miss of the mean product."""
-    from fedtt.federated.lora_aggregate import ResidualIntoBase
+    from fedtt.federated.aggregate.lora_products import ResidualIntoBase
 
     return replace(
         build_lora(section, setting),
@@ -74,7 +74,7 @@ def build_fedex_lora(section: LoRAConfig, setting: Setting) -> "Method":
 
 def build_flexlora(section: LoRAConfig, setting: Setting) -> "Method":
     """SVD of the mean product, clients of different ranks."""
-    from fedtt.federated.lora_aggregate import ProductSVD
+    from fedtt.federated.aggregate.lora_products import ProductSVD
 
     return replace(
         build_lora(section, setting),

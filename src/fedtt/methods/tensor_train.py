@@ -64,7 +64,7 @@ def build(section: FedTTConfig, setting: Setting) -> "Method":
 
 def build_rounding(section: FedTTConfig, setting: Setting) -> "Method":
     """TT adapters whose matrices are averaged, by TT addition and rounding, not their cores."""
-    from fedtt.federated.tt_aggregate import TTRounding
+    from fedtt.federated.aggregate.tt_rounding import TTRounding
 
     return replace(build(section, setting), aggregation=TTRounding(), server=setting.plain_server)
 

@@ -11,7 +11,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedtt.federated.aggregate import Aggregate, WeightedMean, check_weight
+from fedtt.federated.aggregate.aggregation import Aggregate, check_weight
+from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.names import tensor_trains
 from fedtt.params import Params
 from fedtt.tt import tt_align, tt_compress, tt_distance, tt_round, tt_scale, tt_sum

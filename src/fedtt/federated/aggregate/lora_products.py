@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from fedtt import params as p
-from fedtt.federated.aggregate import Aggregate, WeightedMean, check_weight
+from fedtt.federated.aggregate.aggregation import Aggregate, check_weight
+from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.names import LoRAPair, lora_pairs
 from fedtt.params import Params
 
