@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from tests.experiment.runs import run
+from transformers import BertForSequenceClassification
 
 from fedtt import params as p
 from fedtt.config import RunConfig
@@ -28,6 +30,7 @@ from fedtt.experiment import (
     run_experiment,
 )
 from fedtt.models import load_classifier
+from fedtt.peft import load_adapted
 
 MakeConfig = Callable[..., RunConfig]
 
@@ -119,6 +122,28 @@ def test_the_saved_adapter_lists_its_checksums(finished: Path) -> None:
     assert named.keys() == {file.name for file in folder.iterdir()} - {"SHA256SUMS"}
     for name, digest in named.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+def test_an_adapter_of_which_a_bit_changed_is_not_loaded(
+    finished: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    def base() -> BertForSequenceClassification:
+        return BertForSequenceClassification.from_pretrained(tiny_bert)
+
+    folder = shutil.copytree(finished / "adapter", tmp_path / "adapter")
+    load_adapted(base(), folder)
+    weights = folder / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(RunError, match=r"(?s)not what its checksum says.*adapter_model"):
+        load_adapted(base(), folder)
+    weights.unlink()
+    with pytest.raises(RunError, match="no such file"):
+        load_adapted(base(), folder)
+    (folder / "SHA256SUMS").write_text("nothing of the kind\n")
+    with pytest.raises(RunError, match="SHA256SUMS"):
+        load_adapted(base(), folder)
 
 
 def test_evaluate_gives_the_summarys_figures_again(finished: Path) -> None:

@@ -22,7 +22,6 @@ FORMAT = "fedtt-state-3"
 UNCHECKED_FORMAT = "fedtt-state-2"
 NO_CHECKSUM = "0" * 64  # what stands in the place of the checksum while it is taken
 PIECE = 2**20
-CHECKSUMS = "SHA256SUMS"
 SECTIONS = ("params", "optimizer", "left", "right")
 BOOKS: Mapping[str, type] = {"changed_at": int, "synced_at": int, "progress": float}
 
@@ -33,16 +32,6 @@ def write_atomically(path: Path, content: bytes) -> None:
         replace_file(path, content)
     except OSError as error:
         raise RunError("cannot write a file of the run", where=str(path), got=error) from error
-
-
-def write_checksums(folder: Path) -> None:
-    """List the SHA-256 of every file of ``folder`` in it; ``sha256sum -c SHA256SUMS`` checks it."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    lines = [
-        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder).as_posix()}\n"
-        for file in files
-    ]
-    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def save_state(path: Path, state: ServerState, *, config: Mapping[str, Any] | None = None) -> None:

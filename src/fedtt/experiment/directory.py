@@ -25,6 +25,7 @@ from typing import Any
 from pydantic import BaseModel
 from safetensors import SafetensorError
 
+from fedtt.checksums import write_checksums
 from fedtt.config import RunConfig, config_differences, dump_config, load_config
 from fedtt.config.parse import read_table
 from fedtt.engine.checkpoint import (
@@ -35,7 +36,6 @@ from fedtt.engine.checkpoint import (
     save_state,
     saved_config,
     write_atomically,
-    write_checksums,
 )
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment.lock import LOCK, locked

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
 
 from peft import (
     LoraConfig,
@@ -16,6 +17,7 @@ from peft import (
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from fedtt.checksums import check_checksums
 from fedtt.errors import ModelError
 from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
 from fedtt.peft.exchanged import exchanged_parameters
@@ -71,8 +73,10 @@ def load_adapted(base: nn.Module, directory: str | os.PathLike[str]) -> PeftMode
     """``base`` with the adapter saved in ``directory``, for inference; changes ``base``.
 
     For every method but the prompt ones on decoders that classify (see :func:`adapt`) the same as
-    ``PeftModel.from_pretrained``.
+    ``PeftModel.from_pretrained``. Where the directory lists its checksums, as that of a run does,
+    they are checked first. Raises :class:`RunError` for a file that is not what was written.
     """
+    check_checksums(Path(directory))
     config = PeftConfig.from_pretrained(directory)
     check_sizes(config)
     check_patterns(config, base)
