@@ -28,7 +28,7 @@ from fedtt.federated.aggregate.tt_rounding import TTRounding
 from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.learning_rate import learning_rate_at
-from fedtt.federated.names import lora_pairs, tensor_trains
+from fedtt.federated.parameter_names import lora_pairs, tensor_trains
 from fedtt.federated.round import run_round
 from fedtt.params import Params
 from fedtt.tt import tt_distance, tt_scale, tt_sum

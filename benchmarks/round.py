@@ -40,7 +40,7 @@ def build(job: dict[str, Any], *, method: str, dtype: str = "float32") -> Any:
     import torch
 
     from fedtt.config import parse_config
-    from fedtt.engine.build import build_federation, settle
+    from fedtt.engine.build import build_federation, resolve_auto
 
     torch.set_num_threads(job["threads"])
     table = {
@@ -55,7 +55,7 @@ def build(job: dict[str, Any], *, method: str, dtype: str = "float32") -> Any:
         "method": {"name": method, "rank": 5 if method == "fedtt" else 8},
         "client": {"steps": job["steps"], "batch_size": ROWS, "learning_rate": 2e-3},
     }
-    return build_federation(settle(parse_config(table, where="benchmarks/round.py")))
+    return build_federation(resolve_auto(parse_config(table, where="benchmarks/round.py")))
 
 
 def run_fedtt(job: dict[str, Any], *, method: str, dtype: str) -> list[float]:

@@ -47,7 +47,7 @@ def unchecked_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
 def _exact_base() -> Iterator[None]:
     """The base weights are float32 on every machine: results are compared to the last bits."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedtt.engine.fits.fast_dtype", lambda _device: "float32")
+        patch.setattr("fedtt.engine.method_and_dtype.fast_dtype", lambda _device: "float32")
         yield
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from fedtt.config import RunConfig, config_differences
-from fedtt.engine.build import build_federation, settle
+from fedtt.engine.build import build_federation, resolve_auto
 from fedtt.engine.build_method import build_method
-from fedtt.engine.fits import choose_dtype
+from fedtt.engine.method_and_dtype import choose_dtype
 from fedtt.engine.token_budget import auto_max_tokens
 from fedtt.models import ModelOptions, options
 
@@ -57,7 +57,7 @@ def test_auto_is_what_the_method_can_work_with(
     quantization: str | None,
     dtype: str,
 ) -> None:
-    monkeypatch.setattr("fedtt.engine.fits.fast_dtype", lambda _: "bfloat16")
+    monkeypatch.setattr("fedtt.engine.method_and_dtype.fast_dtype", lambda _: "bfloat16")
     config = make_config(method=method)
     built = build_method(config.method, task="classification", server=config.server)
     held = ModelOptions(quantization=quantization)  # type: ignore[arg-type]
@@ -68,11 +68,11 @@ def test_auto_is_what_the_method_can_work_with(
 def test_a_run_keeps_the_type_that_it_began_with(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedtt.engine.fits.fast_dtype", lambda _: "bfloat16")
+    monkeypatch.setattr("fedtt.engine.method_and_dtype.fast_dtype", lambda _: "bfloat16")
     given = make_config()
-    settled = settle(given)
+    settled = resolve_auto(given)
     assert (given.model.dtype, settled.model.dtype) == ("auto", "bfloat16")
-    assert settle(settled) == settled
+    assert resolve_auto(settled) == settled
     # What is left to the machine goes with what another machine chose; what is said does not.
     assert config_differences(settled, given) == []
     other = make_config(model={**given.model.model_dump(exclude_none=True), "dtype": "float32"})
@@ -82,7 +82,7 @@ def test_a_run_keeps_the_type_that_it_began_with(
 def test_what_is_trained_is_float32_in_a_bfloat16_model(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedtt.engine.fits.fast_dtype", lambda _: "bfloat16")
+    monkeypatch.setattr("fedtt.engine.method_and_dtype.fast_dtype", lambda _: "bfloat16")
     federation = build_federation(make_config())
     exchanged = federation.initial.params
     types = {n: w.dtype for n, w in federation.model.named_parameters() if n not in exchanged}
@@ -97,13 +97,13 @@ def test_a_run_keeps_the_budget_of_tokens_that_it_began_with(
     small, large = 2**27, 2**28  # bytes of memory of two machines
     monkeypatch.setattr("fedtt.engine.token_budget.memory_bytes", lambda _: small)
     given = make_config()
-    settled = settle(given)
+    settled = resolve_auto(given)
     # 2**27 / 8 bytes, over 4 bytes of 34 numbers in each of 2 layers of width 32.
     assert settled.cohort.max_tokens == 2**24 // (4 * 34 * 2 * 32) == 1927
     assert auto_max_tokens(build_federation(given).model) == 1927
     monkeypatch.setattr("fedtt.engine.token_budget.memory_bytes", lambda _: large)
-    assert settle(settled) == settled
-    assert settle(given).cohort.max_tokens == 3855
+    assert resolve_auto(settled) == settled
+    assert resolve_auto(given).cohort.max_tokens == 3855
     assert config_differences(settled, given) == []
     one_by_one = make_config(cohort={"batched": "off"})
-    assert settle(one_by_one).cohort.max_tokens == "auto"
+    assert resolve_auto(one_by_one).cohort.max_tokens == "auto"

@@ -14,7 +14,7 @@ from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.inprocess import local_clients
 from fedtt.federated.aggregate.aggregation import Aggregate, Aggregation
 from fedtt.federated.cohort import Cohorts
-from fedtt.federated.names import lora_pairs, tensor_trains
+from fedtt.federated.parameter_names import lora_pairs, tensor_trains
 from fedtt.federated.round import run_round
 from fedtt.federated.types import ServerState
 from fedtt.params import Params

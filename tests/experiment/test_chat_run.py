@@ -12,7 +12,7 @@ from tests.experiment.runs import run
 from transformers import AutoTokenizer, GenerationConfig
 
 from fedtt.config import RunConfig, load_config, parse_config
-from fedtt.engine.build import build_federation, settle
+from fedtt.engine.build import build_federation, resolve_auto
 from fedtt.errors import ConfigError, DataError, InterruptedRunError, RunError
 from fedtt.experiment import Sampling, evaluate_run, generate_text, open_run
 from fedtt.experiment.directory import check_same_config
@@ -49,7 +49,7 @@ def make(chats: Path, tmp_path: Path) -> Callable[..., RunConfig]:
             "client": {"steps": 25, "batch_size": 8, "learning_rate": 0.02},
             "evaluation": {"alone": False, "before": False},
         }
-        return settle(parse_config(table | changes, where="test"))
+        return resolve_auto(parse_config(table | changes, where="test"))
 
     return config
 

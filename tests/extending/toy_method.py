@@ -22,7 +22,7 @@ def build(section: FrozenFirstConfig, setting: Setting) -> "Method":
     """LoRA whose A rests in every second round."""
     from peft import LoraConfig
 
-    from fedtt.federated.names import is_lora_a
+    from fedtt.federated.parameter_names import is_lora_a
     from fedtt.federated.types import ServerState
 
     def schedule(state: ServerState) -> frozenset[str]:

@@ -96,7 +96,7 @@ def begin(
     ``given`` is what ``asked.config()`` gave. Nothing is written before ``build`` has succeeded.
     """
     from fedtt import experiment
-    from fedtt.engine.build import settle
+    from fedtt.engine.build import resolve_auto
 
     if asked.resume is not None:
         directory = experiment.open_run(asked.resume)
@@ -108,7 +108,7 @@ def begin(
         return Begun(config=config, federation=federation, directory=directory)
     if given is None:
         raise AssertionError("checked by Asked.config")
-    config = settle(given)
+    config = resolve_auto(given)
     _check_place(asked)
     federation = build(config)
     stop_if_asked(stop, fix="start again; nothing was written")

@@ -227,8 +227,8 @@ def _raise_unplaced(numbers: Sequence[int], given: GivenClasses, *, where: str) 
     raise DataError(
         "which class each integer stands for cannot be told",
         where=where,
-        got=f"{len(numbers)} different labels, {_shown(map(str, numbers))}",
-        expected=f"one for each of the {count} classes {_shown(given.names)}",
+        got=f"{len(numbers)} different labels, {_listing(map(str, numbers))}",
+        expected=f"one for each of the {count} classes {_listing(given.names)}",
         fix="say what stands in the label column for each of label_names, in their order, in "
         f"data.label_values{several}; or write the names",
     )
@@ -294,7 +294,7 @@ def _unknown_label(value: object, place: str, label_names: Sequence[str]) -> Dat
         "a label is not one of the task's classes",
         where=place,
         got=repr(value),
-        expected=f"an id from 0 to {len(label_names) - 1}, or one of {_shown(label_names)}",
+        expected=f"an id from 0 to {len(label_names) - 1}, or one of {_listing(label_names)}",
         fix="correct the label, or use the file as published; for classes of your own see "
         "data.path",
     )
@@ -310,9 +310,9 @@ def _unicode_notes(values: Sequence[object]) -> tuple[str, ...]:
 
 
 def _one_of(texts: Iterable[str]) -> str:
-    return f"one of {_shown(map(repr, texts))}"
+    return f"one of {_listing(map(repr, texts))}"
 
 
-def _shown(texts: Iterable[str]) -> str:
+def _listing(texts: Iterable[str]) -> str:
     every = list(texts)
     return ", ".join(every[:MANY]) + (", ..." if len(every) > MANY else "")

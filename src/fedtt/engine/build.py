@@ -28,7 +28,7 @@ from fedtt.engine.build_method import build_method
 from fedtt.engine.build_task import build_task, model_class_of, output_names
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds, put_into
 from fedtt.engine.data import build_data, naming_refused_chats
-from fedtt.engine.fits import check_goes_with_options, choose_dtype
+from fedtt.engine.method_and_dtype import check_goes_with_options, choose_dtype
 from fedtt.engine.positions import text_positions
 from fedtt.engine.token_budget import memory_bytes, tokens_that_fit
 from fedtt.errors import ConfigError, ModelError
@@ -113,7 +113,7 @@ def build_training(config: ClientConfig) -> LocalTraining:
     )
 
 
-def settle(config: RunConfig) -> RunConfig:
+def resolve_auto(config: RunConfig) -> RunConfig:
     """The config with what it leaves to the machine and the day, to be saved and sent.
 
     That is ``model.dtype``, ``cohort.max_tokens``, which decides who trains with whom, and, of

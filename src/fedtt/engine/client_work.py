@@ -26,7 +26,7 @@ StepHook = Callable[[ClientTask, int, int, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class SharedByClients:
     """What all clients of a process share; ``model`` is the one mutable thing.
 
     A client's batches and dropout depend on ``seed``, the round and the client alone.
@@ -60,28 +60,30 @@ class Work:
         return f"round {self.task.round_index}, client {self.task.client_id}"
 
 
-def understand(site: Site, task: ClientTask, *, start: Params, trained: frozenset[str]) -> Work:
+def work_of(
+    shared: SharedByClients, task: ClientTask, *, start: Params, trained: frozenset[str]
+) -> Work:
     """What the task asks of its client, which starts from ``start``."""
-    data, training = site.train[task.client_id], site.training
+    data, training = shared.train[task.client_id], shared.training
     steps = training.steps or epoch_steps(len(data), training.batch_size, training.epochs)
     return Work(task=task, start=start, trained=trained, data=data, steps=steps)
 
 
-def train_alone(site: Site, work: Work) -> bytes:
+def train_alone(shared: SharedByClients, work: Work) -> bytes:
     """The client's local steps, and its reply."""
-    device = next(site.model.parameters()).device
+    device = next(shared.model.parameters()).device
     update = train_locally(
-        site.model,
+        shared.model,
         work.start,
-        ({key: tensor.to(device) for key, tensor in b.items()} for b in batches_of(site, work)),
+        ({key: tensor.to(device) for key, tensor in b.items()} for b in batches_of(shared, work)),
         trained=work.trained,
         num_examples=len(work.data),
         learning_rate=work.task.learning_rate,
-        training=site.training,
-        dropout_seed=dropout_seed(site, work),
+        training=shared.training,
+        dropout_seed=dropout_seed(shared, work),
         where=work.where,
-        loss_function=_loss_function(loss_of(site, work)),
-        after_step=hook_of(site, work),
+        loss_function=_loss_function(loss_of(shared, work)),
+        after_step=hook_of(shared, work),
     )
     return reply_to(work, update)
 
@@ -93,37 +95,37 @@ def reply_to(work: Work, update: ClientUpdate) -> bytes:
     return encode_update(narrowed, codec=work.task.codec)
 
 
-def batches_of(site: Site, work: Work) -> Iterator[Batch]:
+def batches_of(shared: SharedByClients, work: Work) -> Iterator[Batch]:
     """The client's batches in this round, on the CPU."""
     order = step_batches(
         work.data.lengths,
-        batch_size=site.training.batch_size,
+        batch_size=shared.training.batch_size,
         steps=work.steps,
-        seed=derive_seed(site.seed, "batches", work.task.round_index, work.task.client_id),
-        shared_seed=derive_seed(site.seed, "lengths", work.task.round_index),
+        seed=derive_seed(shared.seed, "batches", work.task.round_index, work.task.client_id),
+        shared_seed=derive_seed(shared.seed, "lengths", work.task.round_index),
     )
-    return (collate(work.data, indices, pad_token_id=site.pad_token_id) for indices in order)
+    return (collate(work.data, indices, pad_token_id=shared.pad_token_id) for indices in order)
 
 
-def dropout_seed(site: Site, work: Work) -> int:
+def dropout_seed(shared: SharedByClients, work: Work) -> int:
     """Of the client's dropout in this round."""
-    return derive_seed(site.seed, "dropout", work.task.round_index, work.task.client_id)
+    return derive_seed(shared.seed, "dropout", work.task.round_index, work.task.client_id)
 
 
-def loss_of(site: Site, work: Work) -> LossOfLogits:
+def loss_of(shared: SharedByClients, work: Work) -> LossOfLogits:
     """The task's loss; with logit adjustment, the client's own log prior on its logits."""
     shift = None
-    if site.logit_adjustment:
-        counts = np.bincount(work.data.labels, minlength=site.num_classes).tolist()
-        shift = log_prior(counts, strength=site.logit_adjustment)
-    return partial(site.task.loss, shift=shift)
+    if shared.logit_adjustment:
+        counts = np.bincount(work.data.labels, minlength=shared.num_classes).tolist()
+        shift = log_prior(counts, strength=shared.logit_adjustment)
+    return partial(shared.task.loss, shift=shift)
 
 
 def _loss_function(loss: LossOfLogits) -> LossFunction:
     return lambda model, batch: loss(logits_of(model, batch), batch)
 
 
-def hook_of(site: Site, work: Work) -> ClientHook | None:
-    """The site's hook, for this client's steps."""
-    hook = site.after_step
+def hook_of(shared: SharedByClients, work: Work) -> ClientHook | None:
+    """The hook of the process, for this client's steps."""
+    hook = shared.after_step
     return hook and (lambda step, loss: hook(work.task, step, work.steps, loss))

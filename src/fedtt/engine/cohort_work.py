@@ -6,7 +6,7 @@ import numpy as np
 
 from fedtt.data import stack_batches
 from fedtt.engine.client_work import (
-    Site,
+    SharedByClients,
     Work,
     batches_of,
     dropout_seed,
@@ -26,47 +26,51 @@ STATE_COPIES = 5
 MAX_STATE_BYTES = 2**30
 
 
-def train_together(site: Site, works: Iterable[Work], *, max_tokens: int) -> Iterator[bytes]:
+def train_together(
+    shared: SharedByClients, works: Iterable[Work], *, max_tokens: int
+) -> Iterator[bytes]:
     """The replies to ``works``, in their order: clients train together where their method can.
 
     Never more than ``max_tokens`` in a forward, a client's own batch excepted.
     """
     verdicts: dict[frozenset[str], Stackable | None] = {}
-    for group in _groups(site, works, max_tokens=max_tokens):
+    for group in _groups(shared, works, max_tokens=max_tokens):
         first = group[0]
         if len(group) > 1 and first.trained not in verdicts:
-            batch = next(batches_of(site, first))
-            verdicts[first.trained] = try_stacking(site.model, first.start, first.trained, batch)
+            batch = next(batches_of(shared, first))
+            verdicts[first.trained] = try_stacking(shared.model, first.start, first.trained, batch)
         verdict = verdicts.get(first.trained)
         if len(group) == 1 or verdict is None:
-            yield from (train_alone(site, work) for work in group)
+            yield from (train_alone(shared, work) for work in group)
         else:
-            yield from _train(site, group, draws=verdict.draws, max_tokens=max_tokens)
+            yield from _train(shared, group, draws=verdict.draws, max_tokens=max_tokens)
 
 
-def _train(site: Site, works: list[Work], *, draws: bool, max_tokens: int) -> Iterator[bytes]:
+def _train(
+    shared: SharedByClients, works: list[Work], *, draws: bool, max_tokens: int
+) -> Iterator[bytes]:
     clients = [
         CohortClient(
             start=work.start,
-            batches=batches_of(site, work),
+            batches=batches_of(shared, work),
             num_examples=len(work.data),
-            dropout_seed=dropout_seed(site, work),
+            dropout_seed=dropout_seed(shared, work),
             where=work.where,
-            loss=loss_of(site, work),
-            after_step=hook_of(site, work),
+            loss=loss_of(shared, work),
+            after_step=hook_of(shared, work),
         )
         for work in works
     ]
     updates = train_cohort(
-        site.model,
+        shared.model,
         clients,
         trained=works[0].trained,
         learning_rate=works[0].task.learning_rate,
-        training=site.training,
-        stack=_stack(site),
+        training=shared.training,
+        stack=_stack(shared),
         limits=ForwardLimits(
             max_tokens=max_tokens,
-            forward_worth=forward_worth(site.model),
+            forward_worth=forward_worth(shared.model),
             same_shape=draws,
         ),
         draws=draws,
@@ -74,22 +78,24 @@ def _train(site: Site, works: list[Work], *, draws: bool, max_tokens: int) -> It
     return (reply_to(work, update) for work, update in zip(works, updates, strict=True))
 
 
-def _stack(site: Site) -> Stack:
-    device = next(site.model.parameters()).device
+def _stack(shared: SharedByClients) -> Stack:
+    device = next(shared.model.parameters()).device
 
     def stack(batches: Iterable[Batch]) -> Batch:
-        joined = stack_batches(list(batches), pad_token_id=site.pad_token_id)
+        joined = stack_batches(list(batches), pad_token_id=shared.pad_token_id)
         return {key: tensor.to(device) for key, tensor in joined.items()}
 
     return stack
 
 
-def _groups(site: Site, works: Iterable[Work], *, max_tokens: int) -> Iterator[list[Work]]:
+def _groups(
+    shared: SharedByClients, works: Iterable[Work], *, max_tokens: int
+) -> Iterator[list[Work]]:
     """Consecutive clients whose batches, of texts of mean length, fit the budget together."""
     group: list[Work] = []
     tokens = 0
     for work in works:
-        own = _mean_tokens(work, batch_size=site.training.batch_size)
+        own = _mean_tokens(work, batch_size=shared.training.batch_size)
         most = MAX_STATE_BYTES // (STATE_COPIES * _trained_bytes(work))
         alike = not group or work.trained == group[0].trained
         if group and (tokens + own > max_tokens or len(group) >= most or not alike):

@@ -6,7 +6,7 @@ import torch
 
 from fedtt import params as p
 from fedtt.engine.build import Federation
-from fedtt.engine.client_work import Site, StepHook, Work, train_alone, understand
+from fedtt.engine.client_work import SharedByClients, StepHook, Work, train_alone, work_of
 from fedtt.engine.cohort_work import train_together
 from fedtt.federated.round import ClientTask
 from fedtt.federated.types import ServerState
@@ -43,10 +43,15 @@ class LocalClients:
     """Carries tasks to clients of this process and brings back their replies."""
 
     def __init__(
-        self, federation: Federation, site: Site, state: ServerState, *, max_tokens: int | None
+        self,
+        federation: Federation,
+        shared: SharedByClients,
+        state: ServerState,
+        *,
+        max_tokens: int | None,
     ) -> None:
         self._federation = federation
-        self._site = site
+        self._shared = shared
         self._copy = LocalCopy(state)
         self._max_tokens = max_tokens
 
@@ -54,8 +59,8 @@ class LocalClients:
         """One reply a task, in their order."""
         works = map(self._understood, tasks)
         if self._max_tokens is None:
-            return (train_alone(self._site, work) for work in works)
-        return train_together(self._site, works, max_tokens=self._max_tokens)
+            return (train_alone(self._shared, work) for work in works)
+        return train_together(self._shared, works, max_tokens=self._max_tokens)
 
     def share(self, tasks: Sequence[ClientTask], *, rank: int, size: int) -> list[bytes]:
         """The replies to every ``size``-th task from ``rank`` on; others are done elsewhere.
@@ -74,7 +79,7 @@ class LocalClients:
 
         return list(self(own()))
 
-    def hear(self, task: ClientTask) -> dict[str, torch.Tensor]:
+    def take_broadcast(self, task: ClientTask) -> dict[str, torch.Tensor]:
         """The parameters after the task's broadcast, which may be heard again with the task."""
         return self._copy.update(self._decoded(task), task=task)
 
@@ -97,7 +102,7 @@ class LocalClients:
     def _understood(self, task: ClientTask) -> Work:
         broadcast = self._decoded(task)
         start = self._copy.update(broadcast, task=task)
-        return understand(self._site, task, start=start, trained=broadcast.trained)
+        return work_of(self._shared, task, start=start, trained=broadcast.trained)
 
     def _decoded(self, task: ClientTask) -> Broadcast:
         return decode_broadcast(task.payload, structure=task.structure)
@@ -121,7 +126,7 @@ def local_clients(
     and a restart not by a bit. ``after_step(task, step, steps, loss)`` is called after every local
     step.
     """
-    site = Site(
+    shared = SharedByClients(
         model=federation.model,
         train=federation.splits["train"],
         task=federation.task,
@@ -132,4 +137,4 @@ def local_clients(
         seed=seed,
         after_step=after_step,
     )
-    return LocalClients(federation, site, state, max_tokens=max_tokens)
+    return LocalClients(federation, shared, state, max_tokens=max_tokens)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from fedtt import params as p
 from fedtt.federated.method import Method
-from fedtt.federated.names import lora_pairs
+from fedtt.federated.parameter_names import lora_pairs
 from fedtt.federated.types import Factors, ServerState
 from fedtt.federated.wire.broadcast import broadcast_for, broadcast_length
 from fedtt.federated.wire.update import update_length

@@ -7,7 +7,7 @@ from peft import PeftConfig
 
 from fedtt.federated.aggregate.aggregation import Aggregation, Weighting
 from fedtt.federated.aggregate.weighted_mean import WeightedMean
-from fedtt.federated.names import is_lora_a, is_lora_b, lora_pairs
+from fedtt.federated.parameter_names import is_lora_a, is_lora_b, lora_pairs
 from fedtt.federated.schedules import Schedule
 from fedtt.federated.schedules.everything import all_parameters
 from fedtt.federated.server import ServerOptimizer

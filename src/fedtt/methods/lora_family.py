@@ -48,7 +48,7 @@ def build_lora(section: LoRAConfig, setting: Setting) -> "Method":
 
 def build_ffa_lora(section: LoRAConfig, setting: Setting) -> "Method":
     """A stays as it was drawn; B is averaged, exactly."""
-    from fedtt.federated.names import is_lora_a
+    from fedtt.federated.parameter_names import is_lora_a
 
     return replace(build_lora(section, setting), stays_home=is_lora_a)
 

@@ -101,9 +101,9 @@ class Worker:
         except FedttError as error:
             if isinstance(error, WireError) and asked.content.get("do") == "hello":
                 self._end(error)  # of another version, or no server of ours: the next is as this
-                return _frame(Unfit(unfit=told(error)))
+                return _frame(Unfit(unfit=error_for_server(error)))
             self._tell(quote_peer(error, most=MOST_TOLD))
-            return _frame(Trouble(error=told(error)))
+            return _frame(Trouble(error=error_for_server(error)))
         return _frame(Done())
 
     def _end(self, problem: FedttError | None) -> None:
@@ -118,7 +118,7 @@ class Worker:
         except FedttError as error:
             # Nothing gets better by waiting: the site ends, and the server's log says why.
             self._end(error)
-            return Unfit(unfit=told(error))
+            return Unfit(unfit=error_for_server(error))
         federation = joined.federation
         counts = {client: len(federation.splits["train"][client]) for client in joined.own}
         return Joined(
@@ -224,7 +224,7 @@ class Worker:
         federation = joined.federation
         found: SiteMetrics = {split: {} for split in splits}
         for task in tasks:
-            known = joined.clients.hear(task)
+            known = joined.clients.take_broadcast(task)
             if splits:
                 p.write_params(federation.model, known)
             for split in splits:
@@ -247,7 +247,7 @@ class Worker:
             raise _LateError("the round's deadline has passed")
 
 
-def told(error: FedttError) -> str:
+def error_for_server(error: FedttError) -> str:
     """What the server hears of an error here: those of data quote it, and data stay here."""
     if isinstance(error, (SitesError, ConfigError, DivergenceError, WireError)):
         return str(error)[:MOST_TOLD]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fedtt.config import Cell, RunConfig, config_differences
 from fedtt.config.compare import Point
-from fedtt.engine.build import build_federation, settle
+from fedtt.engine.build import build_federation, resolve_auto
 from fedtt.engine.checkpoint import dump_json, write_atomically
 from fedtt.errors import ConfigError, DivergenceError, FedttError, InterruptedRunError
 from fedtt.experiment.common_steps import ShouldStop
@@ -74,7 +74,7 @@ def execute(
     """
     try:
         begun = (run.path / CONFIG).is_file() and not run.differences()
-        config = open_run(run.path).config() if begun else settle(run.config)
+        config = open_run(run.path).config() if begun else resolve_auto(run.config)
         federation = build_federation(config)
         (run.path / FAILURE).unlink(missing_ok=True)
         if begun:

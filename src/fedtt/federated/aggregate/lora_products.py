@@ -14,7 +14,7 @@ from torch import Tensor
 from fedtt import params as p
 from fedtt.federated.aggregate.aggregation import Aggregate, check_weight
 from fedtt.federated.aggregate.weighted_mean import WeightedMean
-from fedtt.federated.names import LoRAPair, lora_pairs
+from fedtt.federated.parameter_names import LoRAPair, lora_pairs
 from fedtt.params import Params
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedtt.federated.aggregate.aggregation import Aggregate, check_weight
 from fedtt.federated.aggregate.weighted_mean import WeightedMean
-from fedtt.federated.names import tensor_trains
+from fedtt.federated.parameter_names import tensor_trains
 from fedtt.params import Params
 from fedtt.tt import tt_align, tt_compress, tt_distance, tt_round, tt_scale, tt_sum
 

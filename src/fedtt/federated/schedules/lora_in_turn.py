@@ -1,6 +1,6 @@
 """LoRA's two factors in turn."""
 
-from fedtt.federated.names import is_lora_a, is_lora_b
+from fedtt.federated.parameter_names import is_lora_a, is_lora_b
 from fedtt.federated.types import ServerState
 
 

@@ -10,7 +10,7 @@ and runs backwards, so that no round is dead.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from fedtt.federated.names import tensor_trains
+from fedtt.federated.parameter_names import tensor_trains
 from fedtt.federated.types import ServerState
 
 
