@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from fedtt import params as p
 from fedtt.errors import DivergenceError
-from fedtt.federated.local.alone import Batch, train_locally
+from fedtt.federated.local.alone import train_locally
+from fedtt.federated.local.client import Batch, LocalClient
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.types import ClientUpdate
 
@@ -39,16 +40,27 @@ def loss_of(model: nn.Module, batch: Batch) -> Tensor:
 def train(
     model: nn.Module, names: list[str], batches: list[Batch], **changes: object
 ) -> ClientUpdate:
-    options = {
+    options = {"learning_rate": 0.05, "training": ADAMW}
+    options |= {key: value for key, value in changes.items() if key in {*options, "trained"}}
+    client = client_of(
+        p.read_params(model, names),
+        batches,
+        **{key: value for key, value in changes.items() if key not in options},
+    )
+    return train_locally(model, client, **options)
+
+
+def client_of(start: p.Params, batches: list[Batch], **changes: object) -> LocalClient:
+    values = {
+        "start": start,
+        "batches": batches,
         "num_examples": 40,
-        "learning_rate": 0.05,
-        "training": ADAMW,
         "dropout_seed": 1,
         "where": "round 2, client b",
-        "loss_function": loss_of,
+        "loss": loss_of,
         **changes,
     }
-    return train_locally(model, p.read_params(model, names), batches, **options)
+    return LocalClient(**values)
 
 
 ALL = ["0.bias", "0.weight", "3.bias", "3.weight"]
@@ -100,16 +112,9 @@ def test_gradient_is_clipped_to_the_given_norm() -> None:
 def test_start_overwrites_what_the_client_before_left_in_the_model() -> None:
     model = make_model()
     start = p.read_params(model, ALL)
-    options = {
-        "num_examples": 1,
-        "learning_rate": 0.05,
-        "training": ADAMW,
-        "dropout_seed": 1,
-        "where": "",
-        "loss_function": loss_of,
-    }
-    first = train_locally(model, start, make_batches(3), **options)
-    second = train_locally(model, start, make_batches(3), **options)
+    options = {"learning_rate": 0.05, "training": ADAMW}
+    first = train_locally(model, client_of(start, make_batches(3)), **options)
+    second = train_locally(model, client_of(start, make_batches(3)), **options)
     assert all(torch.equal(first.delta[name], second.delta[name]) for name in ALL)
 
 
@@ -159,15 +164,10 @@ def test_frozen_parameters_stay_bit_identical_under_weight_decay() -> None:
     start = {name: tensor + 1 for name, tensor in before.items()}  # written, not trained
     update = train_locally(
         model,
-        start,
-        make_batches(3),
+        client_of(start, make_batches(3)),
         trained=["3.bias"],
-        num_examples=1,
         learning_rate=0.05,
         training=replace(ADAMW, weight_decay=0.5),
-        dropout_seed=1,
-        where="",
-        loss_function=loss_of,
     )
     assert set(update.delta) == {"3.bias"}
     after = p.read_params(model, ALL)

@@ -7,9 +7,14 @@ import torch
 from torch import nn
 
 from fedtt.errors import FedttError
-from fedtt.federated.local.alone import Batch
+from fedtt.federated.local.client import Batch
 from fedtt.federated.local.forward_groups import ForwardLimits
-from fedtt.federated.local.stacked_cohort import CohortClient, client_losses, train_cohort
+from fedtt.federated.local.stacked_cohort import (
+    CohortClient,
+    SharedForward,
+    client_losses,
+    train_cohort,
+)
 from fedtt.federated.local.stacked_state import StackedState
 from fedtt.federated.local.step import LocalTraining
 
@@ -41,9 +46,7 @@ def test_clients_must_share_what_they_do_not_train() -> None:
             trained=["bias"],
             learning_rate=0.1,
             training=LocalTraining(),
-            stack=lambda batches: batches[0],
-            limits=LIMITS,
-            draws=False,
+            sharing=SharedForward(stack=lambda batches: batches[0], limits=LIMITS, draws=False),
         )
 
 

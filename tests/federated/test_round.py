@@ -14,7 +14,8 @@ from fedtt.federated.aggregate.aggregation import WEIGHTINGS
 from fedtt.federated.aggregate.trimmed_mean import TrimmedMean
 from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.cohort import Cohorts
-from fedtt.federated.local.alone import Batch, train_locally
+from fedtt.federated.local.alone import train_locally
+from fedtt.federated.local.client import Batch, LocalClient
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.method import Method
 from fedtt.federated.round import CallClient, CallClients, ClientTask, one_by_one, run_round
@@ -64,15 +65,17 @@ def clients(model: nn.Module) -> CallClient:
         broadcast = decode_broadcast(task.payload, structure=task.structure)
         update = train_locally(
             model,
-            {**p.read_params(model, NAMES), **broadcast.values},
-            [examples(task.client_id)],
+            LocalClient(
+                start={**p.read_params(model, NAMES), **broadcast.values},
+                batches=[examples(task.client_id)],
+                num_examples=SIZES[task.client_id],
+                dropout_seed=0,
+                where="",
+                loss=loss_of,
+            ),
             trained=broadcast.trained,
-            num_examples=SIZES[task.client_id],
             learning_rate=task.learning_rate,
             training=SGD,
-            dropout_seed=0,
-            where="",
-            loss_function=loss_of,
         )
         return encode_update(update)
 

@@ -1,5 +1,6 @@
 """What a site writes is trouble for its own reply only, however it is written."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -57,13 +58,19 @@ def carried(replies: dict[str, RecordDict | str], *, limit: int = 100) -> dict[s
     one, other = socket.socketpair()
 
     def serve() -> None:
-        asked = receive_frame(other, limit=0)
-        send_frame(other, server_app.handle(grid, mailbox, asked))  # type: ignore[arg-type]
+        with contextlib.suppress(OSError, WireError):  # the line is closed
+            while True:
+                asked = receive_frame(other, limit=0)
+                send_frame(other, server_app.handle(grid, mailbox, asked))  # type: ignore[arg-type]
 
+    found: list[Reply] = []
     with one, other:
         thread = threading.Thread(target=serve)
         thread.start()
-        found = Relay(one).pull(list(messages), limit=limit)
+        for _ in range(len(messages)):  # what is much comes in several answers
+            heard = {reply.message_id for reply in found}
+            found += Relay(one).pull([i for i in messages if i not in heard], limit=limit)
+        one.shutdown(socket.SHUT_RDWR)
         thread.join()
     return {reply.message_id: reply for reply in found}
 

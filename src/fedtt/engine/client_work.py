@@ -10,8 +10,9 @@ from torch import Tensor
 
 from fedtt import params as p
 from fedtt.data import TokenizedTexts, collate, epoch_steps, step_batches
-from fedtt.federated.local.alone import Batch, LossFunction, train_locally
-from fedtt.federated.local.alone import StepHook as ClientHook
+from fedtt.federated.local.alone import LossFunction, train_locally
+from fedtt.federated.local.client import Batch, LocalClient, Loss
+from fedtt.federated.local.client import StepHook as ClientHook
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.round import ClientTask
 from fedtt.federated.types import ClientUpdate
@@ -72,20 +73,35 @@ def work_of(
 def train_alone(shared: SharedByClients, work: Work) -> bytes:
     """The client's local steps, and its reply."""
     device = next(shared.model.parameters()).device
+    client = local_client(
+        shared,
+        work,
+        loss=_loss_function(loss_of(shared, work)),
+        batches=({k: v.to(device) for k, v in batch.items()} for batch in batches_of(shared, work)),
+    )
     update = train_locally(
         shared.model,
-        work.start,
-        ({key: tensor.to(device) for key, tensor in b.items()} for b in batches_of(shared, work)),
+        client,
         trained=work.trained,
-        num_examples=len(work.data),
         learning_rate=work.task.learning_rate,
         training=shared.training,
-        dropout_seed=dropout_seed(shared, work),
-        where=work.where,
-        loss_function=_loss_function(loss_of(shared, work)),
-        after_step=hook_of(shared, work),
     )
     return reply_to(work, update)
+
+
+def local_client(
+    shared: SharedByClients, work: Work, *, loss: Loss, batches: Iterator[Batch]
+) -> LocalClient[Loss]:
+    """The client as its training sees it."""
+    return LocalClient(
+        start=work.start,
+        batches=batches,
+        num_examples=len(work.data),
+        dropout_seed=dropout_seed(shared, work),
+        where=work.where,
+        loss=loss,
+        after_step=hook_of(shared, work),
+    )
 
 
 def reply_to(work: Work, update: ClientUpdate) -> bytes:

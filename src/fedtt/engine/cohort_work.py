@@ -9,17 +9,16 @@ from fedtt.engine.client_work import (
     SharedByClients,
     Work,
     batches_of,
-    dropout_seed,
-    hook_of,
+    local_client,
     loss_of,
     reply_to,
     train_alone,
 )
 from fedtt.engine.token_budget import forward_worth
-from fedtt.federated.local.alone import Batch
+from fedtt.federated.local.client import Batch
 from fedtt.federated.local.forward_groups import ForwardLimits
 from fedtt.federated.local.stackable import Stackable, try_stacking
-from fedtt.federated.local.stacked_cohort import CohortClient, Stack, train_cohort
+from fedtt.federated.local.stacked_cohort import SharedForward, Stack, train_cohort
 
 # Of what clients that train together train: weights, start, gradient and AdamW's two moments.
 STATE_COPIES = 5
@@ -49,31 +48,24 @@ def train_together(
 def _train(
     shared: SharedByClients, works: list[Work], *, draws: bool, max_tokens: int
 ) -> Iterator[bytes]:
-    clients = [
-        CohortClient(
-            start=work.start,
-            batches=batches_of(shared, work),
-            num_examples=len(work.data),
-            dropout_seed=dropout_seed(shared, work),
-            where=work.where,
-            loss=loss_of(shared, work),
-            after_step=hook_of(shared, work),
-        )
-        for work in works
-    ]
     updates = train_cohort(
         shared.model,
-        clients,
+        [
+            local_client(shared, work, loss=loss_of(shared, work), batches=batches_of(shared, work))
+            for work in works
+        ],
         trained=works[0].trained,
         learning_rate=works[0].task.learning_rate,
         training=shared.training,
-        stack=_stack(shared),
-        limits=ForwardLimits(
-            max_tokens=max_tokens,
-            forward_worth=forward_worth(shared.model),
-            same_shape=draws,
+        sharing=SharedForward(
+            stack=_stack(shared),
+            limits=ForwardLimits(
+                max_tokens=max_tokens,
+                forward_worth=forward_worth(shared.model),
+                same_shape=draws,
+            ),
+            draws=draws,
         ),
-        draws=draws,
     )
     return (reply_to(work, update) for work, update in zip(works, updates, strict=True))
 

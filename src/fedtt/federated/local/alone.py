@@ -12,43 +12,35 @@ from torch import Tensor, nn
 
 from fedtt import params as p
 from fedtt.errors import DivergenceError
+from fedtt.federated.local.client import Batch, LocalClient
 from fedtt.federated.local.step import LocalTraining, Trained, local_step, make_optimizer
 from fedtt.federated.types import ClientUpdate
 from fedtt.params import Params
 from fedtt.seeds import random_stream
 
-Batch = Mapping[str, Tensor]
 LossFunction = Callable[[nn.Module, Batch], Tensor]
-StepHook = Callable[[int, float], None]
 
 
 def train_locally(
     model: nn.Module,
-    start: Params,
-    batches: Iterable[Batch],
+    client: LocalClient[LossFunction],
     *,
     trained: Collection[str] | None = None,
-    num_examples: int,
     learning_rate: float,
     training: LocalTraining,
-    dropout_seed: int,
-    where: str,
-    loss_function: LossFunction,
-    after_step: StepHook | None = None,
 ) -> ClientUpdate:
-    """Train the parameters ``trained`` (all of ``start`` if None) from ``start``, a step a batch.
+    """Train the parameters ``trained`` (all of the client's start if None), a step a batch.
 
     Changes ``model`` in place: it is the one model that all clients of a process take turns on,
-    and whatever ``start`` names is overwritten first. Everything that is not trained is frozen for
-    the duration: no gradient, unknown to the optimizer, bit-identical afterwards. Dropout draws
-    from its own stream, and the caller's random state is left as it was. ``after_step(step, loss)``
-    may raise to stop early.
+    and whatever its start names is overwritten first. Everything that is not trained is frozen for
+    the duration: no gradient, unknown to the optimizer, bit-identical afterwards. The
+    caller's random state is left as it was.
 
-    Raises :class:`DivergenceError` naming ``where`` and the step when the loss, or the update,
+    Raises :class:`DivergenceError` naming the client and the step when the loss, or the update,
     is not finite.
     """
-    p.write_params(model, start)
-    origin = p.select(start, start if trained is None else trained)
+    p.write_params(model, client.start)
+    origin = p.select(client.start, client.start if trained is None else trained)
     weights = freeze_all_but(model, origin)
     there = {name: origin[name].to(weight.device) for name, weight in weights.items()}
     optimizer = make_optimizer(
@@ -56,24 +48,26 @@ def train_locally(
     )
     losses: list[float] = []
     model.train()
-    with random_stream(dropout_seed):
-        for step, batch in enumerate(batches):
+    with random_stream(client.dropout_seed):
+        for step, batch in enumerate(client.batches):
             optimizer.zero_grad(set_to_none=True)
-            loss = loss_function(model, batch)
+            loss = client.loss(model, batch)
             losses.append(float(loss.detach()))
-            check_finite(losses[-1], where=f"{where}, step {step}")
+            check_finite(losses[-1], where=f"{client.where}, step {step}")
             loss.backward()
             local_step(_trained(weights, there), training=training)
             optimizer.step()
-            if after_step is not None:
-                after_step(step, losses[-1])
+            if client.after_step is not None:
+                client.after_step(step, losses[-1])
     delta = p.subtract(p.read_params(model, origin), origin)
     bad = p.non_finite_names(delta)
     if bad:
-        raise_divergence(where=f"{where}, after step {len(losses) - 1}, {bad[0]}", got="NaN or inf")
+        raise_divergence(
+            where=f"{client.where}, after step {len(losses) - 1}, {bad[0]}", got="NaN or inf"
+        )
     return ClientUpdate(
         delta=delta,
-        num_examples=num_examples,
+        num_examples=client.num_examples,
         num_steps=len(losses),
         loss=sum(losses) / len(losses),
     )

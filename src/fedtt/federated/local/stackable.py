@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedtt import params as p
-from fedtt.federated.local.alone import Batch
+from fedtt.federated.local.client import Batch
 from fedtt.federated.local.dropout_streams import ClientStreams, moves_random_state
 from fedtt.params import Params
 from fedtt.peft import can_batch, stacked_forwards

@@ -18,19 +18,13 @@ from torch.func import functional_call
 
 from fedtt import params as p
 from fedtt.errors import FedttError
-from fedtt.federated.local.alone import (
-    Batch,
-    StepHook,
-    check_finite,
-    freeze_all_but,
-    raise_divergence,
-)
+from fedtt.federated.local.alone import check_finite, freeze_all_but, raise_divergence
+from fedtt.federated.local.client import Batch, LocalClient
 from fedtt.federated.local.dropout_streams import ClientStreams
 from fedtt.federated.local.forward_groups import BatchShape, ForwardLimits, group_batches
 from fedtt.federated.local.stacked_state import StackedState
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.types import ClientUpdate
-from fedtt.params import Params
 from fedtt.peft import stacked_forwards
 from fedtt.seeds import random_stream
 
@@ -38,20 +32,21 @@ LossOfLogits = Callable[[Tensor, Batch], Tensor]
 Stack = Callable[[Sequence[Batch]], Batch]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CohortClient:
-    """One client of a cohort that trains together; ``batches`` are its own, a step each.
+CohortClient = LocalClient[LossOfLogits]  # ``loss(logits, batch)``: the mean of its own rows
 
-    ``loss(logits, batch)`` is the mean loss of its own rows.
+
+@dataclass(frozen=True, kw_only=True)
+class SharedForward:
+    """How clients share a forward.
+
+    ``stack`` makes one batch of several, the same number of rows a client, filled up with rows of
+    its own, which count nothing. ``draws`` says that the model drops out in training: every
+    client's masks then come from its own stream, as when it trains alone.
     """
 
-    start: Params
-    batches: Iterator[Batch]
-    num_examples: int
-    dropout_seed: int
-    where: str
-    loss: LossOfLogits
-    after_step: StepHook | None = None
+    stack: Stack
+    limits: ForwardLimits
+    draws: bool
 
 
 def train_cohort(
@@ -61,18 +56,13 @@ def train_cohort(
     trained: Collection[str],
     learning_rate: float,
     training: LocalTraining,
-    stack: Stack,
-    limits: ForwardLimits,
-    draws: bool,
+    sharing: SharedForward,
 ) -> list[ClientUpdate]:
     """Train ``trained`` of every client from its own start; their updates, in the same order.
 
     Changes ``model`` as :func:`train_locally` does. All clients must start from the same values of
     whatever they do not train, and the model must be one that ``fedtt.peft.can_batch``. A client
-    whose batches end has ended: the others go on. ``stack`` makes one batch of several, the same
-    number of rows a client, filled up with rows of its own, which count nothing. ``draws`` says
-    that the model drops out in training: every client's masks then come from its own stream, as
-    when it trains alone.
+    whose batches end has ended: the others go on.
 
     Raises :class:`DivergenceError` naming the client and the step when a loss, or an update, is not
     finite; :class:`FedttError` for clients that do not share what is frozen.
@@ -85,14 +75,16 @@ def train_cohort(
     names = sorted(trained)
     starts = [p.select(client.start, names) for client in clients]
     state = StackedState(starts, training=training, learning_rate=learning_rate, device=device)
-    streams = ClientStreams([c.dropout_seed for c in clients], device=device) if draws else None
-    forward = _Forward(model=model, stack=stack, streams=streams)
+    seeds = [client.dropout_seed for client in clients]
+    streams = ClientStreams(seeds, device=device) if sharing.draws else None
+    forward = _Forward(model=model, stack=sharing.stack, streams=streams)
+    batches = [iter(client.batches) for client in clients]
     losses: list[list[float]] = [[] for _ in clients]
     with stacked_forwards(model, state.names), random_stream(0):
-        while active := _next_batches(clients, state):
+        while active := _next_batches(batches, state):
             shapes = [_shape(batch) for batch in active.values()]
             positions = list(active)
-            for group in group_batches(shapes, limits):
+            for group in group_batches(shapes, sharing.limits):
                 members = [positions[i] for i in group]
                 _one_forward(forward, state, clients, members, active=active, losses=losses)
             state.step()
@@ -106,11 +98,11 @@ def train_cohort(
     ]
 
 
-def _next_batches(clients: Sequence[CohortClient], state: StackedState) -> dict[int, Batch]:
+def _next_batches(batches: Sequence[Iterator[Batch]], state: StackedState) -> dict[int, Batch]:
     """The next batch of every client that has one. Whoever has none has ended where it is."""
     active: dict[int, Batch] = {}
-    for index, client in enumerate(clients):
-        batch = None if index in state.ended else next(client.batches, None)
+    for index, own in enumerate(batches):
+        batch = None if index in state.ended else next(own, None)
         if batch is not None:
             active[index] = batch
         elif index not in state.ended:
