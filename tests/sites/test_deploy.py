@@ -227,7 +227,8 @@ def test_the_image_runs_as_nobody_in_particular_and_stops_cleanly() -> None:
 
 
 def test_the_guide_says_the_fences_limits_as_they_are() -> None:
-    from fedtt.sites.flower import certificates, fence_hall, fence_relay, fence_rules, keygen
+    from fedtt.sites import certificates, keygen
+    from fedtt.sites.flower import fence_hall, fence_relay, fence_rules
 
     assert len(fence_rules.ROUTES) == 10
     assert "ten paths" in GUIDE
