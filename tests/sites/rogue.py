@@ -3,11 +3,13 @@
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from fedtt.federated.types import ClientUpdate
+from fedtt.federated.wire.frame import seal, unseal
 from fedtt.federated.wire.update import encode_update
 from fedtt.sites.address import parse_address
 from fedtt.sites.flower.flower_site import join_federation
@@ -35,9 +37,10 @@ class Rogue(Worker):
             return Frame(content=reply.content, blobs=[bytes(LARGE)])
         if index == 3:
             time.sleep(asked.content["seconds"] + 5)
-        spoiled = bytearray(reply.blobs[0])
-        spoiled[-4:] = b"\xff\xff\xff\x7f"  # a NaN in little-endian float32
-        return Frame(content=reply.content, blobs=[bytes(spoiled)])
+        sealed = unseal(reply.blobs[0])
+        nan = b"\xff\xff\xff\x7f"  # in little-endian float32
+        spoiled = seal(replace(sealed, body=sealed.body[:-4] + nan))
+        return Frame(content=reply.content, blobs=[spoiled])
 
 
 def update(delta: dict[str, torch.Tensor]) -> bytes:
