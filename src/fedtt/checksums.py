@@ -8,7 +8,6 @@ from fedtt.errors import RunError
 
 CHECKSUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
-PIECE = 2**20
 
 
 def write_checksums(folder: Path) -> None:
@@ -38,8 +37,5 @@ def check_checksums(folder: Path) -> None:
 
 
 def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
     with file.open("rb") as opened:
-        while piece := opened.read(PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -98,31 +98,27 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
 
 def saved_config(path: Path) -> dict[str, Any] | None:
     """The configuration that a state was made with; None where it does not say, or is no state."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            config = _header(file.metadata()).get("config")
-    except (OSError, SafetensorError, RuntimeError, ValueError):
-        return None
+    config = _header_of(path).get("config")
     return config if isinstance(config, dict) else None
 
 
 def is_unchecked(path: Path) -> bool:
     """Whether a state is of the format that had no checksum."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return bool(_header(file.metadata()).get("format") == UNCHECKED_FORMAT)
-    except (OSError, SafetensorError, RuntimeError, ValueError):
-        return False
+    return bool(_header_of(path).get("format") == UNCHECKED_FORMAT)
 
 
 def is_state(path: Path) -> bool:
     """Whether a state of ours, of any version, lies there; looks at the header only."""
+    return str(_header_of(path).get("format")).startswith("fedtt-state-")
+
+
+def _header_of(path: Path) -> dict[str, Any]:
+    """What the file says of itself, if it is a state; nothing where it cannot be read as one."""
     try:
         with safe_open(path, framework="pt") as file:
-            header = _header(file.metadata())
-        return str(header.get("format")).startswith("fedtt-state-")
+            return _header(file.metadata())
     except (OSError, SafetensorError, RuntimeError, ValueError):
-        return False
+        return {}
 
 
 def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
