@@ -113,13 +113,24 @@ def build_training(config: ClientConfig) -> LocalTraining:
     )
 
 
+def method_of(config: RunConfig) -> Method:
+    """The run's method."""
+    return build_method(
+        config.method,
+        task=model_class_of(config.task),
+        server=config.server,
+        wire=config.wire,
+        seed=config.seed,
+    )
+
+
 def resolve_auto(config: RunConfig) -> RunConfig:
     """The config with what it leaves to the machine and the day, to be saved and sent.
 
     That is ``model.dtype``, ``cohort.max_tokens``, which decides who trains with whom, and, of
     chats, ``task.date``: a run goes on with what it began with, on whatever machine.
     """
-    method = build_method(config.method, task=model_class_of(config.task), server=config.server)
+    method = method_of(config)
     model = config.model.model_copy(update={"dtype": _dtype(config.model, method)})
     config = config.model_copy(update={"model": model})
     cohort = config.cohort.model_copy(update={"max_tokens": _max_tokens(config)})
@@ -152,7 +163,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     same initial parameters, bit for bit.
     """
     model_class = model_class_of(config.task)
-    method = build_method(config.method, task=model_class, server=config.server, wire=config.wire)
+    method = method_of(config)
     if data is None:
         data = build_data(config.data, config.partition, config.task)
     check_client_ids(data.client_ids)

@@ -15,6 +15,7 @@ from fedtt.federated.local.client import Batch, LocalClient, Loss
 from fedtt.federated.local.client import StepHook as ClientHook
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.round import ClientTask
+from fedtt.federated.subspace import Projection
 from fedtt.federated.types import ClientUpdate
 from fedtt.federated.wire.update import encode_update
 from fedtt.params import Params
@@ -60,6 +61,14 @@ class Work:
         """Round and client, for messages."""
         return f"round {self.task.round_index}, client {self.task.client_id}"
 
+    @property
+    def projection(self) -> Projection | None:
+        """How the numbers that train move the parameters, where the method has a subspace."""
+        if self.task.subspace is None:
+            return None
+        specs = p.structure_of(p.select(self.start, self.trained))
+        return self.task.subspace.projection(specs, self.task.round_index)
+
 
 def work_of(
     shared: SharedByClients, task: ClientTask, *, start: Params, trained: frozenset[str]
@@ -85,6 +94,7 @@ def train_alone(shared: SharedByClients, work: Work) -> bytes:
         trained=work.trained,
         learning_rate=work.task.learning_rate,
         training=shared.training,
+        projection=work.projection,
     )
     return reply_to(work, update)
 
@@ -106,8 +116,7 @@ def local_client(
 
 def reply_to(work: Work, update: ClientUpdate) -> bytes:
     """The uplink payload, in the sizes that the client knows."""
-    structure = {name: work.task.structure[name] for name in update.delta}
-    narrowed = replace(update, delta=p.narrow(update.delta, structure))
+    narrowed = replace(update, delta=p.narrow(update.delta, work.task.answer(work.trained)))
     return encode_update(narrowed, codec=work.task.codec)
 
 

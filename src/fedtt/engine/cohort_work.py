@@ -57,6 +57,7 @@ def _train(
         trained=works[0].trained,
         learning_rate=works[0].task.learning_rate,
         training=shared.training,
+        projection=works[0].projection,
         sharing=SharedForward(
             stack=_stack(shared),
             limits=ForwardLimits(

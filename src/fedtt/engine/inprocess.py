@@ -27,15 +27,16 @@ class LocalCopy:
 
     def update(self, broadcast: Broadcast, *, task: ClientTask) -> dict[str, torch.Tensor]:
         """The parameters after the broadcast, in the sizes of the task's client."""
-        # A factored change is added, so it must not be added once for every client.
-        factors = broadcast.factors if self._round < task.round_index else {}
-        self._round = task.round_index
+        # What is added must not be added once for every client.
+        known, self._round = self._round, task.round_index
+        factors = broadcast.factors if known < task.round_index else {}
         news = Broadcast(
             values=p.overlay(self._params, broadcast.values),
             factors=factors,
+            steps={index: step for index, step in broadcast.steps.items() if index >= known},
             trained=broadcast.trained,
         )
-        self._params = news.apply(self._params)
+        self._params = news.apply(self._params, subspace=task.subspace)
         return p.widen(p.narrow(self._params, task.structure), p.structure_of(self._params))
 
 
@@ -97,6 +98,7 @@ class LocalClients:
             structure=federation.method.client_structure(whole, position),
             learning_rate=learning_rate,
             codec=federation.method.codec,
+            subspace=federation.method.subspace,
         )
 
     def _understood(self, task: ClientTask) -> Work:
@@ -105,7 +107,7 @@ class LocalClients:
         return work_of(self._shared, task, start=start, trained=broadcast.trained)
 
     def _decoded(self, task: ClientTask) -> Broadcast:
-        return decode_broadcast(task.payload, structure=task.structure)
+        return decode_broadcast(task.payload, structure=task.structure, subspace=task.subspace)
 
 
 def local_clients(

@@ -215,6 +215,7 @@ class Worker:
             structure=joined.federation.method.client_structure(whole, entry.position),
             learning_rate=work.learning_rate,
             codec=joined.federation.method.codec,
+            subspace=joined.federation.method.subspace,
         )
 
     def _measure(

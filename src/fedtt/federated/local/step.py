@@ -45,6 +45,11 @@ class LocalTraining:
     steps: int | None = None
     epochs: int = 1
 
+    @property
+    def decouples_decay(self) -> bool:
+        """Whether weight decay is beside the gradient, as AdamW's, and not a part of it."""
+        return self.optimizer == "adamw"
+
 
 def make_optimizer(
     weights: Sequence[Tensor], *, training: LocalTraining, learning_rate: float
