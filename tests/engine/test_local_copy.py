@@ -1,10 +1,13 @@
 """The one copy that all clients of a process share, against what a site of its own would know."""
 
+from dataclasses import replace
+
 import torch
 
 from fedtt import params as p
 from fedtt.engine.inprocess import LocalCopy
 from fedtt.federated.round import ClientTask
+from fedtt.federated.subspace import Subspace, SubspaceStep
 from fedtt.federated.types import ServerState
 from fedtt.federated.wire.broadcast import Broadcast
 
@@ -39,6 +42,24 @@ def test_a_resumed_state_has_the_last_factored_change_already() -> None:
     copy = LocalCopy(ServerState(next_round=5, params=STATE.params))
     assert torch.equal(copy.update(news({}, factored=True), task=task(5))["w"], torch.ones(3, 4))
     assert copy.update(news({}, factored=True), task=task(6))["w"][0, 0] == 7.0
+
+
+def test_the_steps_of_missed_rounds_count_once_however_many_clients_hear_of_them() -> None:
+    """Clients that missed different rounds bring different steps to the copy that they share."""
+    subspace = Subspace(size=5, redraw=1)
+    steps = {r: SubspaceStep(names=frozenset(WHOLE), theta=torch.full((5,), r)) for r in range(4)}
+    expected = [STATE.params]
+    for index, step in steps.items():
+        expected.append(step.apply(expected[-1], subspace=subspace, round_index=index))
+    copy = LocalCopy(STATE)
+    for now, since in ((1, 0), (1, 0), (3, 1), (3, 0), (3, 2), (4, 0), (4, 3)):
+        missed = {r: steps[r] for r in range(since, now)}
+        broadcast = Broadcast(values={}, trained=frozenset(WHOLE), steps=missed)
+        known = copy.update(broadcast, task=replace(task(now), subspace=subspace))
+        assert all(torch.equal(known[name], expected[now][name]) for name in WHOLE), (now, since)
+    whole = Broadcast(values=expected[4], trained=frozenset(WHOLE))
+    known = copy.update(whole, task=replace(task(5), subspace=subspace))
+    assert torch.equal(known["w"], expected[4]["w"])
 
 
 def test_values_sent_once_are_known_to_the_next_client() -> None:

@@ -42,6 +42,8 @@ METHODS: dict[str, dict] = {
     "adapter": {"name": "adapter", "bottleneck": 8, "bias": True},
     "bitfit": {"name": "bitfit"},
     "head": {"name": "head"},
+    "fedtt in a subspace": {"name": "fedtt", **TT, "subspace": {"size": 70}},
+    "lora in a subspace": {"name": "lora", "rank": 2, "subspace": {"size": 70, "redraw": 0}},
 }
 # What cannot be stacked, and goes one by one by itself.
 ONE_BY_ONE: dict[str, dict] = {
@@ -53,7 +55,7 @@ ONE_BY_ONE: dict[str, dict] = {
     "peft:lora with DoRA": {"name": "peft:lora", "options": {"r": 2, "use_dora": True}},
 }
 # The default tests run these; the others are slow together, and like one of these.
-QUICK = {"fedtt", "fedtt+ cycle", "flexlora", "lora-xs", "adapter", "bitfit"}
+QUICK = {"fedtt", "fedtt+ cycle", "flexlora", "lora-xs", "adapter", "bitfit", "fedtt in a subspace"}
 QUICK |= {"every step clipped", "partial batches", "epochs of unequal length", "vera"}
 CLIENT = {"steps": 3, "batch_size": 8, "learning_rate": 1e-2, "weight_decay": 0.3}
 

@@ -51,6 +51,7 @@ def test_columns_are_orthogonal_and_every_parameter_has_one_number(
     sizes: list[int], size: int, balance: str, round_index: int
 ) -> None:
     structure = structure_of_sizes(sizes)
+    size = max(size, 4) if balance == "layers" else size
     subspace = Subspace(size=size, redraw=2, balance=balance, seed=3)
     projection = subspace.projection(structure, round_index)
     dense = matrix_of(projection)
@@ -84,6 +85,13 @@ def test_every_layer_has_as_many_numbers_and_what_is_small_takes_no_more_than_it
     layers = [100, 300, 20, 3]
     numbers = [len(set(part.tolist())) for part in projection.number_of.split(layers)]
     assert numbers == [20, 20, 20, 3]
+
+
+def test_fewer_numbers_than_layers_are_refused() -> None:
+    structure = structure_of_sizes([50, 50, 300, 20, 3])
+    with pytest.raises(ShapeError, match="at least 4"):
+        Subspace(size=3, balance="layers").projection(structure, 0)
+    assert Subspace(size=3).length(structure) == 3
 
 
 @pytest.mark.parametrize("balance", BALANCES)
@@ -282,3 +290,22 @@ def test_a_step_adds_what_its_numbers_stand_for() -> None:
         .ne(params["c"])
         .any()
     )
+
+
+def test_weights_decay_as_far_as_the_numbers_can_follow() -> None:
+    """AdamW's decay is beside the gradient: where that is zero, least squares of ``-lr w p``."""
+    projection, training = projection_of(9), LocalTraining(weight_decay=0.3)
+    start = p.read_params(make_model(), NAMES)
+    state = StackedState(
+        [start],
+        training=training,
+        learning_rate=0.1,
+        device=torch.device("cpu"),
+        projection=projection,
+    )
+    state.take_gradient([0], [torch.zeros(1, *start[name].shape) for name in NAMES])
+    state.step()
+    state.end(0)
+    flat = torch.cat([start[name].flatten() for name in NAMES]).double()
+    wanted = torch.linalg.lstsq(matrix_of(projection), -0.1 * 0.3 * flat[:, None]).solution[:, 0]
+    torch.testing.assert_close(state.deltas()[0][THETA].double(), wanted, rtol=1e-4, atol=1e-6)

@@ -99,6 +99,15 @@ class Federation:
         """Number of exchanged parameters by kind."""
         return {str(k): n for k, n in sum_by_kind(self.kinds, self.initial.params).items()}
 
+    @property
+    def subspace_numbers(self) -> int | None:
+        """How many numbers move what trains in the first round; None without a subspace."""
+        subspace = self.method.subspace
+        if subspace is None:
+            return None
+        trained = p.select(self.initial.params, self.method.trained(self.initial))
+        return subspace.length(p.structure_of(trained))
+
 
 def build_training(config: ClientConfig) -> LocalTraining:
     """How a client trains in a round; the learning rate is the round's and not part of it."""

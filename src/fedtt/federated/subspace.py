@@ -40,7 +40,10 @@ class Subspace:
     seed: int = 0
 
     def length(self, structure: Structure) -> int:
-        """How many numbers that is for those parameters: never more than there are."""
+        """How many numbers that is for those parameters: never more than there are.
+
+        Raises :class:`ShapeError` for fewer numbers than layers, where each has its own.
+        """
         return sum(size for _, size in self._blocks(structure))
 
     def uplink(self, structure: Structure) -> dict[str, TensorSpec]:
@@ -75,10 +78,17 @@ class Subspace:
             for _, names in groupby(sorted(structure), key=self._block_of)
         ]
         counts = [count for count in counts if count]
+        if self.size < len(counts):
+            raise ShapeError(
+                "a subspace has fewer numbers than there are layers to move",
+                where="method.subspace.size",
+                got=self.size,
+                expected=f"at least {len(counts)}, or balance = 'parameters'",
+            )
         size, shares = self.size, [0] * len(counts)
         # The smallest first: what a small part has no use for goes to the others.
         for left, index in enumerate(sorted(range(len(counts)), key=counts.__getitem__)):
-            shares[index] = min(counts[index], max(1, size // (len(counts) - left)))
+            shares[index] = min(counts[index], size // (len(counts) - left))
             size -= shares[index]
         return list(zip(counts, shares, strict=True))
 
