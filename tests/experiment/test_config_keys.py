@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from fedtt.engine import build
 from fedtt.engine.build import build_federation
 from fedtt.experiment import create_run, run_experiment
 from fedtt.federated.wire.codec import CODECS
+from fedtt.models import BaseModelSpec, load_classifier
 from fedtt.section import Section
 
 Settings = dict[str, Any]
@@ -260,23 +262,27 @@ def test_nothing_but_keys_changes_a_run(places: dict[str, str], tmp_path: Path) 
 def test_revision_and_device_reach_what_loads_the_model(
     places: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: dict[str, Settings] = {}
+    seen: dict[str, str] = {}
 
     def spy(name: str) -> Callable[..., Any]:
         load = getattr(build, name)
 
-        def call(*arguments: Any, **options: Any) -> Any:
-            seen[name] = options
-            return load(*arguments, **{**options, "revision": None})
+        def call(place: str, **options: Any) -> Any:
+            seen[name] = options["revision"]
+            return load(place, **{**options, "revision": None})
 
         return call
 
-    loaders = ("load_model_config", "load_tokenizer", "load_classifier")
-    for name in loaders:
+    def load_base(base: BaseModelSpec, **options: Any) -> Any:
+        seen["load_classifier"], seen["device"] = base.revision or "", base.device
+        return load_classifier(replace(base, revision=None), **options)
+
+    for name in ("load_model_config", "load_tokenizer"):
         monkeypatch.setattr(build, name, spy(name))
+    monkeypatch.setattr(build, "load_classifier", load_base)
     build_federation(make({"model.revision": "v2"}, places))
-    assert [seen[name]["revision"] for name in loaders] == ["v2"] * 3
-    assert seen["load_classifier"]["device"] == "cpu"
+    assert seen.pop("device") == "cpu"
+    assert seen == dict.fromkeys(("load_model_config", "load_tokenizer", "load_classifier"), "v2")
 
 
 @pytest.mark.parametrize("kind", ["plain", "ranks", "defense"])

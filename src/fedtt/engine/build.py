@@ -39,6 +39,7 @@ from fedtt.federated.types import ServerState
 from fedtt.methods.lora_family import REFERENCE as LORA_REFERENCE
 from fedtt.metrics import check_client_ids
 from fedtt.models import (
+    BaseModelSpec,
     LoadedModel,
     ModelOptions,
     check_options,
@@ -120,7 +121,7 @@ def resolve_auto(config: RunConfig) -> RunConfig:
     chats, ``task.date``: a run goes on with what it began with, on whatever machine.
     """
     method = build_method(config.method, task=model_class_of(config.task), server=config.server)
-    model = config.model.model_copy(update={"dtype": _dtype(config.model, method)})
+    model = config.model.model_copy(update={"dtype": _base_model_spec(config.model, method).dtype})
     config = config.model_copy(update={"model": model})
     cohort = config.cohort.model_copy(update={"max_tokens": _max_tokens(config)})
     task = config.task
@@ -218,36 +219,23 @@ def build_model(
 def _model_and_notes(
     config: RunConfig, method: Method, *, label_names: Sequence[str], pad_token_id: int
 ) -> tuple[PeftModel, list[str]]:
-    dtype = _dtype(config.model, method)
-    base = _load_base(config, label_names=label_names, pad_token_id=pad_token_id, dtype=dtype)
+    base = _load_base(config, method, label_names=label_names, pad_token_id=pad_token_id)
     with random_stream(derive_seed(config.seed, "adapter")):
         model = put_into(base.model, method)
     return model, [*base.notes, *_random_layer_notes(model, base.drawn)]
 
 
 def _load_base(
-    config: RunConfig, *, label_names: Sequence[str], pad_token_id: int, dtype: str
+    config: RunConfig, method: Method, *, label_names: Sequence[str], pad_token_id: int
 ) -> LoadedModel:
+    base = _base_model_spec(config.model, method)
     if model_class_of(config.task) == "causal":
-        return load_causal_lm(
-            config.model.name,
-            revision=config.model.revision,
-            pad_token_id=pad_token_id,
-            dropout=config.model.dropout,
-            dtype=dtype,
-            device=config.model.device,
-            options=model_options(config.model),
-        )
+        return load_causal_lm(base, pad_token_id=pad_token_id)
     return load_classifier(
-        config.model.name,
-        revision=config.model.revision,
+        base,
         label_names=output_names(config.task, label_names=label_names),
         pad_token_id=pad_token_id,
-        dropout=config.model.dropout,
-        dtype=dtype,
-        device=config.model.device,
         seed=derive_seed(config.seed, "head"),
-        options=model_options(config.model),
     )
 
 
@@ -266,7 +254,7 @@ def _random_layer_notes(model: PeftModel, drawn: Sequence[str]) -> list[str]:
     ]
 
 
-def model_options(config: ModelConfig) -> ModelOptions:
+def _model_options(config: ModelConfig) -> ModelOptions:
     """What of the ``[model]`` section goes through to transformers."""
     return ModelOptions(
         attention=config.attn_implementation,
@@ -276,25 +264,24 @@ def model_options(config: ModelConfig) -> ModelOptions:
     )
 
 
-def _dtype(config: ModelConfig, method: Method) -> str:
-    options = model_options(config)
-    return choose_dtype(method, options, dtype=config.dtype, device=config.device)
+def _base_model_spec(config: ModelConfig, method: Method) -> BaseModelSpec:
+    options = _model_options(config)
+    return BaseModelSpec(
+        name=config.name,
+        revision=config.revision,
+        dropout=config.dropout,
+        dtype=choose_dtype(method, options, dtype=config.dtype, device=config.device),
+        device=config.device,
+        options=options,
+    )
 
 
 def _check_model_options(
     config: ModelConfig, model_config: PretrainedConfig, method: Method, *, model_class: str
 ) -> None:
-    options = model_options(config)
-    dtype = _dtype(config, method)
-    check_goes_with_options(method, options, dtype=dtype)
-    check_options(
-        config.name,
-        model_config,
-        options,
-        task=model_class,
-        dtype=dtype,
-        device=config.device,
-    )
+    base = _base_model_spec(config, method)
+    check_goes_with_options(method, base.options, dtype=base.dtype)
+    check_options(base, model_config, task=model_class)
 
 
 def _lora_reference(model_config: PretrainedConfig, model_class: str) -> MessageCost | None:

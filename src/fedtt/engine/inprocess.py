@@ -8,6 +8,7 @@ from fedtt import params as p
 from fedtt.engine.build import Federation
 from fedtt.engine.client_work import SharedByClients, StepHook, Work, train_alone, work_of
 from fedtt.engine.cohort_work import train_together
+from fedtt.engine.turn import Turn
 from fedtt.federated.round import ClientTask
 from fedtt.federated.types import ServerState
 from fedtt.federated.wire.broadcast import Broadcast, decode_broadcast
@@ -62,8 +63,8 @@ class LocalClients:
             return (train_alone(self._shared, work) for work in works)
         return train_together(self._shared, works, max_tokens=self._max_tokens)
 
-    def share(self, tasks: Sequence[ClientTask], *, rank: int, size: int) -> list[bytes]:
-        """The replies to every ``size``-th task from ``rank`` on; others are done elsewhere.
+    def share(self, tasks: Sequence[ClientTask], turn: Turn) -> list[bytes]:
+        """The replies to the tasks of ``turn``; others are done elsewhere.
 
         Their broadcasts are heard all the same: a client may have its next task here.
         """
@@ -71,7 +72,7 @@ class LocalClients:
         def own() -> Iterator[ClientTask]:
             heard: set[bytes] = set()
             for index, task in enumerate(tasks):
-                if index % size == rank:
+                if turn.takes(index):
                     yield task
                 elif task.payload not in heard:
                     self._copy.update(self._decoded(task), task=task)
