@@ -60,15 +60,16 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
 def load(name: str, *, dropout: float | None = 0.0, dtype: str = "float32", **options: Any):
     return load_classifier(
-        name,
-        revision=None,
+        BaseModelSpec(
+            name=name,
+            dropout=dropout,
+            dtype=dtype,
+            device="cpu" if "device_map" not in options else "auto",
+            options=ModelOptions(**options),
+        ),
         label_names=["no", "yes"],
         pad_token_id=0,
-        dropout=dropout,
-        dtype=dtype,
-        device="cpu" if "device_map" not in options else "auto",
         seed=0,
-        options=ModelOptions(**options),
     ).model
 
 

@@ -11,7 +11,7 @@ import pytest
 from flwr.app import ConfigRecord, RecordDict
 
 from fedtt.errors import WireError
-from fedtt.sites.carrier import Reply
+from fedtt.sites.carrier import CarriedReply
 from fedtt.sites.flower import relay as relay_module
 from fedtt.sites.flower import server_app
 from fedtt.sites.flower.flower_message import RECORD, from_record, to_record
@@ -42,7 +42,7 @@ HOSTILE = {
 }
 
 
-def carried(replies: dict[str, RecordDict | str], *, limit: int = 100) -> dict[str, Reply]:
+def carried(replies: dict[str, RecordDict | str], *, limit: int = 100) -> dict[str, CarriedReply]:
     """These replies, through the server app and its socket; text is an error of Flower's."""
     messages = {
         name: SimpleNamespace(
@@ -63,7 +63,7 @@ def carried(replies: dict[str, RecordDict | str], *, limit: int = 100) -> dict[s
                 asked = receive_frame(other, limit=0)
                 send_frame(other, server_app.handle(grid, mailbox, asked))  # type: ignore[arg-type]
 
-    found: list[Reply] = []
+    found: list[CarriedReply] = []
     with one, other:
         thread = threading.Thread(target=serve)
         thread.start()

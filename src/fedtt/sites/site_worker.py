@@ -29,8 +29,8 @@ from fedtt.sites.message_schema import (
     Message,
     Outcome,
     Refuse,
-    Reply,
     SiteMetrics,
+    SiteReply,
     Stale,
     TaskOfClient,
     Trouble,
@@ -109,7 +109,7 @@ class Worker:
     def _end(self, problem: FedttError | None) -> None:
         self.over, self.problem = True, problem
 
-    def _hello(self, hello: Hello) -> Reply:
+    def _hello(self, hello: Hello) -> SiteReply:
         """Join: build what the server's configuration describes, and see that all fits."""
         try:
             joined = self._join(hello)
