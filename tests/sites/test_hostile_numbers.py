@@ -135,11 +135,11 @@ def test_one_site_cannot_say_what_all_measured() -> None:
 
 TOKENS: Any = None  # no text is read here
 OF_CLASSES = sorted(set(METRICS) - {"pearson", "spearman"})
-USUAL = {"accuracy", "macro_f1", "matthews", "loss"}
+USUAL = {"accuracy", "macro_f1", "matthews", "constant", "loss"}
 TASKS: list[tuple[Task, set[str]]] = [
     (classification(tokenizer=TOKENS, pad_token_id=0), USUAL),
     (classification(tokenizer=TOKENS, pad_token_id=0, metrics=OF_CLASSES), {*OF_CLASSES, *USUAL}),
-    (regression(tokenizer=TOKENS, pad_token_id=0), {"pearson", "spearman", "loss"}),
+    (regression(tokenizer=TOKENS, pad_token_id=0), {"pearson", "spearman", "constant", "loss"}),
     (language_modeling(tokenizer=TOKENS, pad_token_id=0), {"perplexity", "loss"}),
     *(
         (
