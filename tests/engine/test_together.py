@@ -54,7 +54,13 @@ ONE_BY_ONE: dict[str, dict] = {
 }
 # The default tests run these; the others are slow together, and like one of these.
 QUICK = {"fedtt", "fedtt+ cycle", "flexlora", "lora-xs", "adapter", "bitfit"}
-QUICK |= {"every step clipped", "partial batches", "epochs of unequal length", "vera"}
+QUICK |= {
+    "every step clipped",
+    "learning rates by parameter, adamw",
+    "partial batches",
+    "epochs of unequal length",
+    "vera",
+}
 CLIENT = {"steps": 3, "batch_size": 8, "learning_rate": 1e-2, "weight_decay": 0.3}
 
 
@@ -160,6 +166,13 @@ CLIENTS: dict[str, dict] = {
     "no clipping": {"max_grad_norm": 0.0, "optimizer": "sgd", "learning_rate": 0.3},
     "every step clipped": {"max_grad_norm": 1e-2, "optimizer": "sgd", "learning_rate": 0.3},
     "proximal": {"proximal": 2.0, "optimizer": "sgd", "learning_rate": 0.3, "steps": 5},
+    "learning rates by parameter": {
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "head_learning_rate": 0.3,
+        "zero_start_factor": 4.0,
+    },
+    "learning rates by parameter, adamw": {"head_learning_rate": 3e-2, "zero_start_factor": 4.0},
     "partial batches": {"batch_size": 7, "steps": 12},
     "batches larger than a client": {"batch_size": 25, "steps": 4},
     "epochs of unequal length": {"steps": None, "epochs": 2, "batch_size": 7},

@@ -76,6 +76,8 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "client.batch_size": ({}, 8, 4),
     "client.optimizer": ({}, "adamw", "sgd"),
     "client.learning_rate": ({}, 1e-2, 2e-2),
+    "client.head_learning_rate": ({}, None, 2e-2),
+    "client.zero_start_factor": ({}, 1.0, 4.0),
     "client.decay": ({}, "constant", "linear"),
     "client.warmup_rounds": ({}, 0, 1),
     "client.weight_decay": ({}, 0.01, 0.5),

@@ -284,6 +284,14 @@ class ClientConfig(Section):
     batch_size: BatchSize = 16
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Rate = 5e-3
+    head_learning_rate: Rate | None = Field(
+        None, description="of the classification head; left out: learning_rate"
+    )
+    zero_start_factor: Positive = Field(
+        1.0,
+        description="of the learning rate of what starts at zero, the head excepted: B of LoRA, "
+        "the last core of a TT adapter's Up (as LoRA+, arXiv 2402.12354)",
+    )
     decay: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="of the learning rate, over the rounds"
     )

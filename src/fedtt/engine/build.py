@@ -33,6 +33,7 @@ from fedtt.engine.positions import text_positions
 from fedtt.engine.token_budget import memory_bytes, tokens_that_fit
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.cohort import check_cohort_size
+from fedtt.federated.local.rate_factors import rate_factors
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.method import Method
 from fedtt.federated.types import ServerState
@@ -101,7 +102,7 @@ class Federation:
         return {str(k): n for k, n in sum_by_kind(self.kinds, self.initial.params).items()}
 
 
-def build_training(config: ClientConfig) -> LocalTraining:
+def build_training(config: ClientConfig, factors: Mapping[str, float]) -> LocalTraining:
     """How a client trains in a round; the learning rate is the round's and not part of it."""
     return LocalTraining(
         optimizer=config.optimizer,
@@ -111,7 +112,24 @@ def build_training(config: ClientConfig) -> LocalTraining:
         batch_size=config.batch_size,
         steps=config.steps,
         epochs=config.epochs or 1,
+        factors=factors,
     )
+
+
+def _rate_factors(
+    config: ClientConfig, initial: p.Params, kinds: Mapping[str, str]
+) -> dict[str, float]:
+    head = (config.head_learning_rate or config.learning_rate) / config.learning_rate
+    return rate_factors(initial, kinds, head=head, zero_start=config.zero_start_factor)
+
+
+def _rate_notes(config: ClientConfig, factors: Mapping[str, float]) -> list[str]:
+    if config.zero_start_factor == 1.0 or config.zero_start_factor in factors.values():
+        return []
+    return [
+        "client.zero_start_factor changes nothing: all that the method trains beside the head "
+        "starts at other values than zero."
+    ]
 
 
 def resolve_auto(config: RunConfig) -> RunConfig:
@@ -164,7 +182,9 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         num_labels=len(outputs) if model_class == "classification" else None,
     )
     _check_model_options(config.model, model_config, method, model_class=model_class)
-    _check_size(count_message(model_config, method, task=model_class))
+    message = count_message(model_config, method, task=model_class)
+    _check_size(message)
+    _check_head(config, message)
     _check_cohort(config, method, population=_population(config, data))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
@@ -187,6 +207,8 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         config, method, label_names=data.label_names, pad_token_id=pad_token_id
     )
     kinds = exchanged_kinds(model, method)
+    initial = p.read_params(model, kinds)
+    factors = _rate_factors(config.client, initial, kinds)
     return Federation(
         model=model,
         tokenizer=tokenizer,
@@ -194,8 +216,8 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         method=method,
         label_names=data.label_names,
         splits=splits,
-        training=build_training(config.client),
-        initial=ServerState(next_round=0, params=p.read_params(model, kinds)),
+        training=build_training(config.client, factors),
+        initial=ServerState(next_round=0, params=initial),
         kinds=kinds,
         lora_reference=_lora_reference(model_config, model_class),
         label_cells=data.label_cells,
@@ -204,6 +226,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
             *_truncation_notes(splits, max_length=max_length),
             *revision_notes(config.model.name, config.model.revision),
             *model_notes,
+            *_rate_notes(config.client, factors),
         ),
     )
 
@@ -303,6 +326,17 @@ def _check_size(message: MessageCost) -> None:
             got=f"{message.total_parameters:,} parameters, {needed / 2**30:,.0f} GiB",
             expected=f"at most {memory / 2**30:,.0f} GiB",
             fix="a smaller rank, bottleneck or number of tokens",
+        )
+
+
+def _check_head(config: RunConfig, message: MessageCost) -> None:
+    if config.client.head_learning_rate and not message.exchanged_parameters.get("head"):
+        raise ConfigError(
+            "there is no head for a learning rate of its own",
+            where="client.head_learning_rate",
+            got=f"task.kind = {config.task.kind!r}, method {config.method.name!r}",
+            expected="a method that trains a classification head",
+            fix="leave client.head_learning_rate out",
         )
 
 

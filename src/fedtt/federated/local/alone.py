@@ -44,7 +44,10 @@ def train_locally(
     weights = freeze_all_but(model, origin)
     there = {name: origin[name].to(weight.device) for name, weight in weights.items()}
     optimizer = make_optimizer(
-        list(weights.values()), training=training, learning_rate=learning_rate
+        list(weights.values()),
+        training=training,
+        learning_rate=learning_rate,
+        factors=[training.factor(name) for name in weights],
     )
     losses: list[float] = []
     model.train()
