@@ -9,7 +9,7 @@ from fedtt.federated.aggregate.aggregation import WEIGHTINGS
 from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.method import Method
 from fedtt.federated.server import ServerOptimizer
-from fedtt.federated.wire.codec import CODECS
+from fedtt.federated.wire.codec import CODECS, Codec, CodecOptions
 from fedtt.methods import Setting, method_entry
 from fedtt.models import PEFT_TASK_TYPES
 
@@ -34,8 +34,14 @@ def build_method(
         weighting=WEIGHTINGS[server.weighting],
         server=_server_step(server),
     )
-    method = replace(entry.build(config, setting), codec=CODECS[(wire or WireConfig()).codec])
+    method = replace(entry.build(config, setting), codec=build_codec(wire or WireConfig()))
     return _with_chosen_aggregation(method, server)
+
+
+def build_codec(wire: WireConfig) -> Codec:
+    """The codec that a ``[wire]`` section describes."""
+    options = CodecOptions(block=wire.block, stochastic=wire.is_stochastic)
+    return CODECS[wire.codec].build(options)
 
 
 def _server_step(server: ServerConfig) -> ServerOptimizer:

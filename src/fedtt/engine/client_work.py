@@ -86,7 +86,7 @@ def train_alone(shared: SharedByClients, work: Work) -> bytes:
         learning_rate=work.task.learning_rate,
         training=shared.training,
     )
-    return reply_to(work, update)
+    return reply_to(shared, work, update)
 
 
 def local_client(
@@ -104,11 +104,13 @@ def local_client(
     )
 
 
-def reply_to(work: Work, update: ClientUpdate) -> bytes:
+def reply_to(shared: SharedByClients, work: Work, update: ClientUpdate) -> bytes:
     """The uplink payload, in the sizes that the client knows."""
     structure = {name: work.task.structure[name] for name in update.delta}
     narrowed = replace(update, delta=p.narrow(update.delta, structure))
-    return encode_update(narrowed, codec=work.task.codec)
+    task = work.task
+    seed = codec_seed(shared.seed, round_index=task.round_index, client_id=task.client_id)
+    return encode_update(narrowed, codec=task.codec, seed=seed)
 
 
 def batches_of(shared: SharedByClients, work: Work) -> Iterator[Batch]:
@@ -121,6 +123,11 @@ def batches_of(shared: SharedByClients, work: Work) -> Iterator[Batch]:
         shared_seed=derive_seed(shared.seed, "lengths", work.task.round_index),
     )
     return (collate(work.data, indices, pad_token_id=shared.pad_token_id) for indices in order)
+
+
+def codec_seed(seed: int, *, round_index: int, client_id: str) -> int:
+    """Of the chance in which the codec rounds the client's update of this round."""
+    return derive_seed(seed, "codec", round_index, client_id)
 
 
 def dropout_seed(shared: SharedByClients, work: Work) -> int:

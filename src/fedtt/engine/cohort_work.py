@@ -67,7 +67,7 @@ def _train(
             draws=draws,
         ),
     )
-    return (reply_to(work, update) for work, update in zip(works, updates, strict=True))
+    return (reply_to(shared, work, update) for work, update in zip(works, updates, strict=True))
 
 
 def _stack(shared: SharedByClients) -> Stack:
