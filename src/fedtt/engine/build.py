@@ -54,6 +54,7 @@ from fedtt.models import (
 from fedtt.peft import sum_by_kind
 from fedtt.seeds import derive_seed, random_stream
 from fedtt.tasks import Task
+from fedtt.tasks.task import ClientLoss, client_loss
 
 TEXTS_AT_ONCE = 8192
 MAX_NOTES = 12  # with more clients to tell of, one note for all of them
@@ -76,6 +77,7 @@ class Federation:
     label_names: tuple[str, ...]
     splits: Mapping[str, Held[TokenizedTexts]]
     training: LocalTraining
+    loss: ClientLoss
     initial: ServerState
     kinds: Mapping[str, str]
     lora_reference: MessageCost | None
@@ -217,6 +219,11 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         label_names=data.label_names,
         splits=splits,
         training=build_training(config.client, factors),
+        loss=client_loss(
+            task,
+            num_classes=len(data.label_names),
+            logit_adjustment=config.client.logit_adjustment,
+        ),
         initial=ServerState(next_round=0, params=initial),
         kinds=kinds,
         lora_reference=_lora_reference(model_config, model_class),

@@ -2,11 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
-import numpy as np
 from peft import PeftModel
-from torch import Tensor
 
 from fedtt import params as p
 from fedtt.data import TokenizedTexts, collate, epoch_steps, step_batches
@@ -19,10 +16,8 @@ from fedtt.federated.types import ClientUpdate
 from fedtt.federated.wire.update import encode_update
 from fedtt.params import Params
 from fedtt.seeds import derive_seed
-from fedtt.tasks import Task, log_prior
-from fedtt.tasks.task import logits_of
+from fedtt.tasks.task import ClientLoss, LossOfLogits, logits_of
 
-LossOfLogits = Callable[[Tensor, Batch], Tensor]
 StepHook = Callable[[ClientTask, int, int, float], None]
 
 
@@ -36,10 +31,8 @@ class SharedByClients:
 
     model: PeftModel
     train: Mapping[str, TokenizedTexts]
-    task: Task
-    num_classes: int
+    loss: ClientLoss
     training: LocalTraining
-    logit_adjustment: float
     pad_token_id: int
     seed: int
     after_step: StepHook | None
@@ -76,7 +69,7 @@ def train_alone(shared: SharedByClients, work: Work) -> bytes:
     client = local_client(
         shared,
         work,
-        loss=_loss_function(loss_of(shared, work)),
+        loss=_loss_function(shared.loss(work.data)),
         batches=({k: v.to(device) for k, v in batch.items()} for batch in batches_of(shared, work)),
     )
     update = train_locally(
@@ -133,15 +126,6 @@ def codec_seed(seed: int, *, round_index: int, client_id: str) -> int:
 def dropout_seed(shared: SharedByClients, work: Work) -> int:
     """Of the client's dropout in this round."""
     return derive_seed(shared.seed, "dropout", work.task.round_index, work.task.client_id)
-
-
-def loss_of(shared: SharedByClients, work: Work) -> LossOfLogits:
-    """The task's loss; with logit adjustment, the client's own log prior on its logits."""
-    shift = None
-    if shared.logit_adjustment:
-        counts = np.bincount(work.data.labels, minlength=shared.num_classes).tolist()
-        shift = log_prior(counts, strength=shared.logit_adjustment)
-    return partial(shared.task.loss, shift=shift)
 
 
 def _loss_function(loss: LossOfLogits) -> LossFunction:

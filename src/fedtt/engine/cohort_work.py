@@ -10,7 +10,6 @@ from fedtt.engine.client_work import (
     Work,
     batches_of,
     local_client,
-    loss_of,
     reply_to,
     train_alone,
 )
@@ -51,7 +50,9 @@ def _train(
     updates = train_cohort(
         shared.model,
         [
-            local_client(shared, work, loss=loss_of(shared, work), batches=batches_of(shared, work))
+            local_client(
+                shared, work, loss=shared.loss(work.data), batches=batches_of(shared, work)
+            )
             for work in works
         ],
         trained=works[0].trained,

@@ -55,6 +55,7 @@ class LocalClients:
         self._shared = shared
         self._copy = LocalCopy(state)
         self._max_tokens = max_tokens
+        self._last: tuple[bytes, p.Structure, Broadcast] | None = None  # the last one decoded
 
     def __call__(self, tasks: Iterable[ClientTask]) -> Iterable[bytes]:
         """One reply a task, in their order."""
@@ -106,7 +107,12 @@ class LocalClients:
         return work_of(self._shared, task, start=start, trained=broadcast.trained)
 
     def _decoded(self, task: ClientTask) -> Broadcast:
-        return decode_broadcast(task.payload, structure=task.structure)
+        """The task's broadcast, decoded once: many clients are told the same, and a site twice."""
+        if self._last is not None and self._last[:2] == (task.payload, task.structure):
+            return self._last[2]
+        broadcast = decode_broadcast(task.payload, structure=task.structure)
+        self._last = (task.payload, task.structure, broadcast)
+        return broadcast
 
 
 def local_clients(
@@ -114,7 +120,6 @@ def local_clients(
     *,
     state: ServerState,
     seed: int,
-    logit_adjustment: float = 0.0,
     max_tokens: int | None = None,
     after_step: StepHook | None = None,
 ) -> LocalClients:
@@ -130,10 +135,8 @@ def local_clients(
     shared = SharedByClients(
         model=federation.model,
         train=federation.splits["train"],
-        task=federation.task,
-        num_classes=len(federation.label_names),
+        loss=federation.loss,
         training=federation.training,
-        logit_adjustment=logit_adjustment,
         pad_token_id=int(federation.tokenizer.pad_token_id),
         seed=seed,
         after_step=after_step,
