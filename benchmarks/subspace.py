@@ -87,7 +87,8 @@ def main() -> None:
         train_locally(
             model, client, learning_rate=1e-3, training=LocalTraining(), projection=projection
         )
-        return (time.perf_counter() - began) / arguments.steps
+        seconds = time.perf_counter() - began
+        return seconds / int(arguments.steps)
 
     kinds: dict[str, Projection | None] = {"plain": None}
     draws: dict[str, float] = {}

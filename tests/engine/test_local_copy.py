@@ -1,15 +1,18 @@
 """The one copy that all clients of a process share, against what a site of its own would know."""
 
 from dataclasses import replace
+from typing import Any
 
+import pytest
 import torch
 
 from fedtt import params as p
-from fedtt.engine.inprocess import LocalCopy
+from fedtt.engine import inprocess
+from fedtt.engine.inprocess import LocalClients, LocalCopy
 from fedtt.federated.round import ClientTask
 from fedtt.federated.subspace import Subspace, SubspaceStep
 from fedtt.federated.types import ServerState
-from fedtt.federated.wire.broadcast import Broadcast
+from fedtt.federated.wire.broadcast import Broadcast, decode_broadcast, encode_broadcast
 
 STATE = ServerState(next_round=0, params={"w": torch.ones(3, 4), "head": torch.tensor([1.0, 2.0])})
 WHOLE = p.structure_of(STATE.params)
@@ -74,3 +77,33 @@ def test_a_client_of_lower_rank_takes_nothing_from_the_others() -> None:
     assert known["w"].tolist() == [[9.0] * 4, [9.0] * 4, [0.0] * 4]  # padded, not the global row
     wide = copy.update(news({}), task=task(1))
     assert wide["w"].tolist() == [[9.0] * 4, [9.0] * 4, [1.0] * 4]
+
+
+def test_a_broadcast_is_decoded_once_for_all_who_are_told_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoded = []
+
+    def counting(payload: bytes, **options: Any) -> Broadcast:
+        decoded.append(payload)
+        return decode_broadcast(payload, **options)
+
+    monkeypatch.setattr(inprocess, "decode_broadcast", counting)
+    # Neither the federation nor what clients share is looked at before one trains.
+    clients = LocalClients(None, None, STATE, max_tokens=None)  # type: ignore[arg-type]
+    first, second = (
+        encode_broadcast(news({"head": torch.tensor([x, 2.0])}), structure=WHOLE)
+        for x in (5.0, 6.0)
+    )
+    heard = [
+        clients.take_broadcast(replace(task(1, structure), payload=payload))["head"][0].item()
+        for payload, structure in [
+            (first, WHOLE),
+            (bytes(bytearray(first)), dict(WHOLE)),  # equal, not the same objects
+            (second, WHOLE),
+            (second, NARROW),
+            (first, WHOLE),
+        ]
+    ]
+    assert heard == [5.0, 5.0, 6.0, 6.0, 5.0]
+    assert decoded == [first, second, second, first]

@@ -12,6 +12,7 @@ from fedtt import params as p
 from fedtt.errors import ShapeError
 from fedtt.federated.local.alone import train_locally
 from fedtt.federated.local.client import LocalClient
+from fedtt.federated.local.rate_factors import moved_by
 from fedtt.federated.local.stacked_state import StackedState
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.subspace import (
@@ -194,12 +195,15 @@ def train(
     return update
 
 
-def projection_of(size: int) -> Projection:
+def projection_of(size: int, factors: dict[str, float] | None = None) -> Projection:
     structure = p.structure_of(p.read_params(make_model(), NAMES))
-    return Subspace(size=size).projection(structure, 0)
+    return Subspace(size=size, factors=factors or {}).projection(structure, 0)
 
 
+RATES = {"0.bias": 3.0, "2.weight": 0.5}
 TRAININGS = {
+    "adamw by parameter": LocalTraining(weight_decay=0.3, max_grad_norm=None, factors=RATES),
+    "sgd by parameter": LocalTraining(optimizer="sgd", max_grad_norm=None, factors=RATES),
     "adamw": LocalTraining(weight_decay=0.3, max_grad_norm=0.5),
     "sgd": LocalTraining(optimizer="sgd", weight_decay=0.3, max_grad_norm=0.5),
     "proximal": LocalTraining(weight_decay=0.0, max_grad_norm=None, proximal=2.0),
@@ -209,8 +213,9 @@ TRAININGS = {
 @pytest.mark.parametrize("name", TRAININGS)
 def test_with_as_many_numbers_as_parameters_it_is_the_plain_method(name: str) -> None:
     plain = train(TRAININGS[name], None)
-    projection = projection_of(10**6)
-    update = train(TRAININGS[name], projection)
+    training = TRAININGS[name]
+    projection = projection_of(10**6, moved_by(training))
+    update = train(training, projection)
     change = projection.change(update.delta[THETA])
     for parameter in NAMES:
         torch.testing.assert_close(change[parameter], plain.delta[parameter], rtol=1e-4, atol=1e-6)
@@ -240,7 +245,8 @@ def test_a_step_of_sgd_goes_down_the_projected_gradient() -> None:
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_cohort_moves_as_its_clients_do_alone(name: str) -> None:
     """Three clients with gradients of their own, one of which ends early."""
-    training, projection = TRAININGS[name], projection_of(9)
+    training = TRAININGS[name]
+    projection = projection_of(9, moved_by(training))
     shapes = p.structure_of(p.read_params(make_model(), NAMES))
     start = p.read_params(make_model(), NAMES)
     stream = torch.Generator().manual_seed(0)

@@ -53,6 +53,17 @@ def test_every_method_is_built_from_its_name_alone(name: str, task: str) -> None
     assert method.adapter.task_type == {"classification": "SEQ_CLS", "causal": "CAUSAL_LM"}[task]
 
 
+@pytest.mark.parametrize("name", ["lora", "ffa-lora", "rolora", "fedex-lora", "flexlora"])
+def test_the_scaling_of_lora_takes_the_place_of_alpha(name: str) -> None:
+    def of(*overrides: str) -> Method:
+        config = parse_method(name, overrides=["rank=4", *overrides])
+        return build_method(config, task="classification")
+
+    assert of("scaling=3").adapter.lora_alpha == 12  # 3 * 4: PEFT divides by the rank
+    assert of("scaling=3") == of("alpha=12")
+    assert of("scaling=3", "alpha=5") == of("alpha=12") != of()
+
+
 @pytest.mark.parametrize("name", ["fedtt-round", "fedex-lora", "flexlora"])
 def test_a_server_optimizer_that_would_miss_the_point_is_refused(name: str) -> None:
     server = ServerConfig(optimizer="fedadam", learning_rate=0.1)

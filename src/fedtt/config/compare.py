@@ -116,6 +116,9 @@ class CompareConfig(Section):
     budget: NumBytes | None = Field(
         None, description="uplink bytes of the equal-bytes column; left out: the cheapest method's"
     )
+    widen: Annotated[int, Field(ge=0, le=32, strict=True)] = Field(
+        0, description="values tried beyond a grid's edge while the choice lies there, a key"
+    )
     tune_seed: Seed = 1000
     tune_setting: str | None = None
     tune_option: str | None = None

@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -33,12 +33,14 @@ from fedtt.engine.positions import text_positions
 from fedtt.engine.token_budget import memory_bytes, tokens_that_fit
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.cohort import check_cohort_size
+from fedtt.federated.local.rate_factors import moved_by, rate_factors
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.method import Method
 from fedtt.federated.types import ServerState
 from fedtt.methods.lora_family import REFERENCE as LORA_REFERENCE
 from fedtt.metrics import check_client_ids
 from fedtt.models import (
+    BaseModelSpec,
     LoadedModel,
     ModelOptions,
     check_options,
@@ -52,6 +54,7 @@ from fedtt.models import (
 from fedtt.peft import sum_by_kind
 from fedtt.seeds import derive_seed, random_stream
 from fedtt.tasks import Task
+from fedtt.tasks.task import ClientLoss, client_loss
 
 TEXTS_AT_ONCE = 8192
 MAX_NOTES = 12  # with more clients to tell of, one note for all of them
@@ -74,6 +77,7 @@ class Federation:
     label_names: tuple[str, ...]
     splits: Mapping[str, Held[TokenizedTexts]]
     training: LocalTraining
+    loss: ClientLoss
     initial: ServerState
     kinds: Mapping[str, str]
     lora_reference: MessageCost | None
@@ -109,7 +113,7 @@ class Federation:
         return subspace.length(p.structure_of(trained))
 
 
-def build_training(config: ClientConfig) -> LocalTraining:
+def build_training(config: ClientConfig, factors: Mapping[str, float]) -> LocalTraining:
     """How a client trains in a round; the learning rate is the round's and not part of it."""
     return LocalTraining(
         optimizer=config.optimizer,
@@ -119,6 +123,7 @@ def build_training(config: ClientConfig) -> LocalTraining:
         batch_size=config.batch_size,
         steps=config.steps,
         epochs=config.epochs or 1,
+        factors=factors,
     )
 
 
@@ -133,6 +138,22 @@ def method_of(config: RunConfig) -> Method:
     )
 
 
+def _rate_factors(
+    config: ClientConfig, initial: p.Params, kinds: Mapping[str, str]
+) -> dict[str, float]:
+    head = (config.head_learning_rate or config.learning_rate) / config.learning_rate
+    return rate_factors(initial, kinds, head=head, zero_start=config.zero_start_factor)
+
+
+def _rate_notes(config: ClientConfig, factors: Mapping[str, float]) -> list[str]:
+    if config.zero_start_factor == 1.0 or config.zero_start_factor in factors.values():
+        return []
+    return [
+        "client.zero_start_factor changes nothing: all that the method trains beside the head "
+        "starts at other values than zero."
+    ]
+
+
 def resolve_auto(config: RunConfig) -> RunConfig:
     """The config with what it leaves to the machine and the day, to be saved and sent.
 
@@ -140,7 +161,7 @@ def resolve_auto(config: RunConfig) -> RunConfig:
     chats, ``task.date``: a run goes on with what it began with, on whatever machine.
     """
     method = method_of(config)
-    model = config.model.model_copy(update={"dtype": _dtype(config.model, method)})
+    model = config.model.model_copy(update={"dtype": _base_model_spec(config.model, method).dtype})
     config = config.model_copy(update={"model": model})
     cohort = config.cohort.model_copy(update={"max_tokens": _max_tokens(config)})
     task = config.task
@@ -183,7 +204,9 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         num_labels=len(outputs) if model_class == "classification" else None,
     )
     _check_model_options(config.model, model_config, method, model_class=model_class)
-    _check_size(count_message(model_config, method, task=model_class))
+    message = count_message(model_config, method, task=model_class)
+    _check_size(message)
+    _check_head(config, message)
     _check_cohort(config, method, population=_population(config, data))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
@@ -206,6 +229,12 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         config, method, label_names=data.label_names, pad_token_id=pad_token_id
     )
     kinds = exchanged_kinds(model, method)
+    initial = p.read_params(model, kinds)
+    factors = _rate_factors(config.client, initial, kinds)
+    training = build_training(config.client, factors)
+    if method.subspace is not None:
+        moved = replace(method.subspace, factors=moved_by(training))
+        method = replace(method, subspace=moved)
     return Federation(
         model=model,
         tokenizer=tokenizer,
@@ -213,8 +242,13 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         method=method,
         label_names=data.label_names,
         splits=splits,
-        training=build_training(config.client),
-        initial=ServerState(next_round=0, params=p.read_params(model, kinds)),
+        training=training,
+        loss=client_loss(
+            task,
+            num_classes=len(data.label_names),
+            logit_adjustment=config.client.logit_adjustment,
+        ),
+        initial=ServerState(next_round=0, params=initial),
         kinds=kinds,
         lora_reference=_lora_reference(model_config, model_class),
         label_cells=data.label_cells,
@@ -223,6 +257,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
             *_truncation_notes(splits, max_length=max_length),
             *revision_notes(config.model.name, config.model.revision),
             *model_notes,
+            *_rate_notes(config.client, factors),
         ),
     )
 
@@ -238,36 +273,23 @@ def build_model(
 def _model_and_notes(
     config: RunConfig, method: Method, *, label_names: Sequence[str], pad_token_id: int
 ) -> tuple[PeftModel, list[str]]:
-    dtype = _dtype(config.model, method)
-    base = _load_base(config, label_names=label_names, pad_token_id=pad_token_id, dtype=dtype)
+    base = _load_base(config, method, label_names=label_names, pad_token_id=pad_token_id)
     with random_stream(derive_seed(config.seed, "adapter")):
         model = put_into(base.model, method)
     return model, [*base.notes, *_random_layer_notes(model, base.drawn)]
 
 
 def _load_base(
-    config: RunConfig, *, label_names: Sequence[str], pad_token_id: int, dtype: str
+    config: RunConfig, method: Method, *, label_names: Sequence[str], pad_token_id: int
 ) -> LoadedModel:
+    base = _base_model_spec(config.model, method)
     if model_class_of(config.task) == "causal":
-        return load_causal_lm(
-            config.model.name,
-            revision=config.model.revision,
-            pad_token_id=pad_token_id,
-            dropout=config.model.dropout,
-            dtype=dtype,
-            device=config.model.device,
-            options=model_options(config.model),
-        )
+        return load_causal_lm(base, pad_token_id=pad_token_id)
     return load_classifier(
-        config.model.name,
-        revision=config.model.revision,
+        base,
         label_names=output_names(config.task, label_names=label_names),
         pad_token_id=pad_token_id,
-        dropout=config.model.dropout,
-        dtype=dtype,
-        device=config.model.device,
         seed=derive_seed(config.seed, "head"),
-        options=model_options(config.model),
     )
 
 
@@ -286,7 +308,7 @@ def _random_layer_notes(model: PeftModel, drawn: Sequence[str]) -> list[str]:
     ]
 
 
-def model_options(config: ModelConfig) -> ModelOptions:
+def _model_options(config: ModelConfig) -> ModelOptions:
     """What of the ``[model]`` section goes through to transformers."""
     return ModelOptions(
         attention=config.attn_implementation,
@@ -296,25 +318,24 @@ def model_options(config: ModelConfig) -> ModelOptions:
     )
 
 
-def _dtype(config: ModelConfig, method: Method) -> str:
-    options = model_options(config)
-    return choose_dtype(method, options, dtype=config.dtype, device=config.device)
+def _base_model_spec(config: ModelConfig, method: Method) -> BaseModelSpec:
+    options = _model_options(config)
+    return BaseModelSpec(
+        name=config.name,
+        revision=config.revision,
+        dropout=config.dropout,
+        dtype=choose_dtype(method, options, dtype=config.dtype, device=config.device),
+        device=config.device,
+        options=options,
+    )
 
 
 def _check_model_options(
     config: ModelConfig, model_config: PretrainedConfig, method: Method, *, model_class: str
 ) -> None:
-    options = model_options(config)
-    dtype = _dtype(config, method)
-    check_goes_with_options(method, options, dtype=dtype)
-    check_options(
-        config.name,
-        model_config,
-        options,
-        task=model_class,
-        dtype=dtype,
-        device=config.device,
-    )
+    base = _base_model_spec(config, method)
+    check_goes_with_options(method, base.options, dtype=base.dtype)
+    check_options(base, model_config, task=model_class)
 
 
 def _lora_reference(model_config: PretrainedConfig, model_class: str) -> MessageCost | None:
@@ -336,6 +357,17 @@ def _check_size(message: MessageCost) -> None:
             got=f"{message.total_parameters:,} parameters, {needed / 2**30:,.0f} GiB",
             expected=f"at most {memory / 2**30:,.0f} GiB",
             fix="a smaller rank, bottleneck or number of tokens",
+        )
+
+
+def _check_head(config: RunConfig, message: MessageCost) -> None:
+    if config.client.head_learning_rate and not message.exchanged_parameters.get("head"):
+        raise ConfigError(
+            "there is no head for a learning rate of its own",
+            where="client.head_learning_rate",
+            got=f"task.kind = {config.task.kind!r}, method {config.method.name!r}",
+            expected="a method that trains a classification head",
+            fix="leave client.head_learning_rate out",
         )
 
 

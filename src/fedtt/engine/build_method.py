@@ -11,7 +11,7 @@ from fedtt.federated.method import Method
 from fedtt.federated.schedules.everything import all_parameters
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.subspace import Subspace
-from fedtt.federated.wire.codec import CODECS
+from fedtt.federated.wire.codec import CODECS, Codec, CodecOptions
 from fedtt.methods import Setting, method_entry
 from fedtt.models import PEFT_TASK_TYPES
 
@@ -38,7 +38,7 @@ def build_method(
         weighting=WEIGHTINGS[server.weighting],
         server=_server_step(server),
     )
-    method = replace(entry.build(config, setting), codec=CODECS[(wire or WireConfig()).codec])
+    method = replace(entry.build(config, setting), codec=build_codec(wire or WireConfig()))
     method = _in_subspace(method, config, server, seed=seed)
     return _with_chosen_aggregation(method, server)
 
@@ -69,6 +69,12 @@ def _in_subspace(
         size=section.size, redraw=section.redraw, balance=section.balance, seed=seed
     )
     return replace(method, subspace=subspace)
+
+
+def build_codec(wire: WireConfig) -> Codec:
+    """The codec that a ``[wire]`` section describes."""
+    options = CodecOptions(block=wire.block, stochastic=wire.is_stochastic)
+    return CODECS[wire.codec].build(options)
 
 
 def _server_step(server: ServerConfig) -> ServerOptimizer:

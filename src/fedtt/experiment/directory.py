@@ -102,7 +102,7 @@ class RunDirectory:
             return ()
         return (
             f"{STATE} was written by an earlier fedtt: it has no checksum, and does not say which "
-            "configuration it was made with; the next one will.",
+            "configuration it was made with; what fedtt train --resume saves does.",
         )
 
     def save_data(self, description: dict[str, Any]) -> None:

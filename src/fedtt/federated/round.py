@@ -63,11 +63,11 @@ class CheckedReply:
     size: int
 
 
-Reply = bytes | CheckedReply | None
+ClientReply = bytes | CheckedReply | None
 # Carries the tasks of a cohort to its clients and brings back one reply a task, in their order; in
 # the place of one that did not come, None. Both are streams: the next task is made when it is asked
 # for, and kept by nobody here.
-CallClients = Callable[[Iterable[ClientTask]], Iterable[Reply]]
+CallClients = Callable[[Iterable[ClientTask]], Iterable[ClientReply]]
 
 
 def one_by_one(call_client: CallClient) -> CallClients:

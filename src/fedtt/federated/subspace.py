@@ -9,7 +9,7 @@ federation learns is not bound to any of them.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
 
@@ -31,13 +31,15 @@ class Subspace:
     """``size`` numbers move everything that trains; ``redraw`` rounds share one draw (0: all do).
 
     With balance ``parameters`` every number moves equally many parameters, wherever they are; with
-    ``layers`` every layer, and what is in none, has as many numbers as another.
+    ``layers`` every layer, and what is in none, has as many numbers as another. ``factors`` are, by
+    name, of how far a parameter moves beside the others; 1 for a name that is not there.
     """
 
     size: int
     redraw: int = 0
     balance: str = "parameters"
     seed: int = 0
+    factors: Mapping[str, float] = field(default_factory=dict)
 
     def length(self, structure: Structure) -> int:
         """How many numbers that is for those parameters: never more than there are.
@@ -59,8 +61,7 @@ class Subspace:
 
         Raises :class:`ShapeError` for a parameter that is not float32.
         """
-        specs = tuple((name, structure[name]) for name in sorted(structure))
-        for name, spec in specs:
+        for name, spec in structure.items():
             if spec.dtype != torch.float32:
                 raise ShapeError(
                     "a subspace moves parameters of one type",
@@ -69,7 +70,8 @@ class Subspace:
                     expected="float32",
                 )
         seed = derive_seed(self.seed, "subspace", self.draw_of(round_index))
-        return _draw(seed, specs, tuple(self._blocks(structure)))
+        moved = tuple((n, structure[n], self.factors.get(n, 1.0)) for n in sorted(structure))
+        return _draw(seed, moved, tuple(self._blocks(structure)))
 
     def _blocks(self, structure: Structure) -> list[tuple[int, int]]:
         """Parts of the sorted parameters that share no numbers: how many they are, and have."""
@@ -103,9 +105,10 @@ class Projection:
 
     ``number_of`` ``(D,)`` says which number moves a parameter and ``factor`` ``(D,)`` by how much:
     its sign, over the root of how many the number moves, times the root of how many it moves in the
-    mean. So every number moves its parameters by about itself, columns are orthogonal, and within
-    a block ``|P theta|^2 = (D / d) |theta|^2`` exactly. ``members`` ``(most, d)`` are the
-    parameters that a number moves, filled up with ``D``. Tensors have the clients first.
+    mean; and times the parameter's own factor. So every number moves its parameters by about
+    itself, columns are orthogonal, of the squared lengths ``squares`` ``(d,)``, and without factors
+    ``|P theta|^2 = (D / d) |theta|^2`` within a block. ``members`` ``(most, d)`` are the parameters
+    that a number moves, filled up with ``D``. Tensors have the clients first.
     """
 
     specs: Mapping[str, TensorSpec]
@@ -170,7 +173,7 @@ class SubspaceStep:
 
 @lru_cache(maxsize=2)  # the round's own, and one of the past for whoever missed it
 def _draw(
-    seed: int, specs: Sequence[tuple[str, TensorSpec]], blocks: Sequence[tuple[int, int]]
+    seed: int, params: Sequence[tuple[str, TensorSpec, float]], blocks: Sequence[tuple[int, int]]
 ) -> Projection:
     total = sum(count for count, _ in blocks)
     length = sum(size for _, size in blocks)
@@ -190,21 +193,16 @@ def _draw(
         start, first = start + count, first + size
     positive = random_words(seed, "sign", count=total) >> np.uint64(63)
     sign = positive.astype(np.float32) * 2 - 1
-    factor = torch.from_numpy(sign * scale.astype(np.float32)[number_of])
+    sizes = [spec.num_elements for _, spec, _ in params]
+    own = np.repeat([of_one for _, _, of_one in params], sizes)
+    factor = (sign * (scale[number_of] * own)).astype(np.float32)
+    squares = np.bincount(number_of, factor.astype(np.float64) ** 2, minlength=length)
     return Projection(
-        specs=dict(specs),
+        specs={name: spec for name, spec, _ in params},
         number_of=torch.from_numpy(number_of),
-        factor=factor,
+        factor=torch.from_numpy(factor),
         members=torch.from_numpy(members),
-        squares=torch.from_numpy(_squares(blocks)),
-    )
-
-
-def _squares(blocks: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Squared lengths of the columns of ``P``."""
-    return np.concatenate(
-        [np.full(size, count / size, dtype=np.float32) for count, size in blocks]
-        or [np.empty(0, dtype=np.float32)]
+        squares=torch.from_numpy(squares.astype(np.float32)),
     )
 
 

@@ -105,7 +105,10 @@ class _Parameters:
         self._weights, self._origin, self._training = weights, origin, training
         self._there = {name: origin[name].to(weight.device) for name, weight in weights.items()}
         self._optimizer = make_optimizer(
-            list(weights.values()), training=training, learning_rate=learning_rate
+            list(weights.values()),
+            training=training,
+            learning_rate=learning_rate,
+            factors=[training.factor(name) for name in weights],
         )
 
     def step(self) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from fedtt.federated.local.step import LocalTraining, Trained, local_step, make_optimizer
+from fedtt.federated.local.row_optimizer import RowOptimizer
+from fedtt.federated.local.step import LocalTraining, Trained, local_step
 from fedtt.federated.local.subspace_state import SubspaceState
 from fedtt.federated.subspace import THETA, Projection
 from fedtt.params import Params
@@ -37,8 +38,11 @@ class StackedState:
         self._weights = nn.Parameter(self._origin.clone(), requires_grad=False)
         self._weights.grad = torch.zeros_like(self._origin)
         self._training = training
-        self._optimizer = make_optimizer(
-            [self._weights], training=training, learning_rate=learning_rate
+        self._optimizer = RowOptimizer(
+            self._weights,
+            [(training.factor(name), size) for name, _, size in self._columns()],
+            training=training,
+            learning_rate=learning_rate,
         )
         self._reached: set[str] = set()
         self._subspace: SubspaceState | None = None

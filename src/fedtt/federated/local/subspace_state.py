@@ -28,6 +28,11 @@ class SubspaceState:
         zeros = origin.new_zeros(len(origin), len(projection.squares))
         self.theta = nn.Parameter(zeros, requires_grad=False)
         self._training, self._learning_rate = training, learning_rate
+        rates = [
+            torch.full((spec.num_elements,), training.factor(name))
+            for name, spec in projection.specs.items()
+        ]
+        self._rates = torch.cat(rates).to(origin.device)
         self._optimizer = make_optimizer(
             [self.theta], training=replace(training, weight_decay=0.0), learning_rate=learning_rate
         )
@@ -48,10 +53,10 @@ class SubspaceState:
         strength = self._training.weight_decay
         if not strength:
             return
-        pulled = self._projection.reduce(weights)
         if self._training.decouples_decay:
+            pulled = self._projection.reduce(weights * self._rates)
             nearest = pulled / self._projection.squares
             self.theta.sub_(nearest, alpha=self._learning_rate * strength)
         else:
             assert self.theta.grad is not None  # made by the step
-            self.theta.grad.add_(pulled, alpha=strength)
+            self.theta.grad.add_(self._projection.reduce(weights), alpha=strength)
