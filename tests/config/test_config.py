@@ -17,9 +17,9 @@ from fedtt.config import (
     parse_method,
     parse_methods,
 )
-from fedtt.config.anchored_paths import MODEL_ALIASES
 from fedtt.config.overrides import set_key
 from fedtt.errors import ConfigError
+from fedtt.model_place import MODEL_ALIASES
 from fedtt.models import ALIASES
 
 MINIMAL = """

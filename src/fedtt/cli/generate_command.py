@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from fedtt.cli.console import print_json
+from fedtt.run_place import check_run
 
 
 def generate_command(
@@ -17,6 +18,7 @@ def generate_command(
     as_json: bool,
 ) -> None:
     """Print what the model writes after the prompt, as it writes it."""
+    check_run(run)
     from fedtt.experiment import Sampling, generate_text
 
     sampling = Sampling(
