@@ -98,6 +98,8 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     ),
     "server.weighting": ({}, "examples", "uniform"),
     "wire.codec": ({}, "plain", "toy-half"),
+    "wire.block": ({"wire.codec": "int4"}, 128, 32),
+    "wire.rounding": ({"wire.codec": "int4"}, "stochastic", "nearest"),
     "evaluation.every": ({}, 1, 2),
     "evaluation.batch_size": ({}, 64, 4),
     "evaluation.validation_examples": ({}, None, 1),
@@ -140,7 +142,7 @@ SECTIONS: dict[str, type[Section]] = {
 
 @pytest.fixture(autouse=True, scope="module")
 def another_codec() -> Iterator[None]:
-    with CODECS.having("toy-half", "tests.extending.toy_codec:HALF"):
+    with CODECS.having("toy-half", "tests.extending.toy_codec:ROW"):
         yield
 
 

@@ -25,7 +25,7 @@ from fedtt.data.named.catalog import SILOS, SOURCES
 from fedtt.data.named.catalog import TASKS as NAMED_TASKS
 from fedtt.data.named.named_task import NamedTask
 from fedtt.federated.aggregate import AGGREGATIONS, MEAN
-from fedtt.federated.wire.codec import CODECS
+from fedtt.federated.wire.codec import CODECS, PLAIN_CODEC
 from fedtt.section import (
     BatchSize,
     Clients,
@@ -334,12 +334,33 @@ class ServerConfig(Section):
 class WireConfig(Section):
     """``[wire]``: how updates travel."""
 
-    codec: str = Field("plain", description="what the clients' updates are encoded by")
+    codec: str = Field(PLAIN_CODEC, description="what the clients' updates are encoded by")
+    block: Annotated[int, Field(ge=1, le=65_536)] = Field(
+        128, description="numbers that share a scale: of int8, int4, int2 and sign"
+    )
+    rounding: Literal["stochastic", "nearest"] = Field(
+        "stochastic",
+        description="of every codec but plain; stochastic: up or down by chance, right in the mean",
+    )
 
     @field_validator("codec")
     @classmethod
     def _known_codec(cls, name: str) -> str:
         return CODECS.check(name)
+
+    @model_validator(mode="after")
+    def _right_in_the_mean(self) -> Self:
+        if CODECS[self.codec].coarse and not self.is_stochastic:
+            raise ValueError(
+                f"codec = {self.codec!r} with rounding = {self.rounding!r} loses the same part of "
+                "every update, and no mean brings it back; leave rounding out"
+            )
+        return self
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether numbers are rounded by chance."""
+        return self.rounding == "stochastic"
 
 
 class EvaluationConfig(Section):
@@ -466,6 +487,17 @@ class RunConfig(Section):
             missing = [key for key, value in own.items() if not (getattr(self.task, key) or value)]
             if missing:
                 raise ValueError(f"task.kind = 'label-words' needs {' and '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _codec_fits_the_aggregation(self) -> Self:
+        codec, aggregation = self.wire.codec, self.server.aggregation
+        if CODECS[codec].coarse and aggregation != MEAN:
+            raise ValueError(
+                f"wire.codec = {codec!r} does not go with server.aggregation = {aggregation!r}: of "
+                "few levels only the mean over clients is right, and their middle is the level "
+                "nearest to the number, or none of it; take int4, int8 or bfloat16"
+            )
         return self
 
     @model_validator(mode="after")
