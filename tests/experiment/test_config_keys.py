@@ -24,7 +24,7 @@ from fedtt.config.schema import (
     TrackConfig,
     WireConfig,
 )
-from fedtt.engine import build
+from fedtt.engine import build, build_base_model
 from fedtt.engine.build import build_federation
 from fedtt.experiment import create_run, run_experiment
 from fedtt.federated.wire.codec import CODECS
@@ -283,7 +283,7 @@ def test_revision_and_device_reach_what_loads_the_model(
 
     for name in ("load_model_config", "load_tokenizer"):
         monkeypatch.setattr(build, name, spy(name))
-    monkeypatch.setattr(build, "load_classifier", load_base)
+    monkeypatch.setattr(build_base_model, "load_classifier", load_base)
     build_federation(make({"model.revision": "v2"}, places))
     assert seen.pop("device") == "cpu"
     assert seen == dict.fromkeys(("load_model_config", "load_tokenizer", "load_classifier"), "v2")

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerBase
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.data import LabeledTexts, check_texts
-from fedtt.engine.build import build_federation, build_model
+from fedtt.engine.build import build_federation
+from fedtt.engine.build_base_model import build_model
 from fedtt.engine.build_method import build_method
 from fedtt.engine.build_task import build_task, model_class_of
 from fedtt.engine.cost import exchanged_kinds
