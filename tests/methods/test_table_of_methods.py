@@ -17,6 +17,7 @@ from fedtt.methods import METHODS, MethodEntry, method_entry
 
 MakeConfig = Callable[..., RunConfig]
 WORDS = ("adapter", "sends", "aggregation", "reference")
+SETS_A_POINT = ["fedtt-round", "metatt-round", "fedex-lora", "flexlora"]
 NAMED = [name for name in METHODS if name != "peft:TYPE"]
 
 
@@ -51,7 +52,7 @@ def test_every_method_is_built_from_its_name_alone(name: str, task: str) -> None
     assert method.adapter.task_type == {"classification": "SEQ_CLS", "causal": "CAUSAL_LM"}[task]
 
 
-@pytest.mark.parametrize("name", ["fedtt-round", "fedex-lora", "flexlora"])
+@pytest.mark.parametrize("name", SETS_A_POINT)
 def test_a_server_optimizer_that_would_miss_the_point_is_refused(name: str) -> None:
     server = ServerConfig(optimizer="fedadam", learning_rate=0.1)
     with pytest.raises(ConfigError, match="sets the global model to the aggregate itself"):
@@ -60,7 +61,7 @@ def test_a_server_optimizer_that_would_miss_the_point_is_refused(name: str) -> N
 
 def test_the_others_keep_the_server_and_the_mean() -> None:
     server = ServerConfig(optimizer="fedadam", learning_rate=0.1)
-    for name in sorted({*NAMED} - {"fedtt-round", "fedex-lora", "flexlora"}):
+    for name in sorted({*NAMED} - {*SETS_A_POINT}):
         method = build_method(
             parse_method(name, overrides=()), task="classification", server=server
         )
@@ -79,6 +80,7 @@ def test_a_key_of_the_section_reaches_the_adapter() -> None:
         "in_modes": [4, 8],
         "out_modes": [4, 8],
         "tensorize_classifier": True,
+        "frames": "orthonormal",
         "options": {"r": 3, "target_modules": ["query"]},
     }
     number = 3
@@ -87,7 +89,9 @@ def test_a_key_of_the_section_reaches_the_adapter() -> None:
         section = METHODS[name].section
         plain = parse_method(named, overrides=())
         for key, field in section.model_fields.items():
-            fit = {"schedule": name == "fedtt+", "ranks": name == "flexlora"}.get(key, True)
+            fit = {"schedule": name in {"fedtt+", "metatt"}, "ranks": name == "flexlora"}.get(
+                key, True
+            )
             if key == "name" or not fit:
                 continue
             value = other.get(key, number)
