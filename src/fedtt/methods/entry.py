@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from fedtt.errors import ConfigError
 from fedtt.section import Section
@@ -19,6 +21,9 @@ class MethodSection(Section):
     """Base of every ``[method]`` section; ``name`` is that of the method's row in ``METHODS``."""
 
     name: str
+    also_train: tuple[Literal["norms", "biases"], ...] = Field(
+        (), description="parts of the base model that train and travel beside the adapter"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
