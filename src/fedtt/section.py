@@ -17,6 +17,7 @@ Clients = Annotated[int, Field(ge=1, le=10_000_000)]
 Examples = Annotated[int, Field(ge=1, le=1_000_000_000)]
 BatchSize = Annotated[int, Field(ge=1, le=1_000_000)]
 Tokens = Annotated[int, Field(ge=1, le=10_000_000)]  # of one text
+Numbers = Annotated[int, Field(ge=1, le=1_000_000_000)]  # that train in a subspace
 Rank = Annotated[int, Field(ge=1, le=16_384)]
 Width = Annotated[int, Field(ge=1, le=65_536)]  # of a layer, or one of its modes
 NumBytes = Annotated[int, Field(ge=1, lt=2**63)]

@@ -14,6 +14,7 @@ from fedtt.engine.build_method import build_method
 from fedtt.errors import ConfigError
 from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.method import Method
+from fedtt.federated.subspace import Subspace
 from fedtt.methods import METHODS, MethodEntry, method_entry
 
 MakeConfig = Callable[..., RunConfig]
@@ -101,7 +102,7 @@ def test_a_key_of_the_section_reaches_the_adapter() -> None:
         plain = parse_method(named, overrides=())
         for key, field in section.model_fields.items():
             fit = {"schedule": name == "fedtt+", "ranks": name == "flexlora"}.get(key, True)
-            if key == "name" or not fit:
+            if key in {"name", "subspace"} or not fit:  # a subspace has a test of its own
                 continue
             value = other.get(key, number)
             value = {"schedule": "cycle", "ranks": (1, 2)}.get(key, value)
@@ -118,6 +119,45 @@ def test_a_key_of_the_section_reaches_the_adapter() -> None:
                 for m in built
             ]
             assert said[0] != said[1], f"{name}: {key}"
+
+
+MAKE_MORE_OF_IT = {"fedtt-round", "fedex-lora", "flexlora"}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_that_is_averaged_takes_a_subspace(name: str) -> None:
+    section = parse_method(
+        name.replace("TYPE", "loha"), overrides=["subspace={size=70, balance='layers'}"]
+    )
+
+    def build(**server: object) -> Method:
+        return build_method(section, task="classification", server=ServerConfig(**server), seed=9)
+
+    if name in MAKE_MORE_OF_IT:
+        with pytest.raises(ConfigError, match="in a subspace only a few numbers travel"):
+            build()
+        return
+    expected = Subspace(size=70, redraw=1, balance="layers", seed=9)
+    assert build().subspace == build(aggregation="median").subspace == expected
+    with pytest.raises(ConfigError, match="momentum belongs to one subspace"):
+        build(optimizer="fedadam")
+
+
+def test_momentum_needs_a_subspace_that_stays_and_moves_the_same() -> None:
+    def build(name: str, *more: str) -> Method:
+        section = parse_method(name, overrides=["subspace={size=70, redraw=0}", *more])
+        server = ServerConfig(optimizer="fedavgm")
+        return build_method(section, task="classification", server=server)
+
+    assert build("fedtt").subspace is not None
+    with pytest.raises(ConfigError, match="schedule cycle"):
+        build("fedtt+", "schedule=cycle")
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "1.5", "many"])
+def test_a_subspace_of_no_size_is_refused(size: str) -> None:
+    with pytest.raises(ConfigError, match=r"subspace\.size"):
+        parse_method("lora", overrides=[f"subspace={{size={size!r}}}"])
 
 
 def test_a_name_that_is_none_is_refused_with_the_nearest() -> None:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from fedtt.cli.console import print_json
+from fedtt.cli.saved_run_commands import note_state
 
 
 def generate_command(
@@ -19,6 +20,7 @@ def generate_command(
     """Print what the model writes after the prompt, as it writes it."""
     from fedtt.experiment import Sampling, generate_text
 
+    note_state(run)
     sampling = Sampling(
         max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed
     )

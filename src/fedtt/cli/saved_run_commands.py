@@ -10,12 +10,21 @@ from fedtt.errors import ConfigError
 SPLITS = ("train", "validation", "test")
 
 
+def note_state(run: Path) -> None:
+    """Print what is to be said of the run's saved state, beside the result."""
+    from fedtt.experiment import open_run
+
+    for note in open_run(run).notes():
+        print_error("note: ", note, style="dim")
+
+
 def evaluate_command(run: Path, *, split: str, as_json: bool) -> None:
     """Print every metric, per client and their mean."""
     if split not in SPLITS:
         raise ConfigError("unknown split", where="--split", got=split, expected=", ".join(SPLITS))
     from fedtt.experiment import evaluate_run
 
+    note_state(run)
     metrics = evaluate_run(run, split=split)
     if as_json:
         print_json({"split": split, "metrics": metrics})
@@ -34,6 +43,7 @@ def predict_command(run: Path, texts: list[str], *, as_json: bool) -> None:
     """Print the class of every text and its probability."""
     from fedtt.experiment import predict_texts
 
+    note_state(run)
     predictions = predict_texts(run, texts)
     if as_json:
         print_json(

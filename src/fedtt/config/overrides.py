@@ -1,5 +1,6 @@
 """``key=value``, and dotted keys of nested tables."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fedtt.errors import ConfigError
@@ -40,3 +41,12 @@ def set_key(table: Table, key: str, value: Any, *, where: str) -> Table:
     else:
         level[last] = value
     return result
+
+
+def flatten(table: Mapping[str, Any]) -> Table:
+    """Dotted key -> value: ``{"a": {"b": 1}}`` as ``{"a.b": 1}``; an empty table is a value."""
+    flat: Table = {}
+    for key, value in table.items():
+        inner = flatten(value) if isinstance(value, Mapping) else {}
+        flat |= {f"{key}.{below}": v for below, v in inner.items()} or {str(key): value}
+    return flat

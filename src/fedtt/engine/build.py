@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -33,7 +33,7 @@ from fedtt.engine.positions import text_positions
 from fedtt.engine.token_budget import memory_bytes, tokens_that_fit
 from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.cohort import check_cohort_size
-from fedtt.federated.local.rate_factors import rate_factors
+from fedtt.federated.local.rate_factors import moved_by, rate_factors
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.method import Method
 from fedtt.federated.types import ServerState
@@ -54,6 +54,7 @@ from fedtt.models import (
 from fedtt.peft import sum_by_kind
 from fedtt.seeds import derive_seed, random_stream
 from fedtt.tasks import Task
+from fedtt.tasks.task import ClientLoss, client_loss
 
 TEXTS_AT_ONCE = 8192
 MAX_NOTES = 12  # with more clients to tell of, one note for all of them
@@ -76,6 +77,7 @@ class Federation:
     label_names: tuple[str, ...]
     splits: Mapping[str, Held[TokenizedTexts]]
     training: LocalTraining
+    loss: ClientLoss
     initial: ServerState
     kinds: Mapping[str, str]
     lora_reference: MessageCost | None
@@ -101,6 +103,15 @@ class Federation:
         """Number of exchanged parameters by kind."""
         return {str(k): n for k, n in sum_by_kind(self.kinds, self.initial.params).items()}
 
+    @property
+    def subspace_numbers(self) -> int | None:
+        """How many numbers move what trains in the first round; None without a subspace."""
+        subspace = self.method.subspace
+        if subspace is None:
+            return None
+        trained = p.select(self.initial.params, self.method.trained(self.initial))
+        return subspace.length(p.structure_of(trained))
+
 
 def build_training(config: ClientConfig, factors: Mapping[str, float]) -> LocalTraining:
     """How a client trains in a round; the learning rate is the round's and not part of it."""
@@ -113,6 +124,17 @@ def build_training(config: ClientConfig, factors: Mapping[str, float]) -> LocalT
         steps=config.steps,
         epochs=config.epochs or 1,
         factors=factors,
+    )
+
+
+def method_of(config: RunConfig) -> Method:
+    """The run's method."""
+    return build_method(
+        config.method,
+        task=model_class_of(config.task),
+        server=config.server,
+        wire=config.wire,
+        seed=config.seed,
     )
 
 
@@ -138,7 +160,7 @@ def resolve_auto(config: RunConfig) -> RunConfig:
     That is ``model.dtype``, ``cohort.max_tokens``, which decides who trains with whom, and, of
     chats, ``task.date``: a run goes on with what it began with, on whatever machine.
     """
-    method = build_method(config.method, task=model_class_of(config.task), server=config.server)
+    method = method_of(config)
     model = config.model.model_copy(update={"dtype": _base_model_spec(config.model, method).dtype})
     config = config.model_copy(update={"model": model})
     cohort = config.cohort.model_copy(update={"max_tokens": _max_tokens(config)})
@@ -171,7 +193,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     same initial parameters, bit for bit.
     """
     model_class = model_class_of(config.task)
-    method = build_method(config.method, task=model_class, server=config.server, wire=config.wire)
+    method = method_of(config)
     if data is None:
         data = build_data(config.data, config.partition, config.task)
     check_client_ids(data.client_ids)
@@ -209,6 +231,10 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     kinds = exchanged_kinds(model, method)
     initial = p.read_params(model, kinds)
     factors = _rate_factors(config.client, initial, kinds)
+    training = build_training(config.client, factors)
+    if method.subspace is not None:
+        moved = replace(method.subspace, factors=moved_by(training))
+        method = replace(method, subspace=moved)
     return Federation(
         model=model,
         tokenizer=tokenizer,
@@ -216,7 +242,12 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         method=method,
         label_names=data.label_names,
         splits=splits,
-        training=build_training(config.client, factors),
+        training=training,
+        loss=client_loss(
+            task,
+            num_classes=len(data.label_names),
+            logit_adjustment=config.client.logit_adjustment,
+        ),
         initial=ServerState(next_round=0, params=initial),
         kinds=kinds,
         lora_reference=_lora_reference(model_config, model_class),

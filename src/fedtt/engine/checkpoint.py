@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from fedtt import params as p
 from fedtt.atomic_write import replace_file
 from fedtt.errors import RunError, ShapeError
+from fedtt.federated.subspace import SubspaceStep
 from fedtt.federated.types import ServerState
 from fedtt.params import Structure
 from fedtt.strict_json import parse_json
@@ -22,7 +23,7 @@ FORMAT = "fedtt-state-3"
 UNCHECKED_FORMAT = "fedtt-state-2"
 NO_CHECKSUM = "0" * 64  # what stands in the place of the checksum while it is taken
 PIECE = 2**20
-SECTIONS = ("params", "optimizer", "left", "right")
+SECTIONS = ("params", "optimizer", "left", "right", "steps")
 BOOKS: Mapping[str, type] = {"changed_at": int, "synced_at": int, "progress": float}
 
 
@@ -43,12 +44,18 @@ def save_state(path: Path, state: ServerState, *, config: Mapping[str, Any] | No
     tensors |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.items()}
     for name, (left, right) in state.factors.items():
         tensors |= {f"left/{name}": left.contiguous(), f"right/{name}": right.contiguous()}
+    tensors |= {f"steps/{index}": step.theta for index, step in state.steps.items()}
     books = {name: dict(getattr(state, name)) for name in BOOKS}
     header = {
         "format": FORMAT,
         "checksum": NO_CHECKSUM,
         "config": None if config is None else dict(config),
         "next_round": state.next_round,
+        # What the step of a round moves: nothing where that is everything.
+        "steps": {
+            str(index): [] if step.names == state.params.keys() else sorted(step.names)
+            for index, step in state.steps.items()
+        },
         **books,
     }
     # One entry, because safetensors writes several in no particular order: the same state is
@@ -80,12 +87,14 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
                 sections[section][name] = file.get_tensor(key)
         p.check_same_structure(sections["params"], expected)
         left, right = sections["left"], sections["right"]
+        books: dict[str, Any] = {name: _book(header[name], kind) for name, kind in BOOKS.items()}
         return ServerState(
             next_round=next_round,
             params=sections["params"],
             optimizer=sections["optimizer"],
             factors={name: (left[name], right[name]) for name in left},
-            **{name: _book(header[name], kind) for name, kind in BOOKS.items()},
+            steps=_steps(header.get("steps", {}), sections["steps"], names=expected.keys()),
+            **books,
         )
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(
@@ -171,6 +180,18 @@ def _book(entries: Any, kind: type) -> dict[str, Any]:
     if not all(type(value) is kind for value in entries.values()):
         raise TypeError(f"an entry of the state's books is no {kind.__name__}")
     return dict(entries)
+
+
+def _steps(
+    moved: Mapping[str, list[str]], thetas: Mapping[str, Tensor], *, names: Set[str]
+) -> dict[int, SubspaceStep]:
+    """The steps of the last rounds, by round."""
+    if moved.keys() != thetas.keys() or not all(names >= set(own) for own in moved.values()):
+        raise ValueError("its steps are of other parameters")
+    return {
+        int(index): SubspaceStep(names=frozenset(own or names), theta=thetas[index])
+        for index, own in moved.items()
+    }
 
 
 def dump_json(value: object) -> bytes:

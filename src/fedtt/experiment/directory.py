@@ -16,7 +16,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 
 from fedtt.checksums import write_checksums
 from fedtt.config import RunConfig, config_differences, dump_config, load_config
+from fedtt.config.overrides import flatten
 from fedtt.config.parse import read_table
 from fedtt.engine.checkpoint import (
     dump_json,
@@ -102,7 +103,7 @@ class RunDirectory:
             return ()
         return (
             f"{STATE} was written by an earlier fedtt: it has no checksum, and does not say which "
-            "configuration it was made with; the next one will.",
+            "configuration it was made with; what fedtt train --resume saves does.",
         )
 
     def save_data(self, description: dict[str, Any]) -> None:
@@ -350,16 +351,8 @@ def _settings(path: Path) -> dict[str, Any] | None:
         table = read_table(path)
     except ConfigError:
         return None
-    flat = json.loads(json.dumps(_flattened(table), default=str))
+    flat = json.loads(json.dumps(flatten(table), default=str))
     return {key: value for key, value in flat.items() if key not in PLACES}
-
-
-def _flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        inner = _flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {}
-        flat |= inner or {prefix + key: value}
-    return flat
 
 
 def _is_run(path: Path) -> bool:
