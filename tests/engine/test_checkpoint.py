@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 from fedtt import params as p
 from fedtt.engine.checkpoint import (
     dump_json,
-    is_state,
     is_unchecked,
     load_state,
     save_state,
@@ -19,6 +18,7 @@ from fedtt.engine.checkpoint import (
 from fedtt.errors import RunError
 from fedtt.federated.subspace import SubspaceStep
 from fedtt.federated.types import ServerState
+from fedtt.run_place import is_state
 
 STATE = ServerState(
     next_round=7,

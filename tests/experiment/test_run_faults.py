@@ -25,7 +25,6 @@ from fedtt.experiment import (
     Event,
     RoundDone,
     RunPrepared,
-    check_new_run,
     create_named_run,
     create_run,
     evaluate_run,
@@ -33,6 +32,7 @@ from fedtt.experiment import (
     predict_texts,
     run_experiment,
 )
+from fedtt.run_place import check_new_run
 
 MakeConfig = Callable[..., RunConfig]
 FAST = {"rounds": 2, "client": {"steps": 1, "batch_size": 4}, "evaluation": {"alone": False}}

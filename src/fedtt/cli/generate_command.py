@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fedtt.cli.console import print_json
 from fedtt.cli.saved_run_commands import note_state
+from fedtt.run_place import check_run
 
 
 def generate_command(
@@ -18,6 +19,7 @@ def generate_command(
     as_json: bool,
 ) -> None:
     """Print what the model writes after the prompt, as it writes it."""
+    check_run(run)
     from fedtt.experiment import Sampling, generate_text
 
     note_state(run)

@@ -5,7 +5,9 @@ from pathlib import Path
 from rich.table import Table
 
 from fedtt.cli.console import console, print_error, print_json, print_line
+from fedtt.data import check_texts
 from fedtt.errors import ConfigError
+from fedtt.run_place import check_run
 
 SPLITS = ("train", "validation", "test")
 
@@ -22,6 +24,7 @@ def evaluate_command(run: Path, *, split: str, as_json: bool) -> None:
     """Print every metric, per client and their mean."""
     if split not in SPLITS:
         raise ConfigError("unknown split", where="--split", got=split, expected=", ".join(SPLITS))
+    check_run(run)
     from fedtt.experiment import evaluate_run
 
     note_state(run)
@@ -41,6 +44,8 @@ def evaluate_command(run: Path, *, split: str, as_json: bool) -> None:
 
 def predict_command(run: Path, texts: list[str], *, as_json: bool) -> None:
     """Print the class of every text and its probability."""
+    check_run(run)
+    check_texts(texts)
     from fedtt.experiment import predict_texts
 
     note_state(run)

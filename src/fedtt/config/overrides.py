@@ -33,7 +33,13 @@ def set_key(table: Table, key: str, value: Any, *, where: str) -> Table:
     for section in sections:
         below = level.get(section, {})
         if not isinstance(below, dict):
-            raise ConfigError("an override goes through a plain value", where=where)
+            raise ConfigError(
+                "an override goes through a plain value",
+                where=where,
+                got=f"{section} = {below!r}",
+                expected=f"a section {section}, with keys of its own",
+                fix=f"set {key} alone, and not {section} itself",
+            )
         level[section] = dict(below)
         level = level[section]
     if value is None:

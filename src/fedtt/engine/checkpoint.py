@@ -16,7 +16,7 @@ from fedtt.errors import RunError, ShapeError
 from fedtt.federated.subspace import SubspaceStep
 from fedtt.federated.types import ServerState
 from fedtt.params import Structure
-from fedtt.strict_json import parse_json
+from fedtt.run_place import parse_header, state_header
 
 FORMAT = "fedtt-state-3"
 # Of fedtt 0.1.0 before it knew checksums: it is read, and says nothing of the configuration.
@@ -74,7 +74,7 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = _header(file.metadata())
+            header = parse_header(file.metadata())
             _check_whole(path, header)
             next_round = int(header["next_round"])
             if next_round < 0:
@@ -107,35 +107,13 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
 
 def saved_config(path: Path) -> dict[str, Any] | None:
     """The configuration that a state was made with; None where it does not say, or is no state."""
-    config = _header_of(path).get("config")
+    config = state_header(path).get("config")
     return config if isinstance(config, dict) else None
 
 
 def is_unchecked(path: Path) -> bool:
     """Whether a state is of the format that had no checksum."""
-    return bool(_header_of(path).get("format") == UNCHECKED_FORMAT)
-
-
-def is_state(path: Path) -> bool:
-    """Whether a state of ours, of any version, lies there; looks at the header only."""
-    return str(_header_of(path).get("format")).startswith("fedtt-state-")
-
-
-def _header_of(path: Path) -> dict[str, Any]:
-    """What the file says of itself, if it is a state; nothing where it cannot be read as one."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return _header(file.metadata())
-    except (OSError, SafetensorError, RuntimeError, ValueError):
-        return {}
-
-
-def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
-    """What a state says of itself. Raises ``ValueError`` for what is no such header."""
-    header = parse_json((metadata or {}).get("fedtt", "{}"))
-    if not isinstance(header, dict):
-        raise ValueError("its header is not a table")
-    return header
+    return bool(state_header(path).get("format") == UNCHECKED_FORMAT)
 
 
 def _place_of(checksum: str) -> bytes:
