@@ -24,7 +24,7 @@ from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.inprocess import local_clients
 from fedtt.engine.token_budget import auto_max_tokens
 from fedtt.federated.cohort import Cohorts
-from fedtt.federated.round import CallClients, ClientTask, Reply, run_round
+from fedtt.federated.round import CallClients, ClientReply, ClientTask, run_round
 
 SST2 = Path(__file__).parents[2] / "shared" / "data" / "glue" / "sst2" / "train.parquet"
 COHORTS = ((4, 8), (8, 4))
@@ -72,7 +72,7 @@ def measure(federation: Federation, call: CallClients, *, steps: int) -> tuple[f
 
     spent = 0.0
 
-    def timed(tasks: Iterable[ClientTask]) -> Iterable[Reply]:
+    def timed(tasks: Iterable[ClientTask]) -> Iterable[ClientReply]:
         nonlocal spent
         listed = list(tasks)
         began = time.perf_counter()

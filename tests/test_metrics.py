@@ -48,7 +48,25 @@ def test_matthews_of_four_counts() -> None:
 def test_macro_f1_weighs_a_rare_class_like_a_common_one() -> None:
     # class 0: 2 * 3 / (4 + 3) = 6/7; class 1: 0 hits, 0; accuracy 3 of 4
     metrics = classification_metrics(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]))
-    assert metrics == {"accuracy": 0.75, "macro_f1": pytest.approx(3 / 7), "matthews": 0.0}
+    assert metrics["accuracy"] == 0.75
+    assert metrics["macro_f1"] == pytest.approx(3 / 7)
+    assert metrics["matthews"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("predictions", "labels", "constant"),
+    [
+        ([1, 1, 1], [0, 1, 2], 1.0),
+        ([1, 1, 1], [1, 1, 1], 0.0),  # so are the labels: right, not collapsed
+        ([0, 1, 1], [1, 1, 1], 0.0),
+        ([0, 1, 1], [0, 0, 1], 0.0),
+    ],
+)
+def test_a_constant_answer_is_noted_where_the_truth_is_not_constant(
+    predictions: list[int], labels: list[int], constant: float
+) -> None:
+    metrics = classification_metrics(np.array(predictions), np.array(labels))
+    assert metrics["constant"] == constant
 
 
 @pytest.mark.parametrize(

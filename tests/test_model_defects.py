@@ -14,6 +14,7 @@ from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
 from fedtt.errors import ModelError
 from fedtt.models import (
+    BaseModelSpec,
     LoadedModel,
     build_empty_model,
     load_classifier,
@@ -38,13 +39,9 @@ def edit(path: Path, **values: object) -> None:
 
 def load(directory: Path, *, num_labels: int = 2) -> LoadedModel:
     return load_classifier(
-        str(directory),
-        revision=None,
+        BaseModelSpec(name=str(directory), dtype="float32", device="cpu"),
         label_names=[f"label {index}" for index in range(num_labels)],
         pad_token_id=0,
-        dropout=None,
-        dtype="float32",
-        device="cpu",
         seed=0,
     )
 

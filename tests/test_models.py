@@ -8,6 +8,7 @@ from transformers import BertConfig, LlamaConfig, PreTrainedModel
 
 from fedtt.errors import ModelError
 from fedtt.models import (
+    BaseModelSpec,
     build_empty_model,
     guess_task,
     load_classifier,
@@ -25,13 +26,9 @@ has_minilm = pytest.mark.skipif(
 
 def classifier(name: str, *, seed: int = 0, dropout: float | None = None) -> PreTrainedModel:
     return load_classifier(
-        name,
-        revision=None,
+        BaseModelSpec(name=name, dropout=dropout, dtype="float32", device="cpu"),
         label_names=["low", "mid", "high"],
         pad_token_id=0,
-        dropout=dropout,
-        dtype="float32",
-        device="cpu",
         seed=seed,
     ).model
 

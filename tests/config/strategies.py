@@ -9,20 +9,21 @@ from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
-from fedtt.config import RunConfig, method_sections
-from fedtt.config.schema import (
-    PARTITION_KEYS,
+from fedtt.config import (
     ClientConfig,
     CohortConfig,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     PartitionConfig,
+    RunConfig,
     ServerConfig,
     SitesConfig,
     TrackConfig,
     WireConfig,
+    method_sections,
 )
+from fedtt.config.partition_section import PARTITION_KEYS
 from fedtt.federated.aggregate import AGGREGATIONS
 from fedtt.federated.schedules import SCHEDULES
 from fedtt.federated.wire.codec import CODECS
@@ -109,6 +110,18 @@ def _evaluation(table: Table) -> Table:
     return _without(table, "test") if table.get("alone") else table
 
 
+def _wire(table: Table) -> Table:
+    coarse = CODECS[table.get("codec", "plain")].coarse
+    return _without(table, "rounding") if coarse else table
+
+
+def _run(table: Table) -> Table:
+    coarse = CODECS[table.get("wire", {}).get("codec", "plain")].coarse
+    if coarse and "server" in table:
+        return table | {"server": _without(table["server"], "aggregation")}
+    return table
+
+
 def _without(table: Table, *keys: str) -> Table:
     return {key: value for key, value in table.items() if key not in keys}
 
@@ -121,6 +134,8 @@ TOGETHER: dict[type[Section], Callable[[Table], Table]] = {
     FedTTConfig: _fedtt,
     LoRAConfig: _lora,
     EvaluationConfig: _evaluation,
+    WireConfig: _wire,
+    RunConfig: _run,
 }
 
 

@@ -21,6 +21,7 @@ from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.evaluation import join_judged, judge, judge_share
 from fedtt.engine.inprocess import LocalClients, local_clients
 from fedtt.engine.processes import Message, Processes, _pack, _unpack
+from fedtt.engine.turn import Turn
 from fedtt.errors import DivergenceError, FedttError
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import CallClients, ClientTask, run_round
@@ -175,7 +176,9 @@ def test_shares_hold_every_example_once(make_config: MakeConfig, size: int) -> N
     federation = build_federation(make_config())
     data = federation.held("validation")
     shares = [
-        judge_share(federation.model, federation.task, data, batch_size=4, rank=r, size=size)
+        judge_share(
+            federation.model, federation.task, data, batch_size=4, turn=Turn(rank=r, size=size)
+        )
         for r in range(size)
     ]
     rows = np.concatenate([share.rows for share in shares])

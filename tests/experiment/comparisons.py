@@ -6,14 +6,20 @@ from fedtt.experiment.comparison import CellResult, Status, Validated
 CLIENTS = 2
 
 
-def curve(accuracies: list[float], *, up: int, down: int, every: int = 1) -> tuple[Validated, ...]:
-    """A curve validated every few rounds, with the same bytes in each round."""
+def curve(
+    accuracies: list[float], *, up: int, down: int, every: int = 1, constant: bool = False
+) -> tuple[Validated, ...]:
+    """A curve validated every few rounds, with the same bytes in each round.
+
+    ``constant``: the last model answers everything the same.
+    """
     return tuple(
         Validated(
             round=every * (index + 1),
             score=accuracy,
             uplink_bytes=up * every * (index + 1),
             downlink_bytes=down * every * (index + 1),
+            constant=constant and index == len(accuracies) - 1,
         )
         for index, accuracy in enumerate(accuracies)
     )
@@ -30,6 +36,7 @@ def done(
     setting: str = "iid",
     option: str = "plain",
     point: dict | None = None,
+    constant: bool = False,
 ) -> CellResult:
     """A finished cell of two clients; ``up`` and ``down`` are bytes a round."""
     rounds = len(accuracies)
@@ -38,7 +45,7 @@ def done(
         point=point or {},
         status=Status.DONE,
         test={"accuracy": test, "macro_f1": test - 0.1, "loss": 0.5},
-        curve=curve(accuracies, up=up, down=down),
+        curve=curve(accuracies, up=up, down=down, constant=constant),
         exchanged_parameters={"cores": 30, "head": 12, "total": 42},
         uplink_bytes=rounds * up,
         downlink_bytes=rounds * down,

@@ -42,10 +42,10 @@ ugly & diverged & -- & 0/2 & -- & -- & -- & -- & -- \\
 """  # noqa: E501
 
 CSV = """\
-setting,option,method,seed,status,error,hyper_parameters,test_accuracy,test_macro_f1,test_loss,final_validation_accuracy,best_validation_round,best_validation_accuracy,exchanged_parameters,exchanged_parameters_by_kind,uplink_bytes_per_client_round,uplink_bytes,downlink_bytes,bytes_to_0.75,uplink_bytes_to_0.75,equal_bytes_uplink,validation_accuracy_at_equal_bytes,seconds
-iid,plain,fedtt,0,done,,a.b=1;c=x,0.5,0.4,0.5,0.75,2,0.75,42,cores=30;head=12,1000.0,4000,6000,10000,4000,4000,0.75,1.5
-iid,plain,ugly,0,diverged,the loss is nan where: round 3,client.learning_rate=0.5,,,,,,,,,,,,,,4000,,
-iid,plain,ugly,1,missing,,client.learning_rate=0.5,,,,,,,,,,,,,,4000,,
+setting,option,method,seed,status,collapsed,error,hyper_parameters,test_accuracy,test_macro_f1,test_loss,final_validation_accuracy,best_validation_round,best_validation_accuracy,exchanged_parameters,exchanged_parameters_by_kind,uplink_bytes_per_client_round,uplink_bytes,downlink_bytes,bytes_to_0.75,uplink_bytes_to_0.75,equal_bytes_uplink,validation_accuracy_at_equal_bytes,seconds
+iid,plain,fedtt,0,done,False,,a.b=1;c=x,0.5,0.4,0.5,0.75,2,0.75,42,cores=30;head=12,1000.0,4000,6000,10000,4000,4000,0.75,1.5
+iid,plain,ugly,0,diverged,,the loss is nan where: round 3,client.learning_rate=0.5,,,,,,,,,,,,,,4000,,
+iid,plain,ugly,1,missing,,,client.learning_rate=0.5,,,,,,,,,,,,,,4000,,
 """  # noqa: E501
 
 
@@ -156,3 +156,18 @@ def test_curves_of_nothing_are_empty_panels() -> None:
 def test_without_matplotlib_there_are_no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert draw_curves(RESULTS) is None
+
+
+def test_a_cell_that_collapsed_is_marked_and_counted() -> None:
+    whole = done("fedtt", 0, test=0.8, accuracies=[0.7, 0.8], up=1, down=1)
+    stuck = done("fedtt", 1, test=0.6, accuracies=[0.7, 0.6], up=1, down=1, constant=True)
+    unchosen = not_done("lora_8", 0, Status.COLLAPSED)
+    results = summarize_cells([whole, stuck, unchosen], reference="fedtt")
+    first, second = text_tables(results)[0].rows
+    assert first[1] == "0.700 ± 0.141 (1 collapsed)"
+    assert second[1] == "collapsed"
+    assert [row["collapsed"] for row in csv.DictReader(io.StringIO(to_csv(results)))] == [
+        "False",
+        "True",
+        "",
+    ]

@@ -7,22 +7,25 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tomli_w
 
-from fedtt.config import Comparison, RunConfig, load_comparison
+from fedtt.config import Cell, Comparison, RunConfig, load_comparison
 from fedtt.errors import ConfigError, InterruptedRunError, ModelError, RunError
 from fedtt.experiment import Evaluated, StepDone, open_run
 from fedtt.experiment.comparison import (
     CellEnded,
+    CellResult,
     CellStarted,
     CompareEvent,
     Outcome,
     Status,
     run_comparison,
 )
+from fedtt.experiment.comparison.cell_results import read_result
 from fedtt.experiment.comparison.layout import lock_path
 from fedtt.experiment.lock import locked_if_free
 
@@ -39,6 +42,7 @@ WILD = {
         "client.max_grad_norm": "",
     },
 }
+RATE = "client.learning_rate"
 BROKEN = {"name": "broken", "set": {"method.name": "lora", "method.target_modules": ["nope"]}}
 
 
@@ -86,7 +90,8 @@ def ran(events: list[CompareEvent]) -> list[str]:
 
 def files(out: Path) -> dict[Path, tuple[bytes, int]]:
     """Content and time of change of every file of every run."""
-    paths = [p for part in ("cells", "tuning") for p in (out / part).rglob("*") if p.is_file()]
+    parts = [out / "cells", out / "tuning"] if (out / "cells").is_dir() else [out]
+    paths = [p for part in parts for p in part.rglob("*") if p.is_file()]
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 
@@ -190,8 +195,8 @@ def test_hyper_parameters_are_chosen_without_the_test_split(
     make_comparison: MakeComparison, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    base = {"rounds": 2, "client": {"steps": 4, "batch_size": 8}}
-    comparison = make_comparison(methods=[grid(FEDTT, 1e-9, 0.05)], base=base)
+    base = {"rounds": 2, "client": {"steps": 8, "batch_size": 16}}
+    comparison = make_comparison(methods=[grid(LORA, 0.05, 0.3)], base=base, seeds=[1], tune_seed=0)
     outcome, events = run(comparison, out)
     in_tuning = True
     for event in events:
@@ -203,24 +208,104 @@ def test_hyper_parameters_are_chosen_without_the_test_split(
         summary = json.loads((path / "summary.json").read_text())
         assert (summary["test"], summary["before"], summary["alone"]) == (None, None, None)
         assert not (path / "baselines.json").exists()
-        assert summary["seed"] == 1000
-    recorded = json.loads((out / "choices.json").read_text())["methods"]["fedtt"]
+        assert summary["seed"] == 0
+    recorded = json.loads((out / "choices.json").read_text())["methods"]["lora"]
     scores = {
         candidate["set"]["client.learning_rate"]: candidate["validation_accuracy"]
         for candidate in recorded["candidates"]
     }
-    last = open_run(out / "tuning/fedtt/learning_rate=0.05").rounds()[-1]
+    last = open_run(out / "tuning/lora/learning_rate=0.05").rounds()[-1]
     assert scores[0.05] == last["validation"]["accuracy"]["mean"]
-    expected = max(scores, key=lambda rate: (scores[rate], -rate))
+    # The higher accuracy is that of a model which gives every text the same answer.
+    assert scores[0.3] > scores[0.05]
+    assert [c["collapsed"] for c in recorded["candidates"]] == [False, True]
+    expected = 0.05
     assert recorded["chosen"] == {"client.learning_rate": expected}
-    cell = next(c for c in outcome.results.cells if c.cell.method == "fedtt")
+    cell = next(c for c in outcome.results.cells if c.cell.method == "lora")
     assert cell.point == recorded["chosen"]
-    config = open_run(out / "cells/all/plain/fedtt/seed0").config()
+    config = open_run(out / "cells/all/plain/lora/seed1").config()
     assert config.client.learning_rate == expected
-    assert f"- fedtt: client.learning_rate = {expected}" in (out / "results.md").read_text()
+    assert f"- lora: client.learning_rate = {expected}" in (out / "results.md").read_text()
 
     _, events = run(comparison, out)
     assert events == []
+
+
+def tuned(events: list[CompareEvent]) -> list[float]:
+    return [e.run.point[RATE] for e in events if isinstance(e, CellEnded) and e.run.tuning]
+
+
+@pytest.fixture
+def lower_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validation score that falls with the learning rate, and a model that tells apart."""
+
+    def read(path: Path, cell: Cell, point: dict) -> CellResult:
+        found = read_result(path, cell, point)
+        curve = tuple(replace(at, score=1 - point[RATE], constant=False) for at in found.curve)
+        return replace(found, curve=curve)
+
+    monkeypatch.setattr("fedtt.experiment.comparison.comparison_run.read_result", read)
+
+
+@pytest.mark.usefixtures("lower_is_better")
+def test_a_grid_is_widened_while_the_choice_lies_at_its_edge(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    methods = [grid(FEDTT, 0.02, 0.04), grid(LORA, 0.1, 0.2)]
+    outcome, events = run(make_comparison(methods=methods), out)
+    assert tuned(events) == [0.02, 0.04, 0.1, 0.2]
+    assert outcome.choices["fedtt"].edges == {RATE: "lowest"}
+    finished = files(out / "tuning")
+
+    (out / "cells").rename(tmp_path / "of the narrow grid")
+    outcome, events = run(make_comparison(methods=methods, widen=1), out)
+    assert tuned(events) == [0.01, 0.05]  # one more for each, the baseline too
+    assert outcome.choices["fedtt"].point == {RATE: 0.01}
+    assert {path: files(out / "tuning")[path] for path in finished} == finished
+    recorded = json.loads((out / "choices.json").read_text())["methods"]["lora"]
+    assert recorded["at_the_edge"] == {RATE: "lowest"}
+    assert [c["widened"] for c in recorded["candidates"]] == [False, False, True]
+    assert (
+        "- lora: client.learning_rate = 0.05 (the lowest tried)" in (out / "results.md").read_text()
+    )
+
+    _, events = run(make_comparison(methods=methods, widen=1), out)
+    assert events == []
+
+
+@pytest.mark.usefixtures("lower_is_better")
+def test_stopped_while_it_widens_a_comparison_goes_on(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    comparison = make_comparison(methods=[grid(FEDTT, 0.02, 0.04)], widen=2)
+    seen: list[CompareEvent] = []
+    with pytest.raises(InterruptedRunError):
+        run_comparison(
+            comparison,
+            tmp_path / "out",
+            notify=seen.append,
+            should_stop=lambda: len(tuned(seen)) == 3,
+        )
+    _, events = run(comparison, tmp_path / "out")
+    assert tuned(seen) + tuned(events) == [0.02, 0.04, 0.01, 0.005]
+
+
+def test_a_collapsed_grid_says_so_and_a_widened_one_is_not_looked_for(
+    make_comparison: MakeComparison, tmp_path: Path
+) -> None:
+    """So small a rate leaves the model as it is, which gives every text the same answer."""
+    comparison = make_comparison(methods=[grid(FEDTT, 1e-12, 1e-11)], widen=1)
+    out = tmp_path / "out"
+    outcome, events = run(comparison, out)
+    assert len(tuned(events)) == 2
+    (record,) = open_run(out / "tuning/fedtt/learning_rate=1e-12").rounds()
+    assert record["validation"]["constant"]["pooled"] == 1.0
+    (cell,) = outcome.results.cells
+    assert cell.status is Status.COLLAPSED
+    text = (out / "results.md").read_text()
+    assert "| fedtt | collapsed |" in text
+    assert "- fedtt: none: every run of the grid gives all examples the same answer" in text
 
 
 def test_a_grid_of_one_point_is_set_without_a_run(

@@ -2,13 +2,14 @@
 
 import math
 import statistics
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.experiment.comparisons import CELLS, curve, done, not_done
 
-from fedtt.experiment.comparison import Status, choose, summarize_cells
+from fedtt.experiment.comparison import CellResult, Choice, Status, choose, summarize_cells
 from fedtt.experiment.comparison.cell_results import best, curve_of, first_reaching, last_within
 from fedtt.experiment.comparison.cell_statistics import spread
 from fedtt.experiment.comparison.curves import mean_line
@@ -156,10 +157,13 @@ def test_a_line_averages_rounds_that_all_seeds_have() -> None:
     assert mean_line([]) == ([], [], [], [])
 
 
-def candidate(rate: float, accuracy: float, *, up: int = 10, test: float = 0.5):
+def candidate(
+    rate: float, accuracy: float, *, up: int = 10, test: float = 0.5, constant: bool = False
+) -> CellResult:
     accuracies = [0.99, accuracy]  # the best round must not decide, nor the test split
     point = {"rate": rate}
-    return done("m", 1000, test=test, accuracies=accuracies, up=up, down=up, point=point)
+    run = {"up": up, "down": up, "point": point, "constant": constant}
+    return done("m", 1000, test=test, accuracies=accuracies, **run)
 
 
 def test_the_choice_is_the_best_at_the_end_then_the_cheapest_then_the_first() -> None:
@@ -199,3 +203,51 @@ def test_of_a_score_that_should_be_low_the_least_is_best_and_reaches_a_target_fr
     assert best(curve).round == 3
     assert first_reaching(curve, 21.0).round == 2
     assert first_reaching(curve, 18.0) is None
+
+
+def choice_of(*candidates: CellResult) -> Choice:
+    return Choice(point=choose(candidates), cell=CELLS[0].cell, candidates=candidates)
+
+
+def test_a_collapsed_run_is_never_chosen_whatever_its_accuracy() -> None:
+    collapsed, honest = candidate(1, 0.9, constant=True), candidate(2, 0.3)
+    assert choose([collapsed, honest]) == {"rate": 2}
+    choice = choice_of(collapsed, honest)
+    assert [c["collapsed"] for c in choice.record()["candidates"]] == [True, False]
+
+
+def test_where_every_run_of_a_grid_collapsed_nothing_is_chosen_and_it_says_so() -> None:
+    cell = CELLS[0].cell
+    for others in ([], [not_done("m", 1000, Status.DIVERGED)]):
+        choice = choice_of(candidate(1, 0.9, constant=True), *others)
+        assert choice.point is None
+        assert choice.without_run(cell).status is Status.COLLAPSED
+        assert "every run of the grid gives all examples the same answer" in choice.describe()
+    unfinished = choice_of(candidate(1, 0.9, constant=True), not_done("m", 1000, Status.MISSING))
+    assert unfinished.without_run(cell).status is Status.MISSING
+
+
+def test_a_run_is_collapsed_if_the_model_it_ended_with_answers_all_clients_the_same() -> None:
+    def validated(*constants: dict[str, float]) -> list[bool]:
+        rounds = [
+            record(i, 0.5, 1, 1) | {"validation": {"accuracy": {"mean": 0.5}, "constant": values}}
+            for i, values in enumerate(constants)
+        ]
+        return [at.constant for at in curve_of(rounds, ACCURACY)]
+
+    # Two clients, each of one class only, told apart: constant for each, not for all together.
+    assert validated({"mean": 1.0, "pooled": 0.0}, {"mean": 0.0, "pooled": 1.0}) == [False, True]
+    assert validated({"mean": 1.0}, {"mean": 0.5}) == [True, False]  # where nobody pools
+    (before_it_was_noted,) = curve_of([record(0, 0.5, 1, 1)], ACCURACY)
+    assert not before_it_was_noted.constant
+
+
+def test_the_edge_is_of_what_was_tried_and_diverged_runs_count() -> None:
+    low, high = candidate(1, 0.7), candidate(2, 0.8)
+    assert choice_of(low, high).edges == {"rate": "highest"}
+    assert choice_of(low, high).describe() == "rate = 2 (the highest tried)"
+    diverged = replace(not_done("m", 1000, Status.DIVERGED), point={"rate": 4})
+    bracketed = choice_of(low, high, diverged)
+    assert bracketed.edges == {}
+    assert bracketed.record()["at_the_edge"] == {}
+    assert choice_of(high).edges == {}  # one value has no edge

@@ -3,30 +3,33 @@
 import json
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.tiny import save_tiny_bert, sentence
 
-from fedtt.config import RunConfig, parse_config
-from fedtt.config.schema import (
+from fedtt.config import (
     ClientConfig,
     CohortConfig,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     PartitionConfig,
+    RunConfig,
     ServerConfig,
     SitesConfig,
     TaskConfig,
     TrackConfig,
     WireConfig,
+    parse_config,
 )
-from fedtt.engine import build
+from fedtt.engine import build, build_base_model
 from fedtt.engine.build import build_federation
 from fedtt.experiment import create_run, run_experiment
 from fedtt.federated.wire.codec import CODECS
+from fedtt.models import BaseModelSpec, load_classifier
 from fedtt.section import Section
 
 Settings = dict[str, Any]
@@ -74,6 +77,8 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "client.batch_size": ({}, 8, 4),
     "client.optimizer": ({}, "adamw", "sgd"),
     "client.learning_rate": ({}, 1e-2, 2e-2),
+    "client.head_learning_rate": ({}, None, 2e-2),
+    "client.zero_start_factor": ({}, 1.0, 4.0),
     "client.decay": ({}, "constant", "linear"),
     "client.warmup_rounds": ({}, 0, 1),
     "client.weight_decay": ({}, 0.01, 0.5),
@@ -94,6 +99,8 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     ),
     "server.weighting": ({}, "examples", "uniform"),
     "wire.codec": ({}, "plain", "toy-half"),
+    "wire.block": ({"wire.codec": "int4"}, 128, 32),
+    "wire.rounding": ({"wire.codec": "int4"}, "stochastic", "nearest"),
     "evaluation.every": ({}, 1, 2),
     "evaluation.batch_size": ({}, 64, 4),
     "evaluation.validation_examples": ({}, None, 1),
@@ -136,7 +143,7 @@ SECTIONS: dict[str, type[Section]] = {
 
 @pytest.fixture(autouse=True, scope="module")
 def another_codec() -> Iterator[None]:
-    with CODECS.having("toy-half", "tests.extending.toy_codec:HALF"):
+    with CODECS.having("toy-half", "tests.extending.toy_codec:ROW"):
         yield
 
 
@@ -260,23 +267,27 @@ def test_nothing_but_keys_changes_a_run(places: dict[str, str], tmp_path: Path) 
 def test_revision_and_device_reach_what_loads_the_model(
     places: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: dict[str, Settings] = {}
+    seen: dict[str, str] = {}
 
     def spy(name: str) -> Callable[..., Any]:
         load = getattr(build, name)
 
-        def call(*arguments: Any, **options: Any) -> Any:
-            seen[name] = options
-            return load(*arguments, **{**options, "revision": None})
+        def call(place: str, **options: Any) -> Any:
+            seen[name] = options["revision"]
+            return load(place, **{**options, "revision": None})
 
         return call
 
-    loaders = ("load_model_config", "load_tokenizer", "load_classifier")
-    for name in loaders:
+    def load_base(base: BaseModelSpec, **options: Any) -> Any:
+        seen["load_classifier"], seen["device"] = base.revision or "", base.device
+        return load_classifier(replace(base, revision=None), **options)
+
+    for name in ("load_model_config", "load_tokenizer"):
         monkeypatch.setattr(build, name, spy(name))
+    monkeypatch.setattr(build_base_model, "load_classifier", load_base)
     build_federation(make({"model.revision": "v2"}, places))
-    assert [seen[name]["revision"] for name in loaders] == ["v2"] * 3
-    assert seen["load_classifier"]["device"] == "cpu"
+    assert seen.pop("device") == "cpu"
+    assert seen == dict.fromkeys(("load_model_config", "load_tokenizer", "load_classifier"), "v2")
 
 
 @pytest.mark.parametrize("kind", ["plain", "ranks", "defense"])

@@ -63,7 +63,7 @@ def make(model: Path, folder: Path, source: str, **changes: object) -> RunConfig
 
 def test_a_regression_learns_numbers(tiny_bert: Path, folder: Path, tmp_path: Path) -> None:
     summary = run(make(tiny_bert, folder, "stsb"), tmp_path / "run")
-    assert list(summary["test"]) == ["pearson", "spearman", "loss"]
+    assert list(summary["test"]) == ["pearson", "spearman", "constant", "loss"]
     assert summary["score"] == {"name": "pearson", "higher_is_better": True}
     assert summary["test"]["loss"][MEAN] < summary["before"]["loss"][MEAN] / 2
     # One output: a weight and a bias of the head, 32 + 1.

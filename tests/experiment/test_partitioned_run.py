@@ -42,7 +42,7 @@ def test_the_global_model_is_measured_on_one_set(finished: tuple[RunConfig, Path
     assert list(federation.splits["validation"]) == list(federation.splits["test"]) == ["all"]
     summary = json.loads((path / "summary.json").read_text())
     for part in ("test", "before"):
-        assert set(summary[part]) == {"accuracy", "macro_f1", "matthews", "loss"}
+        assert set(summary[part]) == {"accuracy", "macro_f1", "matthews", "constant", "loss"}
         for values in summary[part].values():
             assert set(values) == {"mean", "all"}
             assert values["mean"] == values["all"]

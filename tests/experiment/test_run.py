@@ -29,7 +29,7 @@ from fedtt.experiment import (
     predict_texts,
     run_experiment,
 )
-from fedtt.models import load_classifier
+from fedtt.models import BaseModelSpec, load_classifier
 from fedtt.peft import load_adapted
 
 MakeConfig = Callable[..., RunConfig]
@@ -100,13 +100,9 @@ def test_the_saved_adapter_is_the_global_model(
 ) -> None:
     federation = build_federation(make_config())
     base = load_classifier(
-        str(tiny_bert),
-        revision=None,
+        BaseModelSpec(name=str(tiny_bert), dtype="float32", device="cpu"),
         label_names=federation.label_names,
         pad_token_id=0,
-        dropout=None,
-        dtype="float32",
-        device="cpu",
         seed=123,
     ).model
     loaded = PeftModel.from_pretrained(base, finished / "adapter")

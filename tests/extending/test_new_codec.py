@@ -22,7 +22,7 @@ MakeConfig = Callable[..., RunConfig]
 @pytest.fixture(autouse=True)
 def row() -> Iterator[None]:
     """The one row, for the duration of a test."""
-    with CODECS.having("toy-half", "tests.extending.toy_codec:HALF"):
+    with CODECS.having("toy-half", "tests.extending.toy_codec:ROW"):
         yield
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedtt.federated.wire.codec import CodecOptions, CodecRow
 from fedtt.federated.wire.plain import PLAIN
 from fedtt.params import Params, Structure, TensorSpec
 
@@ -15,7 +16,7 @@ class Half:
 
     name: str = "toy-half"
 
-    def encode(self, params: Params) -> bytes:
+    def encode(self, params: Params, *, seed: int) -> bytes:
         return PLAIN.encode({name: tensor.half() for name, tensor in params.items()})
 
     def decode(self, body: bytes, *, expected: Structure) -> dict[str, Tensor]:
@@ -31,3 +32,10 @@ def _halved(structure: Structure) -> Structure:
 
 
 HALF = Half()
+
+
+def build(options: CodecOptions) -> Half:
+    return HALF
+
+
+ROW = CodecRow(built_by="tests.extending.toy_codec:build")

@@ -90,6 +90,31 @@ def test_one_client_is_plain_centralized_training() -> None:
     assert (update.num_steps, update.num_examples) == (5, 40)
 
 
+def test_factors_are_those_of_the_optimizers_groups() -> None:
+    model, twin = make_model(), make_model()
+    fast = replace(ADAMW, factors={"3.weight": 4.0, "3.bias": 0.25})
+    update = train(model, ALL, make_batches(5), training=fast)
+
+    rates = {"3.weight": 0.2, "3.bias": 0.0125}
+    groups = [{"params": [w], "lr": rates.get(n, 0.05)} for n, w in twin.named_parameters()]
+    optimizer = torch.optim.AdamW(groups, lr=0.05, weight_decay=0.1)
+    for batch in make_batches(5):
+        optimizer.zero_grad()
+        loss_of(twin, batch).backward()
+        nn.utils.clip_grad_norm_(twin.parameters(), 0.5)
+        optimizer.step()
+    expected, start = p.read_params(twin, ALL), p.read_params(make_model(), ALL)
+    for name in ALL:
+        torch.testing.assert_close(start[name] + update.delta[name], expected[name])
+
+
+def test_factors_of_one_change_no_bit() -> None:
+    plain = train(make_model(), ALL, make_batches(4))
+    ones = replace(ADAMW, factors=dict.fromkeys(ALL, 1.0))
+    same = train(make_model(), ALL, make_batches(4), training=ones)
+    assert all(torch.equal(plain.delta[name], same.delta[name]) for name in ALL)
+
+
 def test_what_is_not_exchanged_is_bit_identical_even_with_weight_decay_and_momentum() -> None:
     model = make_model()
     before = p.read_params(model, ALL)

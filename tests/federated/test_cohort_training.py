@@ -1,5 +1,6 @@
 """The parts of the batched trainer; that it equals clients one by one is in tests/engine."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -89,3 +90,29 @@ def test_each_client_is_clipped_by_its_own_norm() -> None:
     first, second = state.deltas()
     assert [first["a"].item(), first["b"].item()] == pytest.approx([-3.0, -4.0])
     assert [second["a"].item(), second["b"].item()] == pytest.approx([-0.3, -0.4])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_every_column_moves_at_its_own_rate(optimizer: str) -> None:
+    """As the columns of each factor do by themselves, in rows of several clients, bit for bit."""
+    stream = torch.Generator().manual_seed(3)
+    names, shape = ["a", "b", "c", "d"], (2, 3)
+    factors = {"b": 8.0, "d": 8.0, "c": 0.5}
+    training = LocalTraining(optimizer=optimizer, weight_decay=0.1, max_grad_norm=None)
+    starts = [{n: torch.randn(shape, generator=stream) for n in names} for _ in range(2)]
+    gradients = [[torch.randn(2, *shape, generator=stream) for _ in names] for _ in range(3)]
+
+    def deltas(training: LocalTraining, kept: list[str], *, rate: float) -> dict:
+        own = [{name: start[name] for name in kept} for start in starts]
+        state = StackedState(own, training=training, learning_rate=rate, device=torch.device("cpu"))
+        for step in gradients:
+            state.take_gradient([0, 1], [step[names.index(name)] for name in kept])
+            state.step()
+        state.end(0)
+        state.end(1)
+        return state.deltas()[1]
+
+    found = deltas(replace(training, factors=factors), names, rate=0.01)
+    for name in names:
+        alone = deltas(training, [name], rate=0.01 * factors.get(name, 1.0))
+        assert torch.equal(found[name], alone[name]), name

@@ -9,23 +9,17 @@ from peft import LoraConfig, get_peft_model
 from tests.peft.tiny_architectures import PEFT_WARNING
 from transformers import AutoModel
 
-from fedtt.models import LoadedModel, load_causal_lm, load_classifier
+from fedtt.models import BaseModelSpec, LoadedModel, load_causal_lm, load_classifier
 from fedtt.peft import adapt, count_by_kind
 
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
 
 
 def load(directory: Path, *, causal: bool) -> LoadedModel:
-    options = {
-        "revision": None,
-        "pad_token_id": 0,
-        "dropout": 0.0,
-        "dtype": "float32",
-        "device": "cpu",
-    }
+    base = BaseModelSpec(name=str(directory), dropout=0.0, dtype="float32", device="cpu")
     if causal:
-        return load_causal_lm(str(directory), **options)
-    return load_classifier(str(directory), label_names=["no", "yes"], seed=0, **options)
+        return load_causal_lm(base, pad_token_id=0)
+    return load_classifier(base, label_names=["no", "yes"], pad_token_id=0, seed=0)
 
 
 def with_adapter(model: Path, copy: Path, *, targets: list[str]) -> Path:

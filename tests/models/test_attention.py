@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from fedtt.models import ModelOptions, attention, load_classifier
+from fedtt.models import BaseModelSpec, ModelOptions, attention, load_classifier
 
 pytestmark = [
     pytest.mark.filterwarnings(PEFT_WARNING),
@@ -97,15 +97,16 @@ def test_everything_else_is_left_to_transformers(
 
 def load(directory: Path, dtype: str, **options: str) -> nn.Module:
     return load_classifier(
-        str(directory),
-        revision=None,
+        BaseModelSpec(
+            name=str(directory),
+            dropout=0.0,
+            dtype=dtype,
+            device="cpu",
+            options=ModelOptions(**options),  # type: ignore[arg-type]
+        ),
         label_names=["no", "yes"],
         pad_token_id=0,
-        dropout=0.0,
-        dtype=dtype,
-        device="cpu",
         seed=0,
-        options=ModelOptions(**options),  # type: ignore[arg-type]
     ).model
 
 

@@ -23,7 +23,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, LlamaModel
 
 from fedtt.errors import ModelError
-from fedtt.models import LoadedModel, ModelOptions, load_causal_lm, load_tokenizer
+from fedtt.models import BaseModelSpec, LoadedModel, ModelOptions, load_causal_lm, load_tokenizer
 from fedtt.peft import TTAdapterConfig, adapt, exchanged_parameters
 
 DECODERS = [
@@ -52,9 +52,11 @@ def long_tail(names: list[str]) -> list[Any]:
     return [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in names]
 
 
-def load(place: Path | str, *, options: ModelOptions | None = None, **changes: Any) -> LoadedModel:
-    arguments = {"pad_token_id": 0, "dropout": None, "dtype": "float32", "device": "cpu"} | changes
-    return load_causal_lm(str(place), revision=None, options=options or ModelOptions(), **arguments)
+def load(
+    place: Path | str, *, pad_token_id: int = 0, options: ModelOptions | None = None, **changes: Any
+) -> LoadedModel:
+    held = {"dtype": "float32", "device": "cpu", "options": options or ModelOptions()} | changes
+    return load_causal_lm(BaseModelSpec(name=str(place), **held), pad_token_id=pad_token_id)
 
 
 @pytest.fixture

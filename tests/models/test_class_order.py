@@ -7,7 +7,7 @@ import torch
 from tests.tiny import save_tiny_bert
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from fedtt.models import LoadedModel, load_classifier
+from fedtt.models import BaseModelSpec, LoadedModel, load_classifier
 
 
 def saved(folder: Path, names: list[str] | None) -> PreTrainedModel:
@@ -27,13 +27,9 @@ def saved(folder: Path, names: list[str] | None) -> PreTrainedModel:
 
 def load(folder: Path, names: list[str]) -> LoadedModel:
     return load_classifier(
-        str(folder),
-        revision=None,
+        BaseModelSpec(name=str(folder), dropout=0.0, dtype="float32", device="cpu"),
         label_names=names,
         pad_token_id=0,
-        dropout=0.0,
-        dtype="float32",
-        device="cpu",
         seed=0,
     )
 

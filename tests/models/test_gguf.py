@@ -17,6 +17,7 @@ from fedtt.engine.build import build_federation
 from fedtt.errors import ModelError
 from fedtt.models import (
     ALIASES,
+    BaseModelSpec,
     gguf_file,
     guess_task,
     load_causal_lm,
@@ -35,7 +36,7 @@ MakeConfig = Callable[..., RunConfig]
 
 def load(place: Path | str) -> Any:
     return load_causal_lm(
-        str(place), revision=None, pad_token_id=2, dropout=None, dtype="float32", device="cpu"
+        BaseModelSpec(name=str(place), dtype="float32", device="cpu"), pad_token_id=2
     )
 
 
@@ -94,13 +95,9 @@ def test_another_file_in_its_place_is_read_again(files: dict[str, Path], tmp_pat
 @needs_gguf
 def test_a_classifier_from_a_gguf_file(files: dict[str, Path]) -> None:
     loaded = load_classifier(
-        str(files["F32"]),
-        revision=None,
+        BaseModelSpec(name=str(files["F32"]), dtype="float32", device="cpu"),
         label_names=["a", "b"],
         pad_token_id=2,
-        dropout=None,
-        dtype="float32",
-        device="cpu",
         seed=0,
     )
     assert loaded.drawn == ("score.weight",)

@@ -28,6 +28,7 @@ from fedtt.errors import ConfigError, FedttError, ModelError
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round
 from fedtt.models import (
+    BaseModelSpec,
     ModelOptions,
     build_empty_model,
     check_options,
@@ -59,15 +60,16 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
 def load(name: str, *, dropout: float | None = 0.0, dtype: str = "float32", **options: Any):
     return load_classifier(
-        name,
-        revision=None,
+        BaseModelSpec(
+            name=name,
+            dropout=dropout,
+            dtype=dtype,
+            device="cpu" if "device_map" not in options else "auto",
+            options=ModelOptions(**options),
+        ),
         label_names=["no", "yes"],
         pad_token_id=0,
-        dropout=dropout,
-        dtype=dtype,
-        device="cpu" if "device_map" not in options else "auto",
         seed=0,
-        options=ModelOptions(**options),
     ).model
 
 
@@ -139,13 +141,17 @@ def test_checkpointing_gives_the_same_gradients_and_keeps_less(
 def test_every_architecture_checkpoints_or_says_that_it_cannot() -> None:
     for model_type in sorted(CONFIGS):
         config = tiny_config(model_type)
-        options = ModelOptions(gradient_checkpointing=True)
-        where = {"task": "classification", "dtype": "float32", "device": "cpu"}
+        base = BaseModelSpec(
+            name=model_type,
+            dtype="float32",
+            device="cpu",
+            options=ModelOptions(gradient_checkpointing=True),
+        )
         if build_empty_model(config, task="classification").supports_gradient_checkpointing:
-            check_options(model_type, config, options, **where)
+            check_options(base, config, task="classification")
         else:
             with pytest.raises(ModelError, match="has no gradient checkpointing in transformers"):
-                check_options(model_type, config, options, **where)
+                check_options(base, config, task="classification")
 
 
 def one_round(config: RunConfig) -> dict[str, torch.Tensor]:
@@ -214,14 +220,8 @@ def test_attention_that_the_architecture_has_not() -> None:
 
 
 def check(config: Any, *, dtype: str = "float32", device: str = "cpu", **options: Any) -> None:
-    check_options(
-        "tiny",
-        config,
-        ModelOptions(**options),
-        task="classification",
-        dtype=dtype,
-        device=device,
-    )
+    base = BaseModelSpec(name="tiny", dtype=dtype, device=device, options=ModelOptions(**options))
+    check_options(base, config, task="classification")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -309,15 +309,14 @@ def test_quantized_weights_are_not_quantized_again() -> None:
     config = tiny_config("llama", quantization_config={"quant_method": "gptq", "bits": 4})
     with pytest.raises(ModelError, match="the weights are quantized already"):
         check(config, quantization="8bit")
+    rounded = BaseModelSpec(
+        name="some/where.gguf",
+        dtype="float32",
+        device="cpu",
+        options=ModelOptions(quantization="8bit"),
+    )
     with pytest.raises(ModelError, match="the weights are quantized already"):
-        check_options(
-            "some/where.gguf",
-            tiny_config("llama"),
-            ModelOptions(quantization="8bit"),
-            task="causal",
-            dtype="float32",
-            device="cpu",
-        )
+        check_options(rounded, tiny_config("llama"), task="causal")
 
 
 @pytest.mark.parametrize("method", ["full", "lora-xs", "fedex-lora"])

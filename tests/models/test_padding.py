@@ -12,7 +12,7 @@ from tests.tiny import save_tiny_tokenizer
 
 from fedtt.data import LabeledTexts, collate, tokenize
 from fedtt.engine.evaluation import judge
-from fedtt.models import load_classifier, load_tokenizer
+from fedtt.models import BaseModelSpec, load_classifier, load_tokenizer
 from fedtt.peft import TTAdapterConfig, adapt
 from fedtt.tasks import classification
 
@@ -52,13 +52,9 @@ def test_a_text_alone_and_padded_has_the_same_logits(
     without = "<|endoftext|>" if model_type == "qwen2" else "[SEP]"
     assert tokenizer.pad_token == ("[PAD]" if pad_token else without)
     base = load_classifier(
-        str(tmp_path),
-        revision=None,
+        BaseModelSpec(name=str(tmp_path), dtype="float32", device="cpu"),
         label_names=["no", "yes"],
         pad_token_id=tokenizer.pad_token_id,
-        dropout=None,
-        dtype="float32",
-        device="cpu",
         seed=0,
     ).model
     config = TTAdapterConfig(task_type="SEQ_CLS", rank=2, bottleneck=8, init_weights=False)

@@ -9,7 +9,7 @@ from fedtt.config import RunConfig
 from fedtt.data.holdings import Held, Parts
 from fedtt.engine.build import Federation, build_federation
 from fedtt.experiment import create_run, open_run, run_with_sites
-from fedtt.sites.carrier import Reply
+from fedtt.sites.carrier import CarriedReply
 from fedtt.sites.data_shares import Share
 from fedtt.sites.exchange import Hooks
 from fedtt.sites.frames import Frame
@@ -39,7 +39,7 @@ class Bench:
         self.pending[message] = (node, frame)
         return message
 
-    def pull(self, message_ids: Iterable[str], *, limit: int) -> list[Reply]:
+    def pull(self, message_ids: Iterable[str], *, limit: int) -> list[CarriedReply]:
         replies = []
         for message in [m for m in message_ids if m in self.pending]:
             node, frame = self.pending[message]
@@ -48,9 +48,9 @@ class Bench:
                 continue
             del self.pending[message]
             if sum(map(len, answer.blobs)) > limit:
-                replies.append(Reply(message_id=message, node=node, refused="too large"))
+                replies.append(CarriedReply(message_id=message, node=node, refused="too large"))
             else:
-                replies.append(Reply(message_id=message, node=node, frame=answer))
+                replies.append(CarriedReply(message_id=message, node=node, frame=answer))
         return replies
 
 

@@ -1,7 +1,6 @@
 """Numbers that are finite and huge, metrics by other names, votes on the others' metrics."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,16 +34,6 @@ from fedtt.tasks.classification import classification
 LOSS = frozenset({"loss"})
 OWN = Measured(names=LOSS, shared=frozenset())
 FOR_ALL = Measured(names=LOSS, shared=frozenset({"test"}))
-
-
-@pytest.fixture(scope="module")
-def config(make_config: Callable[..., RunConfig]) -> RunConfig:
-    return make_config(
-        rounds=1,
-        cohort={"batched": "off"},
-        evaluation={"alone": False},
-        sites={"deadline": 5, "patience": 5},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +124,11 @@ def test_one_site_cannot_say_what_all_measured() -> None:
 
 TOKENS: Any = None  # no text is read here
 OF_CLASSES = sorted(set(METRICS) - {"pearson", "spearman"})
-USUAL = {"accuracy", "macro_f1", "matthews", "loss"}
+USUAL = {"accuracy", "macro_f1", "matthews", "constant", "loss"}
 TASKS: list[tuple[Task, set[str]]] = [
     (classification(tokenizer=TOKENS, pad_token_id=0), USUAL),
     (classification(tokenizer=TOKENS, pad_token_id=0, metrics=OF_CLASSES), {*OF_CLASSES, *USUAL}),
-    (regression(tokenizer=TOKENS, pad_token_id=0), {"pearson", "spearman", "loss"}),
+    (regression(tokenizer=TOKENS, pad_token_id=0), {"pearson", "spearman", "constant", "loss"}),
     (language_modeling(tokenizer=TOKENS, pad_token_id=0), {"perplexity", "loss"}),
     *(
         (

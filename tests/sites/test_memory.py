@@ -12,7 +12,7 @@ from fedtt.errors import SitesError
 from fedtt.federated.round import ClientTask
 from fedtt.sites import exchange
 from fedtt.sites import server_end as sites_module
-from fedtt.sites.carrier import Reply
+from fedtt.sites.carrier import CarriedReply
 from fedtt.sites.frames import Frame
 from fedtt.sites.message_schema import Joined, Outcome
 from fedtt.sites.reply_store import ReplyStore
@@ -24,7 +24,7 @@ SITES, SIZE = 60, 10**6
 class Streaming(Bench):
     """A bench whose replies come one after the other, as over a network."""
 
-    def pull(self, message_ids: Iterable[str], *, limit: int) -> Iterator[Reply]:  # type: ignore[override]
+    def pull(self, message_ids: Iterable[str], *, limit: int) -> Iterator[CarriedReply]:  # type: ignore[override]
         for message in message_ids:
             yield from super().pull([message], limit=limit)
 

@@ -163,19 +163,21 @@ def join(
     quiet: Quiet = False,
 ) -> None:
     """Take part in the run of a server with this machine's own data, until it is over."""
-    from fedtt.cli.join_command import join_command
+    from fedtt.cli.join_command import Joining, join_command
 
     join_command(
-        server=server,
-        data=data,
-        share=share,
-        name=name,
-        keys=keys,
-        plain_text=plain_text,
-        agreed=config,
-        overrides=overrides or [],
-        logs=logs,
-        patience=patience,
+        Joining(
+            server=server,
+            data=data,
+            share=share,
+            name=name,
+            keys=keys,
+            plain_text=plain_text,
+            agreed=config,
+            overrides=overrides or [],
+            logs=logs,
+            patience=patience,
+        ),
         quiet=quiet,
     )
 

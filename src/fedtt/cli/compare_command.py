@@ -119,6 +119,7 @@ def _outcome_of(event: "CellEnded") -> str:
     if not result.done:
         return f"{result.status}: {result.error.splitlines()[0]}"
     parts = [f"validation {result.curve[-1].score:.4f}"]
+    parts += ["collapsed: every example has the same answer"] if result.collapsed else []
     if result.test:
         parts.append(f"test {result.test_score:.4f}")
     parts += [f"sent {format_bytes(result.total_bytes)}", format_seconds(result.seconds)]
@@ -133,9 +134,8 @@ def _print_outcome(out: Console, outcome: "Outcome") -> None:
         out.print(_rich_table(text))
     print_line(out, caption(outcome.results), style="dim")
     for method, choice in outcome.choices.items():
-        if choice.candidates and choice.point is not None:
-            chosen = ", ".join(f"{key} = {value}" for key, value in choice.point.items())
-            print_line(out, f"chosen on validation data: {method}: {chosen}")
+        if choice.candidates and (choice.point is not None or choice.all_collapsed):
+            print_line(out, f"chosen on validation data: {method}: {choice.describe()}")
     for note in outcome.notes:
         print_line(out, f"note: {note}")
     folder = outcome.files[0].parent

@@ -1,6 +1,7 @@
 """``fedtt join``: take part in a run with this machine's own data."""
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +15,27 @@ if TYPE_CHECKING:
     from fedtt.sites.keys import SiteKeys
 
 
-def join_command(
-    *,
-    server: str,
-    data: Path | None,
-    share: str | None,
-    name: str | None,
-    keys: Path | None,
-    plain_text: bool,
-    agreed: Path | None,
-    overrides: list[str],
-    logs: Path | None,
-    patience: float,
-    quiet: bool,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Joining:
+    """Which server, as which site, with which data.
+
+    ``share`` stands for data where one machine plays all sites; ``agreed`` is the configuration
+    that the server's must equal.
+    """
+
+    server: str
+    data: Path | None
+    share: str | None
+    name: str | None
+    keys: Path | None
+    plain_text: bool
+    agreed: Path | None
+    overrides: list[str]
+    logs: Path | None
+    patience: float
+
+
+def join_command(asked: Joining, *, quiet: bool) -> None:
     """Train for the server until its run is over, or Ctrl-C."""
     from fedtt.sites.address import check_exposure, parse_address
     from fedtt.sites.flower.process_ending import end_with_parent
@@ -35,15 +43,15 @@ def join_command(
     from fedtt.sites.keys import load_site_keys
 
     check_flower()
-    place = parse_address(server, where="--server")
-    warning = check_exposure(place, has_keys=keys is not None, plain_text=plain_text)
-    site_keys = None if keys is None else load_site_keys(keys)
-    own_name = _name(name, site_keys)
-    held = _held(data, share)
+    place = parse_address(asked.server, where="--server")
+    warning = check_exposure(place, has_keys=asked.keys is not None, plain_text=asked.plain_text)
+    keys = None if asked.keys is None else load_site_keys(asked.keys)
+    own_name = _name(asked.name, keys)
+    held = _held(asked.data, asked.share)
     if warning is not None:
         print_error("warning: ", warning, style="bold yellow")
     out = console()
-    if share is not None:  # a try on one machine, and a child of it
+    if asked.share is not None:  # a try on one machine, and a child of it
         end_with_parent()
     with interrupt_flag() as stop, tempfile.TemporaryDirectory(prefix="fedtt-") as scratch:
         with loading(silent=quiet):
@@ -51,18 +59,18 @@ def join_command(
             from fedtt.sites.site_data import SiteData
             from fedtt.sites.site_worker import Worker
         worker = Worker(
-            SiteData(name=own_name, data=held, agreed=agreed, overrides=overrides),
+            SiteData(name=own_name, data=held, agreed=asked.agreed, overrides=asked.overrides),
             tell=(lambda _line: None) if quiet else (lambda line: print_line(out, line)),
             should_stop=stop.is_set,
         )
-        if logs is not None:
-            logs.mkdir(parents=True, exist_ok=True)
+        if asked.logs is not None:
+            asked.logs.mkdir(parents=True, exist_ok=True)
         join_federation(
             worker,
             server=place,
-            keys=site_keys,
-            logs=logs or Path(scratch),
-            patience=patience,
+            keys=keys,
+            logs=asked.logs or Path(scratch),
+            patience=asked.patience,
             should_stop=stop.is_set,
         )
 

@@ -77,10 +77,23 @@ def check_cells(comparison: Comparison) -> None:
     """Raise :class:`ConfigError` unless every run that the comparison can need is valid."""
     for method in comparison.compare.methods:
         for point in method.points:
-            tuning_config(comparison, method, point)
-            for cell in all_cells(comparison):
-                if cell.method == method.name:
-                    cell_config(comparison, cell, point)
+            _check_point(comparison, method, point)
+
+
+def is_valid_point(comparison: Comparison, method: MethodVariantConfig, point: Point) -> bool:
+    """Whether every run of the method with that point is valid: a number may be out of bounds."""
+    try:
+        _check_point(comparison, method, point)
+    except ConfigError:
+        return False
+    return True
+
+
+def _check_point(comparison: Comparison, method: MethodVariantConfig, point: Point) -> None:
+    tuning_config(comparison, method, point)
+    for cell in all_cells(comparison):
+        if cell.method == method.name:
+            cell_config(comparison, cell, point)
 
 
 def _config(

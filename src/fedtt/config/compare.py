@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from fedtt.config.overrides import Table
+from fedtt.config.overrides import Table, flatten
 from fedtt.config.parse import read_table
 from fedtt.config.problems import describe_problem
 from fedtt.errors import ConfigError
@@ -39,16 +39,8 @@ def _name(value: str) -> str:
 
 
 def _flat(table: Any) -> Any:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``: TOML reads an unquoted dotted key as tables."""
-    if not isinstance(table, Mapping):
-        return table
-    flat: Table = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping) and value:
-            flat |= {f"{key}.{below}": v for below, v in _flat(value).items()}
-        else:
-            flat[str(key)] = value
-    return flat
+    """TOML reads an unquoted dotted key as tables."""
+    return flatten(table) if isinstance(table, Mapping) else table
 
 
 def _several(value: Any) -> Any:
@@ -115,6 +107,9 @@ class CompareConfig(Section):
     target: Annotated[tuple[Target, ...], BeforeValidator(_several)] = ()
     budget: NumBytes | None = Field(
         None, description="uplink bytes of the equal-bytes column; left out: the cheapest method's"
+    )
+    widen: Annotated[int, Field(ge=0, le=32, strict=True)] = Field(
+        0, description="values tried beyond a grid's edge while the choice lies there, a key"
     )
     tune_seed: Seed = 1000
     tune_setting: str | None = None

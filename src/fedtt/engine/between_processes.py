@@ -45,7 +45,7 @@ def spread_clients(processes: Processes, local: LocalClients, state: ServerState
     def call(tasks: Iterable[ClientTask]) -> Iterator[bytes]:
         for block in _blocks(tasks, size=processes.size):
             processes.send_all(_as_message(block))
-            replies = [local.share(block, rank=LEADER, size=processes.size)]
+            replies = [local.share(block, processes.turn)]
             replies += [list(_answer(processes, rank).blobs) for rank in range(1, processes.size)]
             for index in range(len(block)):
                 yield replies[index % processes.size][index // processes.size]
@@ -95,8 +95,7 @@ def judge_between(
         federation.task,
         federation.held(split, client_id),
         batch_size=batch_size,
-        rank=LEADER,
-        size=processes.size,
+        turn=processes.turn,
         before_batch=before_batch,
     )
     others = [_as_judged(_answer(processes, rank)) for rank in range(1, processes.size)]
@@ -138,8 +137,7 @@ def help_leader(
                 if clients is None:
                     raise AssertionError("the leader says start first")
                 tasks = _as_tasks(asked, clients)
-                blobs = clients.share(tasks, rank=processes.rank, size=processes.size)
-                reply = Message(content={}, blobs=blobs)
+                reply = Message(content={}, blobs=clients.share(tasks, processes.turn))
         except FedttError as error:
             kind = type(error).__name__
             known = kind if kind in ERRORS else FedttError.__name__
@@ -160,8 +158,7 @@ def _judge(
         federation.task,
         federation.held(asked["split"], asked["client"]),
         batch_size=asked["batch_size"],
-        rank=processes.rank,
-        size=processes.size,
+        turn=processes.turn,
         before_batch=before_batch,
     )
     return _as_reply(judged)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import NoReturn
 
 import numpy as np
@@ -11,6 +10,7 @@ from peft import PeftModel
 from torch.nn.functional import softmax
 
 from fedtt.data import TokenizedTexts, collate, concatenate, evaluation_batches
+from fedtt.engine.turn import EVERYTHING, Turn
 from fedtt.errors import DivergenceError
 from fedtt.tasks import Outcomes, Task, join_outcomes
 from fedtt.tasks.task import logits_of
@@ -55,15 +55,14 @@ def judge_share(
     data: Mapping[str, TokenizedTexts],
     *,
     batch_size: int,
-    rank: int = 0,
-    size: int = 1,
+    turn: Turn = EVERYTHING,
     where: Callable[[str], str] = "measuring client {}".format,
     before_batch: BatchHook | None = None,
 ) -> Judged:
-    """As :func:`judge`, every ``size``-th batch from ``rank`` on."""
+    """As :func:`judge`, the batches of ``turn``."""
     model.eval()
     rows, found = [], []
-    for group, indices in islice(_batches(data, batch_size), rank, None, size):
+    for group, indices in turn.of(_batches(data, batch_size)):
         owners = np.searchsorted(group.ends, indices, side="right")  # positions in names
         if before_batch is not None:
             before_batch(group.names[owners[0]])

@@ -8,6 +8,7 @@ from fedtt import params as p
 from fedtt.engine.build import Federation
 from fedtt.engine.client_work import SharedByClients, StepHook, Work, train_alone, work_of
 from fedtt.engine.cohort_work import train_together
+from fedtt.engine.turn import Turn
 from fedtt.federated.round import ClientTask
 from fedtt.federated.types import ServerState
 from fedtt.federated.wire.broadcast import Broadcast, decode_broadcast
@@ -27,15 +28,16 @@ class LocalCopy:
 
     def update(self, broadcast: Broadcast, *, task: ClientTask) -> dict[str, torch.Tensor]:
         """The parameters after the broadcast, in the sizes of the task's client."""
-        # A factored change is added, so it must not be added once for every client.
-        factors = broadcast.factors if self._round < task.round_index else {}
-        self._round = task.round_index
+        # What is added must not be added once for every client.
+        known, self._round = self._round, task.round_index
+        factors = broadcast.factors if known < task.round_index else {}
         news = Broadcast(
             values=p.overlay(self._params, broadcast.values),
             factors=factors,
+            steps={index: step for index, step in broadcast.steps.items() if index >= known},
             trained=broadcast.trained,
         )
-        self._params = news.apply(self._params)
+        self._params = news.apply(self._params, subspace=task.subspace)
         return p.widen(p.narrow(self._params, task.structure), p.structure_of(self._params))
 
 
@@ -54,6 +56,7 @@ class LocalClients:
         self._shared = shared
         self._copy = LocalCopy(state)
         self._max_tokens = max_tokens
+        self._last: tuple[bytes, p.Structure, Broadcast] | None = None  # the last one decoded
 
     def __call__(self, tasks: Iterable[ClientTask]) -> Iterable[bytes]:
         """One reply a task, in their order."""
@@ -62,8 +65,8 @@ class LocalClients:
             return (train_alone(self._shared, work) for work in works)
         return train_together(self._shared, works, max_tokens=self._max_tokens)
 
-    def share(self, tasks: Sequence[ClientTask], *, rank: int, size: int) -> list[bytes]:
-        """The replies to every ``size``-th task from ``rank`` on; others are done elsewhere.
+    def share(self, tasks: Sequence[ClientTask], turn: Turn) -> list[bytes]:
+        """The replies to the tasks of ``turn``; others are done elsewhere.
 
         Their broadcasts are heard all the same: a client may have its next task here.
         """
@@ -71,7 +74,7 @@ class LocalClients:
         def own() -> Iterator[ClientTask]:
             heard: set[bytes] = set()
             for index, task in enumerate(tasks):
-                if index % size == rank:
+                if turn.takes(index):
                     yield task
                 elif task.payload not in heard:
                     self._copy.update(self._decoded(task), task=task)
@@ -97,6 +100,7 @@ class LocalClients:
             structure=federation.method.client_structure(whole, position),
             learning_rate=learning_rate,
             codec=federation.method.codec,
+            subspace=federation.method.subspace,
         )
 
     def _understood(self, task: ClientTask) -> Work:
@@ -105,7 +109,12 @@ class LocalClients:
         return work_of(self._shared, task, start=start, trained=broadcast.trained)
 
     def _decoded(self, task: ClientTask) -> Broadcast:
-        return decode_broadcast(task.payload, structure=task.structure)
+        """The task's broadcast, decoded once: many clients are told the same, and a site twice."""
+        if self._last is not None and self._last[:2] == (task.payload, task.structure):
+            return self._last[2]
+        broadcast = decode_broadcast(task.payload, structure=task.structure, subspace=task.subspace)
+        self._last = (task.payload, task.structure, broadcast)
+        return broadcast
 
 
 def local_clients(
@@ -113,7 +122,6 @@ def local_clients(
     *,
     state: ServerState,
     seed: int,
-    logit_adjustment: float = 0.0,
     max_tokens: int | None = None,
     after_step: StepHook | None = None,
 ) -> LocalClients:
@@ -129,10 +137,8 @@ def local_clients(
     shared = SharedByClients(
         model=federation.model,
         train=federation.splits["train"],
-        task=federation.task,
-        num_classes=len(federation.label_names),
+        loss=federation.loss,
         training=federation.training,
-        logit_adjustment=logit_adjustment,
         pad_token_id=int(federation.tokenizer.pad_token_id),
         seed=seed,
         after_step=after_step,

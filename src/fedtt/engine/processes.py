@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from fedtt.engine.turn import Turn
 from fedtt.errors import FedttError
 from fedtt.strict_json import parse_json
 
@@ -45,6 +46,11 @@ class Processes:
     def leads(self) -> bool:
         """Whether this is the one that runs rounds, writes files and prints."""
         return self.rank == LEADER
+
+    @property
+    def turn(self) -> Turn:
+        """What this process does of work that is dealt out among all."""
+        return Turn(rank=self.rank, size=self.size)
 
     def send(self, message: Message, *, to: int) -> None:
         """Raises :class:`FedttError` where that process is gone."""

@@ -11,6 +11,7 @@ from fedtt.federated.parameter_names import is_lora_a, is_lora_b, lora_pairs
 from fedtt.federated.schedules import Schedule
 from fedtt.federated.schedules.everything import all_parameters
 from fedtt.federated.server import ServerOptimizer
+from fedtt.federated.subspace import Subspace
 from fedtt.federated.types import ServerState
 from fedtt.federated.wire.codec import Codec
 from fedtt.federated.wire.plain import PLAIN
@@ -28,7 +29,10 @@ class Method:
     ``stays_home`` says of a trainable parameter that it is never exchanged, nor trained: every
     site has it from the same seed. ``shifts_base`` says of a base weight that the server changes
     it, so it is part of the exchange. ``client_ranks``, if any, are LoRA ranks of the clients in
-    turn. ``codec`` is what updates travel in.
+    turn. ``codec`` is what updates travel in. ``also_train`` are parts of the base model that train
+    and travel beside the adapter (``fedtt.peft.train_also``). With a ``subspace``, what the
+    schedule chooses moves by the few numbers of it, and those are what trains, travels and is
+    aggregated.
     """
 
     name: str
@@ -42,6 +46,8 @@ class Method:
     shifts_base: bool = False
     client_ranks: Sequence[int] = ()
     codec: Codec = PLAIN
+    also_train: frozenset[str] = frozenset()
+    subspace: Subspace | None = None
 
     def exchanged(self, trainable: Iterable[str]) -> frozenset[str]:
         """Names of what is exchanged, given what the adapter made trainable."""

@@ -3,10 +3,11 @@
 import numpy as np
 
 from fedtt.errors import ShapeError
+from fedtt.metrics.score import CONSTANT
 
 
 def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """``{"accuracy", "macro_f1", "matthews"}`` of predicted class ids.
+    """``{"accuracy", "macro_f1", "matthews", "constant"}`` of predicted class ids.
 
     Accuracy and ``macro_f1`` lie in [0, 1], ``matthews`` in [-1, 1].
 
@@ -14,7 +15,8 @@ def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[
     the predictions; a class with neither a hit nor a claim counts 0 (scikit-learn's
     ``f1_score(average="macro", zero_division=0)``). ``matthews`` is the correlation of Gorodkin
     2004 (for two classes Matthews 1975, the metric of CoLA); 0 where the labels or the predictions
-    are all of one class. Both arrays have shape ``(n,)``, n >= 1.
+    are all of one class. ``constant`` is 1 where all predictions are one class and the labels are
+    not: the model has collapsed, whatever its accuracy. Both arrays have shape ``(n,)``, n >= 1.
 
     Raises:
         ShapeError: the arrays are not one-dimensional, of the same length, and non-empty.
@@ -36,4 +38,5 @@ def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[
         "accuracy": float(accuracy_score(labels, predictions)),
         "macro_f1": float(f1_score(labels, predictions, average="macro", zero_division=0.0)),
         "matthews": float(matthews_corrcoef(labels, predictions)) if varied else 0.0,
+        CONSTANT: float(np.unique(predictions).size == 1 < np.unique(labels).size),
     }

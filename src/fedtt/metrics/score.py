@@ -11,4 +11,6 @@ class Score:
     higher_is_better: bool
 
 
+# 1 where every example got the same answer though not all are the same, else 0: a collapsed model
+CONSTANT = "constant"
 ACCURACY = Score(name="accuracy", higher_is_better=True)

@@ -4,6 +4,7 @@ Nothing of a model's repository is run: only architectures that transformers its
 """
 
 from fedtt.models.base_model import LoadedModel, load_causal_lm, load_classifier
+from fedtt.models.base_model_spec import BaseModelSpec
 from fedtt.models.configuration import (
     PEFT_TASK_TYPES,
     TASK_CLASSES,
@@ -20,6 +21,7 @@ __all__ = [
     "ALIASES",
     "PEFT_TASK_TYPES",
     "TASK_CLASSES",
+    "BaseModelSpec",
     "LoadedModel",
     "ModelOptions",
     "PackagedModel",

@@ -11,6 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from fedtt.errors import ModelError
 from fedtt.models.attention import choose_attention
+from fedtt.models.base_model_spec import BaseModelSpec
 from fedtt.models.class_order import place_rows_by_name
 from fedtt.models.configuration import (
     TASK_CLASSES,
@@ -22,7 +23,6 @@ from fedtt.models.gguf_file import gguf_arguments, gguf_notes
 from fedtt.models.model_files import explained, locate_model, quiet_transformers
 from fedtt.models.option_checks import check_options
 from fedtt.models.options import (
-    ModelOptions,
     check_placed,
     enable_checkpointing,
     keep_differentiable,
@@ -31,7 +31,6 @@ from fedtt.models.options import (
 )
 from fedtt.seeds import random_stream
 
-DEFAULTS = ModelOptions()
 # transformers loads an adapter that lies beside a model into it; none is found in this folder.
 NO_ADAPTER = "fedtt-reads-no-adapter-beside-a-model"
 
@@ -49,119 +48,78 @@ class LoadedModel:
 
 
 def load_classifier(
-    name: str,
-    *,
-    revision: str | None,
-    label_names: Sequence[str],
-    pad_token_id: int,
-    dropout: float | None,
-    dtype: str,
-    device: str,
-    seed: int,
-    options: ModelOptions = DEFAULTS,
+    base: BaseModelSpec, *, label_names: Sequence[str], pad_token_id: int, seed: int
 ) -> LoadedModel:
     """The pretrained model with a classification head of ``len(label_names)`` classes.
-
-    ``dropout`` replaces every dropout probability of the model's own configuration.
 
     Layers of the head that the checkpoint lacks are drawn at random from the stream ``seed``, as is
     a final projection of another number of classes. Only safetensors and GGUF weights are read
     (pickled ones can run code). Raises :class:`ModelError`, also for weights that are missing or of
     another shape anywhere else: transformers would draw those at random too.
     """
-    config = load_model_config(name, revision=revision, num_labels=len(label_names))
+    config = _configured(base, num_labels=len(label_names))
     own = dict(config.id2label)
     config.id2label = dict(enumerate(label_names))
     config.label2id = {label: index for index, label in enumerate(label_names)}
     config.problem_type = "single_label_classification"
-    if dropout is not None:
-        set_dropout(config, dropout)
-    check_options(name, config, options, task="classification", dtype=dtype, device=device)
-    model, loading = _load_weights(
-        name,
-        config,
-        task="classification",
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        seed=seed,
-        options=options,
-    )
-    _check_loaded(model, loading, num_labels=len(label_names), name=name)
+    check_options(base, config, task="classification")
+    model, loading = _load_weights(base, config, task="classification", seed=seed)
+    _check_loaded(model, loading, num_labels=len(label_names), name=base.name)
     drawn = tuple(sorted(loading["missing_keys"]))
     placed = (
         ()
         if _has_new_head(drawn, loading)
-        else place_rows_by_name(model, own, label_names, name=name)
+        else place_rows_by_name(model, own, label_names, name=base.name)
     )
     return LoadedModel(
-        model=_finish(model, options, pad_token_id=pad_token_id, device=device),
+        model=_finish(model, base, pad_token_id=pad_token_id),
         drawn=drawn,
-        notes=(*placed, *gguf_notes(locate_model(name)), *_adapter_notes(locate_model(name))),
+        notes=(*placed, *_place_notes(base)),
     )
 
 
-def load_causal_lm(
-    name: str,
-    *,
-    revision: str | None,
-    pad_token_id: int,
-    dropout: float | None,
-    dtype: str,
-    device: str,
-    options: ModelOptions = DEFAULTS,
-) -> LoadedModel:
+def load_causal_lm(base: BaseModelSpec, *, pad_token_id: int) -> LoadedModel:
     """The pretrained model as a causal language model, every weight of it from the checkpoint.
 
     As :func:`load_classifier`, but nothing is drawn: a checkpoint without a language model's head
     raises :class:`ModelError`, and so does an encoder, whose tokens see those after them.
     """
-    config = load_model_config(name, revision=revision)
-    _check_decoder(config, name=name)
-    if dropout is not None:
-        set_dropout(config, dropout)
-    check_options(name, config, options, task="causal", dtype=dtype, device=device)
-    model, loading = _load_weights(
-        name,
-        config,
-        task="causal",
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        seed=0,  # whatever is drawn is refused next
-        options=options,
-    )
-    _check_loaded(model, loading, num_labels=None, name=name)
+    config = _configured(base)
+    _check_decoder(config, name=base.name)
+    check_options(base, config, task="causal")
+    # Whatever is drawn is refused next.
+    model, loading = _load_weights(base, config, task="causal", seed=0)
+    _check_loaded(model, loading, num_labels=None, name=base.name)
     return LoadedModel(
-        model=_finish(model, options, pad_token_id=pad_token_id, device=device),
+        model=_finish(model, base, pad_token_id=pad_token_id),
         drawn=(),
-        notes=(*gguf_notes(locate_model(name)), *_adapter_notes(locate_model(name))),
+        notes=_place_notes(base),
     )
+
+
+def _configured(base: BaseModelSpec, *, num_labels: int | None = None) -> PretrainedConfig:
+    config = load_model_config(base.name, revision=base.revision, num_labels=num_labels)
+    if base.dropout is not None:
+        set_dropout(config, base.dropout)
+    return config
 
 
 def _load_weights(
-    name: str,
-    config: PretrainedConfig,
-    *,
-    task: str,
-    revision: str | None,
-    dtype: str,
-    device: str,
-    seed: int,
-    options: ModelOptions,
+    base: BaseModelSpec, config: PretrainedConfig, *, task: str, seed: int
 ) -> tuple[PreTrainedModel, Mapping[str, Any]]:
     """The model, and what transformers says of how its weights were found."""
     empty = build_empty_model(config, task=task)
+    dtype = getattr(torch, base.dtype)
     arguments = loading_arguments(
-        options, empty, dtype=getattr(torch, dtype), target=resolve_device(device)
+        base.options, empty, dtype=dtype, target=resolve_device(base.device)
     )
-    place, file = gguf_arguments(locate_model(name))
-    with explained(name), quiet_transformers(), random_stream(seed):
+    place, file = gguf_arguments(locate_model(base.name))
+    with explained(base.name), quiet_transformers(), random_stream(seed):
         model, loading = TASK_CLASSES[task].from_pretrained(
             place,
             config=config,
-            revision=revision or "main",
-            dtype=getattr(torch, dtype),
+            revision=base.revision or "main",
+            dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
@@ -170,8 +128,8 @@ def _load_weights(
             **file,
             **arguments,
         )
-    if options.quantization is None:
-        _settle_dtype(model, getattr(torch, dtype))
+    if base.options.quantization is None:
+        _settle_dtype(model, dtype)
     else:
         keep_differentiable(model)
     return model, loading
@@ -181,6 +139,11 @@ def _has_new_head(drawn: Sequence[str], loading: Mapping[str, Any]) -> bool:
     """Whether the final projection is random: no rows of another order to speak of."""
     random = [*drawn, *(key for key, _, _ in loading["mismatched_keys"])]
     return any(".pooler." not in key for key in random)
+
+
+def _place_notes(base: BaseModelSpec) -> tuple[str, ...]:
+    place = locate_model(base.name)
+    return (*gguf_notes(place), *_adapter_notes(place))
 
 
 def _adapter_notes(place: str) -> tuple[str, ...]:
@@ -201,9 +164,7 @@ def _settle_dtype(model: PreTrainedModel, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
-def _finish(
-    model: PreTrainedModel, options: ModelOptions, *, pad_token_id: int, device: str
-) -> PreTrainedModel:
+def _finish(model: PreTrainedModel, base: BaseModelSpec, *, pad_token_id: int) -> PreTrainedModel:
     """``model``, which it changes, where it is to be and told what padding is."""
     # Not before the weights are there: RoBERTa and kin number their positions from the pad token
     # that they were trained with. A decoder that classifies looks for it in its text part.
@@ -211,12 +172,13 @@ def _finish(
     model.config.get_text_config().pad_token_id = pad_token_id
     if model.can_generate():
         model.generation_config.pad_token_id = pad_token_id
+    options = base.options
     if options.gradient_checkpointing:
         enable_checkpointing(model)
     if options.device_map is not None or options.quantization is not None:
         check_placed(model, device_map=options.device_map)
         return model
-    model = model.to(resolve_device(device))
+    model = model.to(resolve_device(base.device))
     if options.attention is None:
         with quiet_transformers():
             choose_attention(model)

@@ -10,6 +10,7 @@ from transformers.integrations.bitsandbytes import validate_bnb_backend_availabi
 from transformers.utils.import_utils import BITSANDBYTES_MIN_VERSION, is_bitsandbytes_available
 
 from fedtt.errors import ConfigError, ModelError
+from fedtt.models.base_model_spec import BaseModelSpec
 from fedtt.models.configuration import TASK_CLASSES
 from fedtt.models.gguf_file import is_gguf
 from fedtt.models.model_files import UNUSABLE, explained, first_line, locate_model
@@ -18,30 +19,22 @@ from fedtt.models.options import DeviceMap, ModelOptions, Quantization, resolve_
 FLASH = ("flash_attention_2", "flash_attention_3")
 
 
-def check_options(
-    name: str,
-    config: PretrainedConfig,
-    options: ModelOptions,
-    *,
-    task: str,
-    dtype: str,
-    device: str,
-) -> None:
-    """Raise what is wrong with the options for that model on this machine.
+def check_options(base: BaseModelSpec, config: PretrainedConfig, *, task: str) -> None:
+    """Raise what is wrong with the options for the model of ``config`` on this machine.
 
     Raises:
         ConfigError: options that exclude each other.
         ModelError: the architecture, or the machine, has no such thing.
     """
-    target = resolve_device(device)
+    options, target = base.options, resolve_device(base.device)
     if options.device_map is not None:
-        _check_device_map(options.device_map, device=device)
+        _check_device_map(options.device_map, device=base.device)
     if options.attention in FLASH:
-        _check_flash(options.attention, dtype=dtype, target=target)
+        _check_flash(options.attention, dtype=base.dtype, target=target)
     if options.quantization is not None:
-        _check_quantization(name, config, options.quantization, target=target)
+        _check_quantization(base.name, config, options.quantization, target=target)
     if options != ModelOptions(quantization=options.quantization):
-        _check_architecture(name, config, options, task=task, dtype=dtype)
+        _check_architecture(base, config, task=task)
 
 
 def _check_device_map(device_map: DeviceMap, *, device: str) -> None:
@@ -111,19 +104,21 @@ def _check_quantization(
         )
 
 
-def _check_architecture(
-    name: str, config: PretrainedConfig, options: ModelOptions, *, task: str, dtype: str
-) -> None:
+def _check_architecture(base: BaseModelSpec, config: PretrainedConfig, *, task: str) -> None:
     """Build the model empty, with the attention that is asked for, and look at its layers."""
+    options = base.options
     attention = options.attention
     chosen = {} if attention is None else {"attn_implementation": attention}
     try:
         with torch.device("meta"):
             model = TASK_CLASSES[task].from_config(  # which notes the attention in the config
-                deepcopy(config), dtype=getattr(torch, dtype), trust_remote_code=False, **chosen
+                deepcopy(config),
+                dtype=getattr(torch, base.dtype),
+                trust_remote_code=False,
+                **chosen,
             )
     except (ImportError, *UNUSABLE) as error:
-        with explained(name), torch.device("meta"):  # whatever is wrong without it, too
+        with explained(base.name), torch.device("meta"):  # whatever is wrong without it, too
             TASK_CLASSES[task].from_config(config, trust_remote_code=False)
         raise ModelError(
             "the model cannot compute its attention that way",

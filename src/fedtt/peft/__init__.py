@@ -4,6 +4,7 @@ from fedtt.peft.adapt import adapt, load_adapted
 from fedtt.peft.added_layer import AddedLayer, merge_refusal, present
 from fedtt.peft.added_layer_tuner import AddedLayerModel
 from fedtt.peft.added_matrix import AddedMatrixLayer, AddedMatrixModel
+from fedtt.peft.also_train import BIASES, also_trained, save_also_trained, train_also
 from fedtt.peft.baselines import (
     bitfit_config,
     full_config,
@@ -36,6 +37,7 @@ from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer
 from fedtt.peft.tt_linear import TTLinear
 
 __all__ = [
+    "BIASES",
     "AddedLayer",
     "AddedLayerModel",
     "AddedMatrixLayer",
@@ -61,6 +63,7 @@ __all__ = [
     "TTLinear",
     "Traits",
     "adapt",
+    "also_trained",
     "bitfit_config",
     "can_batch",
     "count_by_kind",
@@ -78,8 +81,10 @@ __all__ = [
     "present",
     "prompt_config",
     "register_adapter",
+    "save_also_trained",
     "stacked_forwards",
     "sum_by_kind",
+    "train_also",
     "traits_of",
     "vera_config",
     "want_of_memory_explained",

@@ -13,6 +13,7 @@ from fedtt.peft.dense_by_client import dense_linear
 from fedtt.peft.kinds import ParameterKind
 from fedtt.peft.metatt_config import MetaTTConfig
 from fedtt.peft.metatt_places import train_over, widths_of
+from fedtt.peft.modules_of_type import modules_of_type
 from fedtt.peft.register import register_adapter
 from fedtt.tt import CrossLayerShape, MatrixPlace, cross_layer_factors, init_cross_layer_cores
 
@@ -143,8 +144,7 @@ class MetaTTModel(AddedMatrixModel):
     def _plan(self, config: MetaTTConfig) -> tuple[CrossLayerShape, dict[str, MatrixPlace]]:
         """The train over all that ``config`` targets; raises before any layer is changed."""
         # Of a layer that has an adapter already, not what is inside it.
-        wrapped = [n for n, m in self.model.named_modules() if isinstance(m, BaseTunerLayer)]
-        inside = tuple(f"{name}." for name in wrapped)
+        inside = tuple(f"{name}." for name, _ in modules_of_type(self.model, BaseTunerLayer))
         widths = {}
         for name, module in self.model.named_modules():
             if name and not name.startswith(inside) and self._targets(config, name):

@@ -12,9 +12,9 @@ from fedtt.peft.config_checks import (
     check_number,
     check_positive_int,
     check_positive_ints,
-    is_positive_int,
     out_of_range,
     own_lists,
+    positive_int,
 )
 from fedtt.peft.peft_type import peft_type
 from fedtt.peft.sizes import MOST_RANK
@@ -32,7 +32,7 @@ class MetaTTConfig(PeftConfig):  # type: ignore[misc]
         ConfigError: a value out of its range.
     """
 
-    traits: ClassVar[Traits] = Traits(linear=True)
+    traits: ClassVar[Traits] = Traits()
 
     rank: int | list[int] = field(
         default=8,
@@ -71,7 +71,7 @@ class MetaTTConfig(PeftConfig):  # type: ignore[misc]
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = peft_type("METATT")
-        if is_positive_int(self.rank):
+        if positive_int(self.rank):
             check_positive_int(self, "rank", most=MOST_RANK)
         else:
             check_positive_ints(self, "rank", most=MOST_RANK)

@@ -8,7 +8,7 @@ from fedtt.sites.frames import Frame
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reply:
+class CarriedReply:
     """What came back for the message ``message_id``, as Flower says from ``node``.
 
     Either a ``frame``, or why there is none: ``error`` where Flower gave up, ``refused`` where the
@@ -33,6 +33,6 @@ class Carrier(Protocol):
         """Send the frame to the node, for that long; the message's id."""
         ...
 
-    def pull(self, message_ids: Iterable[str], *, limit: int) -> Iterable[Reply]:
+    def pull(self, message_ids: Iterable[str], *, limit: int) -> Iterable[CarriedReply]:
         """The replies that have come since, of at most ``limit`` bytes each, a few at a time."""
         ...

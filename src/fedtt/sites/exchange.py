@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from fedtt.errors import WireError
 from fedtt.federated.round import ClientTask
-from fedtt.sites.carrier import Carrier, Reply
+from fedtt.sites.carrier import CarriedReply, Carrier
 from fedtt.sites.frames import Frame
 from fedtt.sites.message_schema import (
     Outcome,
@@ -139,7 +139,7 @@ class Exchange:
         asked.again_at = time.monotonic() + asked.pause
         asked.pause *= 2
 
-    def _pull(self, waiting: Mapping[str, "_Asked"]) -> Iterator[tuple[str, Reply]]:
+    def _pull(self, waiting: Mapping[str, "_Asked"]) -> Iterator[tuple[str, CarriedReply]]:
         """The first reply of every site that has one."""
         owners = {message: name for name, asked in waiting.items() for message in asked.messages}
         heard: set[str] = set()
@@ -150,7 +150,7 @@ class Exchange:
                 yield name, reply
 
     def _read(
-        self, reply: Reply, site: PresentSite, read: Callable[[Answer, PresentSite], T]
+        self, reply: CarriedReply, site: PresentSite, read: Callable[[Answer, PresentSite], T]
     ) -> T | None:
         """The reply, read; None, and a line that names the site, for what is none."""
         if reply.error is not None:

@@ -134,8 +134,8 @@ class Outcome(Message):
     metrics: Any
 
 
-Reply = Joined | Unfit | Trouble | Stale | Done | Outcome
-_REPLIES: dict[str, type[Reply]] = {
+SiteReply = Joined | Unfit | Trouble | Stale | Done | Outcome
+_REPLIES: dict[str, type[SiteReply]] = {
     "unfit": Unfit,
     "error": Trouble,
     "stale": Stale,
@@ -166,11 +166,11 @@ def parse_asked(content: Mapping[str, Any], *, blobs: Sequence[bytes], peer: str
     return asked
 
 
-def parse_reply(content: Mapping[str, Any], *, peer: str) -> Reply:
+def parse_reply(content: Mapping[str, Any], *, peer: str) -> SiteReply:
     """What a site answers. Raises :class:`WireError`."""
     for key, kind in _REPLIES.items():
         if key in content:
-            reply: Reply = _parse(TypeAdapter(kind), content, peer=peer)
+            reply: SiteReply = _parse(TypeAdapter(kind), content, peer=peer)
             return reply
     raise WireError("a reply that says nothing", where=peer, got=quote_peer(sorted(content)[:5]))
 

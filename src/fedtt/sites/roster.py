@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedtt.errors import SitesError, WireError
-from fedtt.sites.carrier import Carrier, Reply
+from fedtt.sites.carrier import CarriedReply, Carrier
 from fedtt.sites.frames import Frame
 from fedtt.sites.label_cells import odd_sites
 from fedtt.sites.message_schema import (
@@ -133,7 +133,7 @@ class Roster:
         self._asked[message] = node
         self._again[node] = (time.monotonic() + pause, 2 * pause)
 
-    def _greet(self, reply: Reply, *, node: int) -> None:
+    def _greet(self, reply: CarriedReply, *, node: int) -> None:
         if reply.refused is not None:
             self.refuse(node, quote_peer(reply.refused))
             return

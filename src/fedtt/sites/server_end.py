@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from fedtt.config import SitesConfig
 from fedtt.errors import SitesError, WireError
 from fedtt.federated.method import Method
-from fedtt.federated.round import CheckedReply, ClientTask, Reply, tasks_of
+from fedtt.federated.round import CheckedReply, ClientReply, ClientTask, tasks_of
 from fedtt.federated.types import ServerState
 from fedtt.sites.carrier import Carrier
 from fedtt.sites.exchange import PULL_EVERY, SLACK, Answer, Exchange, Hooks
@@ -231,7 +231,7 @@ class SiteRound:
     metrics: SiteMetrics = field(default_factory=dict)
     unsent: frozenset[str] = frozenset()
 
-    def __call__(self, tasks: Iterable[ClientTask]) -> Iterator[Reply]:
+    def __call__(self, tasks: Iterable[ClientTask]) -> Iterator[ClientReply]:
         """One reply a task, None for a client that did not answer in time or answered nonsense.
 
         Of the broadcasts each is held once, and of the replies one at a time. Raises

@@ -10,12 +10,13 @@ from torch.nn.functional import mse_loss
 
 from fedtt.data import LabeledTexts, TokenizedTexts, collate, tokenize
 from fedtt.data.tokens import Tokenizer
-from fedtt.metrics import Score, official_metrics
+from fedtt.metrics import CONSTANT, Score, official_metrics
 from fedtt.tasks.classification import scored_of
 from fedtt.tasks.inputs import TaskInputs
 from fedtt.tasks.task import TARGETS, Batch, Outcomes, Task, logits_of
 
 METRICS = ("pearson", "spearman")
+CONSTANT_SHARE = 0.01  # of the truth's spread: numbers that vary less say nothing of a text
 
 
 def build(inputs: TaskInputs) -> Task:
@@ -65,4 +66,6 @@ def _judge(
 
 def _metrics(outcomes: Outcomes) -> dict[str, float]:
     correlations = official_metrics(METRICS, scored_of(outcomes))
-    return {**correlations, "loss": float(outcomes["loss"].mean())}
+    collapsed = np.std(outcomes["scores"]) < CONSTANT_SHARE * np.std(outcomes["target"])
+    loss = float(outcomes["loss"].mean())
+    return {**correlations, CONSTANT: float(collapsed), "loss": loss}

@@ -14,7 +14,7 @@ from fedtt.errors import RunError
 from fedtt.experiment.comparison.layout import FAILURE
 from fedtt.experiment.directory import open_run
 from fedtt.experiment.run_files import FileContent, SummaryContent, check_content
-from fedtt.metrics import ACCURACY, MEAN, Score
+from fedtt.metrics import ACCURACY, CONSTANT, MEAN, POOLED, Score
 from fedtt.strict_json import parse_json
 
 
@@ -24,6 +24,7 @@ class Status(StrEnum):
     DONE = "done"
     DIVERGED = "diverged"
     FAILED = "failed"
+    COLLAPSED = "collapsed"  # of no directory: every run that it would follow answers the same
     MISSING = "missing"
 
 
@@ -39,6 +40,7 @@ class Validated:
     """The global model after a validated round: ``round`` counts from 1, bytes from the start.
 
     ``score`` is the task's, the mean over clients; ``sign`` is -1 where less of it is better.
+    ``constant``: the model gave every example the same answer.
     """
 
     round: int
@@ -46,6 +48,7 @@ class Validated:
     uplink_bytes: int
     downlink_bytes: int
     sign: int = 1
+    constant: bool = False
 
     @property
     def total_bytes(self) -> int:
@@ -78,6 +81,11 @@ class CellResult:
     def done(self) -> bool:
         """Whether the cell counts in the tables."""
         return self.status is Status.DONE
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the model it ended with gave every validation example the same answer."""
+        return self.done and bool(self.curve) and self.curve[-1].constant
 
     @property
     def total_bytes(self) -> int:
@@ -165,9 +173,16 @@ def curve_of(rounds: Iterable[dict[str, Any]], score: Score) -> tuple[Validated,
                     uplink_bytes=up,
                     downlink_bytes=down,
                     sign=1 if score.higher_is_better else -1,
+                    constant=_is_constant(record["validation"]),
                 )
             )
     return tuple(curve)
+
+
+def _is_constant(validation: Mapping[str, Mapping[str, float]]) -> bool:
+    """Of all clients' examples together; runs of before this was noted did not collapse."""
+    constant = validation.get(CONSTANT, {})
+    return constant.get(POOLED, constant.get(MEAN)) == 1
 
 
 def _read(path: Path, kind: type[BaseModel]) -> dict[str, Any]:

@@ -42,7 +42,8 @@ class Reached:
 class Row:
     """A method in one setting and option. Every mean is over the seeds that are done.
 
-    ``difference`` is to the reference method, seed by seed; ``None`` for the reference itself.
+    ``collapsed`` of them end with the same answer to everything. ``difference`` is to the reference
+    method, seed by seed; ``None`` for the reference itself.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Row:
     total_bytes: float | None
     reached: tuple[Reached, ...]
     equal_bytes_score: Spread | None
+    collapsed: int = 0
 
     @property
     def done(self) -> int:
@@ -160,6 +162,7 @@ def row_of(
         total_bytes=_mean([cell.total_bytes for cell in done]),
         reached=tuple(_reached(done, target) for target in targets),
         equal_bytes_score=spread([at.score for at in within if at is not None]),
+        collapsed=sum(cell.collapsed for cell in done),
     )
 
 
@@ -169,6 +172,7 @@ def row_values(row: Row) -> dict[str, Any]:
         "method": row.method,
         "seeds": row.seeds,
         "statuses": {str(status): count for status, count in row.statuses.items()},
+        "collapsed": row.collapsed,
         "test_score": _plain(row.test_score),
         "difference": _plain(row.difference),
         "best_validation_round": row.best_round,

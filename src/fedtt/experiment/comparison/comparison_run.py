@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedtt.config import (
@@ -12,9 +12,11 @@ from fedtt.config import (
     all_cells,
     cell_config,
     check_cells,
+    is_valid_point,
     tuning_cell,
     tuning_config,
 )
+from fedtt.config.compare import Point
 from fedtt.engine.checkpoint import dump_json, write_atomically
 from fedtt.errors import InterruptedRunError
 from fedtt.experiment.common_steps import ShouldStop
@@ -24,6 +26,7 @@ from fedtt.experiment.comparison.choice import RULE, Choice, choose
 from fedtt.experiment.comparison.curves import MISSING_MATPLOTLIB, draw_curves
 from fedtt.experiment.comparison.execute import PlannedRun, check_same, execute
 from fedtt.experiment.comparison.formats import to_csv, to_latex, to_markdown
+from fedtt.experiment.comparison.grid_edges import beyond
 from fedtt.experiment.comparison.layout import CHOICES, cell_path, claim, lock_path, tuning_path
 from fedtt.experiment.events import Event
 from fedtt.experiment.lock import locked_if_free
@@ -101,20 +104,22 @@ def run_comparison(
     """
     check_cells(comparison)
     grid = tuple(_grid_runs(comparison, out))
-    task = _Task(comparison=comparison, out=out, notify=notify, should_stop=should_stop, grid=grid)
+    task = _grown(
+        _Task(comparison=comparison, out=out, notify=notify, should_stop=should_stop, grid=grid)
+    )
     if not overwrite:
-        check_same((*grid, *_cell_runs(task, _choices(task))))
+        check_same((*task.grid, *_cell_runs(task, _choices(task))))
     claim(out, comparison)
     # Cells whose hyper-parameters are still to be chosen count with the rounds of any point.
     later = _rounds_of_cells(task)
-    tuned = sum(1 for _ in _run_each(task, grid, before=0, later=later, something_ran=False))
+    task, tuned = _run_grid(task, later=later)
     choices = _choices(task)
     write_atomically(out / CHOICES, dump_json(_choices_record(choices)))
     runs = _cell_runs(task, choices)
     if not overwrite:
         check_same(runs)
     outcomes = _outcomes(task, runs, choices)
-    ended = _run_each(task, runs, before=len(grid), later=0, something_ran=tuned > 0)
+    ended = _run_each(task, runs, before=len(task.grid), later=0, something_ran=tuned > 0)
     for run, result in ended:
         outcomes[run.cell] = result
         _write_tables(task, _results(task, outcomes), choices)
@@ -131,13 +136,54 @@ def run_comparison(
 def _grid_runs(comparison: Comparison, out: Path) -> Iterator[PlannedRun]:
     for method in comparison.compare.methods:
         for point in method.points if len(method.points) > 1 else ():
-            yield PlannedRun(
-                cell=tuning_cell(comparison, method),
-                point=point,
-                config=tuning_config(comparison, method, point),
-                path=tuning_path(out, method=method.name, point=point),
-                tuning=True,
-            )
+            yield _grid_run(comparison, out, method, point)
+
+
+def _grid_run(
+    comparison: Comparison, out: Path, method: MethodVariantConfig, point: Point
+) -> PlannedRun:
+    return PlannedRun(
+        cell=tuning_cell(comparison, method),
+        point=point,
+        config=tuning_config(comparison, method, point),
+        path=tuning_path(out, method=method.name, point=point),
+        tuning=True,
+    )
+
+
+def _run_grid(task: _Task, *, later: int) -> tuple[_Task, int]:
+    """Run the grid, and what it grows by; the task with all of it, and how many runs it took."""
+    ran = 0
+    while True:
+        grid = task.grid
+        ran += sum(1 for _ in _run_each(task, grid, before=0, later=later, something_ran=ran > 0))
+        task = _grown(task)
+        if len(task.grid) == len(grid):
+            return task, ran
+
+
+def _grown(task: _Task) -> _Task:
+    """The task with all that its grid grows by, as far as finished runs tell.
+
+    A function of what the runs came to: whoever takes the comparison up finds the same.
+    """
+    if not task.comparison.compare.widen:
+        return task
+    while more := tuple(run for m in task.comparison.compare.methods for run in _wider(task, m)):
+        task = replace(task, grid=(*task.grid, *more))
+    return task
+
+
+def _wider(task: _Task, method: MethodVariantConfig) -> Iterator[PlannedRun]:
+    """The runs one value beyond every edge at which the method's choice lies."""
+    point = _choice(task, method).point
+    tried = [run.point for run in task.grid if run.cell.method == method.name]
+    if point is None or not tried:
+        return
+    at_most = task.comparison.compare.widen
+    for found in beyond(point, declared=method.points, tried=tried, at_most=at_most):
+        if is_valid_point(task.comparison, method, found):
+            yield _grid_run(task.comparison, task.out, method, found)
 
 
 def _choices(task: _Task) -> dict[str, Choice]:
@@ -148,10 +194,15 @@ def _choices(task: _Task) -> dict[str, Choice]:
 def _choice(task: _Task, method: MethodVariantConfig) -> Choice:
     runs = [run for run in task.grid if run.cell.method == method.name]
     candidates = tuple(_result_of(run) for run in runs)
+    declared = len(method.points)
+    # Nobody asked for the values beyond the grid: one that cannot run, as a rank that is too high
+    # for the model, is no reason to choose nothing.
+    fit = [c for i, c in enumerate(candidates) if i < declared or c.status is not Status.FAILED]
     return Choice(
-        point=choose(candidates) if candidates else method.points[0],
+        point=choose(fit) if candidates else method.points[0],
         cell=tuning_cell(task.comparison, method),
         candidates=candidates,
+        widened=max(0, len(candidates) - declared),
     )
 
 
@@ -281,9 +332,7 @@ def _results(task: _Task, outcomes: dict[Cell, CellResult]) -> Results:
 
 def _write_tables(task: _Task, results: Results, choices: dict[str, Choice]) -> tuple[Path, ...]:
     chosen = [
-        f"{method}: {', '.join(f'{key} = {value}' for key, value in (choice.point or {}).items())}"
-        for method, choice in choices.items()
-        if choice.candidates
+        f"{method}: {choice.describe()}" for method, choice in choices.items() if choice.candidates
     ]
     contents = {
         "results.csv": to_csv(results),

@@ -107,6 +107,7 @@ def _csv_row(
         "method": cell.method,
         "seed": cell.seed,
         "status": str(result.status),
+        "collapsed": result.collapsed if done else None,
         "error": " ".join(result.error.split()),
         "hyper_parameters": _pairs(result.point),
         **{f"test_{name}": result.test.get(name) for name in metrics},

@@ -127,6 +127,7 @@ def _score(row: Row) -> str:
         for status, count in row.statuses.items()
         if status in (Status.DIVERGED, Status.FAILED)
     ]
+    notes += [f"{row.collapsed} collapsed"] if row.collapsed else []
     if row.test_score is not None:
         return " ".join([_spread(row.test_score), *(f"({note})" for note in notes)])
     (only, *others) = row.statuses

@@ -6,7 +6,7 @@ a client alone is ``K = 1``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -31,6 +31,8 @@ class LocalTraining:
     ``max_grad_norm`` clips the global L2 norm of each step's gradient. ``proximal`` is FedProx's mu
     (Li et al. 2020): it adds ``mu / 2 * |w - w_broadcast|^2`` to the loss, through its gradient,
     before clipping. ``private`` is what a privacy mechanism does to the clipped gradient.
+    ``factors`` are those of the learning rate, and with it of AdamW's weight decay, by parameter; 1
+    for a name that is not there.
 
     The optimizer starts afresh every round: clients keep no state between rounds, which is what
     cross-device federation needs and what makes a resumed run bit-identical.
@@ -44,14 +46,34 @@ class LocalTraining:
     batch_size: int = 16
     steps: int | None = None
     epochs: int = 1
+    factors: Mapping[str, float] = field(default_factory=dict)
+
+    def factor(self, name: str) -> float:
+        """Of the learning rate of the parameter of that name."""
+        return self.factors.get(name, 1.0)
+
+    @property
+    def decouples_decay(self) -> bool:
+        """Whether weight decay is beside the gradient, as AdamW's, and not a part of it."""
+        return self.optimizer == "adamw"
 
 
 def make_optimizer(
-    weights: Sequence[Tensor], *, training: LocalTraining, learning_rate: float
+    weights: Sequence[Tensor],
+    *,
+    training: LocalTraining,
+    learning_rate: float,
+    factors: Sequence[float] = (),
 ) -> Optimizer:
-    """The optimizer of a round, over weights that change in place."""
-    options = {"lr": learning_rate, "weight_decay": training.weight_decay}
-    return OPTIMIZERS[training.optimizer](list(weights), **options)
+    """The optimizer of a round, over weights that change in place.
+
+    ``factors``, if any, are one a tensor, of its learning rate.
+    """
+    groups: dict[float, list[Tensor]] = {}
+    for weight, factor in zip(weights, factors or [1.0] * len(weights), strict=True):
+        groups.setdefault(factor, []).append(weight)
+    rated = [{"params": own, "lr": learning_rate * factor} for factor, own in groups.items()]
+    return OPTIMIZERS[training.optimizer](rated, weight_decay=training.weight_decay)
 
 
 @dataclass(frozen=True, kw_only=True)

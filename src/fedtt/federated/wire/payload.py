@@ -26,11 +26,18 @@ def structure_digest(structure: Structure) -> str:
 
 
 def encode(
-    params: Params, *, metadata: Mapping[str, str] | None = None, codec: Codec = PLAIN
+    params: Params,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    codec: Codec = PLAIN,
+    seed: int = 0,
 ) -> bytes:
-    """Payload of ``params``. ``metadata`` travels in the header and is counted like the rest."""
+    """Payload of ``params``. ``metadata`` travels in the header and is counted like the rest.
+
+    ``seed`` is that of the codec's chance.
+    """
     header = _header(structure_of(params), metadata, codec)
-    return seal(Frame(header=header, body=codec.encode(params)))
+    return seal(Frame(header=header, body=codec.encode(params, seed=seed)))
 
 
 def encoded_length(

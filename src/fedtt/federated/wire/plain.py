@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fedtt.errors import WireError
+from fedtt.federated.wire.codec import PLAIN_CODEC, CodecOptions
 from fedtt.params import Params, Structure, structure_of
 
 # type -> the type of its bits, as torch and as numpy have it
@@ -27,9 +28,9 @@ _BITS: Mapping[torch.dtype, tuple[torch.dtype, str]] = {
 class Plain:
     """Every number as it is."""
 
-    name: str = "plain"
+    name: str = PLAIN_CODEC
 
-    def encode(self, params: Params) -> bytes:
+    def encode(self, params: Params, *, seed: int = 0) -> bytes:  # noqa: ARG002
         """As the module says. Raises :class:`WireError` for a type that cannot be sent."""
         pieces = []
         for dtype, names in _by_type(structure_of(params)):
@@ -64,6 +65,11 @@ class Plain:
 
 
 PLAIN = Plain()
+
+
+def plain(options: CodecOptions) -> Plain:  # noqa: ARG001
+    """The one that there is."""
+    return PLAIN
 
 
 def _by_type(structure: Structure) -> Iterator[tuple[torch.dtype, list[str]]]:

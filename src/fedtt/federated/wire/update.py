@@ -12,13 +12,13 @@ from fedtt.federated.wire.plain import PLAIN
 from fedtt.params import Structure, non_finite_names
 
 
-def encode_update(update: ClientUpdate, *, codec: Codec = PLAIN) -> bytes:
+def encode_update(update: ClientUpdate, *, codec: Codec = PLAIN, seed: int = 0) -> bytes:
     """Uplink payload: the delta, and its counts and loss in the header.
 
     The header has a fixed width, so one structure always gives headers of one length.
     """
     counts = _counts(update.num_examples, update.num_steps, update.loss)
-    return encode(update.delta, metadata=counts, codec=codec)
+    return encode(update.delta, metadata=counts, codec=codec, seed=seed)
 
 
 def update_length(structure: Structure, *, codec: Codec = PLAIN) -> int:

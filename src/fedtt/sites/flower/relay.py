@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from fedtt.errors import FedttError, WireError
-from fedtt.sites.carrier import Reply
+from fedtt.sites.carrier import CarriedReply
 from fedtt.sites.frames import Frame, read_table, receive_frame, send_frame
 
 PATIENCE = 120.0  # seconds for one request: everything but the sites' own work is fast
@@ -37,7 +37,7 @@ class Relay:
         }
         return str(self._ask(request, blobs=frame.blobs, limit=0).content["id"])
 
-    def pull(self, message_ids: Iterable[str], *, limit: int) -> Iterator[Reply]:
+    def pull(self, message_ids: Iterable[str], *, limit: int) -> Iterator[CarriedReply]:
         """See :class:`Carrier`."""
         wanted = list(message_ids)
         for start in range(0, len(wanted), REPLIES_AT_ONCE):
@@ -61,7 +61,7 @@ class Relay:
             ) from error
 
 
-def _replies(answer: Frame) -> Iterator[Reply]:
+def _replies(answer: Frame) -> Iterator[CarriedReply]:
     """What each site wrote is read here, one by one: nonsense is that of its site alone."""
     blobs = iter(answer.blobs)
     for described in answer.content["replies"]:
@@ -72,7 +72,7 @@ def _replies(answer: Frame) -> Iterator[Reply]:
                 frame = Frame(content=read_table(text), blobs=own)
             except WireError as error:
                 refused = str(error)
-        yield Reply(
+        yield CarriedReply(
             message_id=described["id"],
             node=described["node"],
             frame=frame,

@@ -1,0 +1,45 @@
+"""What of ``[wire]`` goes together, and with what else."""
+
+from typing import Any
+
+import pytest
+
+from fedtt.config import RunConfig, parse_config
+from fedtt.errors import ConfigError
+
+
+def parsed(wire: dict[str, Any], **others: Any) -> RunConfig:
+    table = {
+        "rounds": 1,
+        "model": {"name": "minilm"},
+        "data": {"path": "/data/my.csv"},
+        "method": {"name": "fedtt"},
+        "wire": wire,
+        **others,
+    }
+    return parse_config(table, where="test")
+
+
+@pytest.mark.parametrize("codec", ["int2", "sign"])
+@pytest.mark.parametrize("aggregation", ["median", "trimmed-mean"])
+def test_few_levels_do_not_go_with_an_aggregation_of_the_middle(
+    codec: str, aggregation: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{codec}' does not go with(.|\n)*{aggregation}"):
+        parsed({"codec": codec}, server={"aggregation": aggregation})
+    parsed({"codec": codec})
+    parsed({"codec": "int4"}, server={"aggregation": aggregation})
+
+
+@pytest.mark.parametrize("codec", ["int2", "sign"])
+def test_few_levels_are_not_rounded_to_the_nearest(codec: str) -> None:
+    with pytest.raises(ConfigError, match="loses the same part of every update"):
+        parsed({"codec": codec, "rounding": "nearest"})
+    assert parsed({"codec": codec}).wire.is_stochastic
+    assert not parsed({"codec": "int4", "rounding": "nearest"}).wire.is_stochastic
+
+
+@pytest.mark.parametrize("block", [0, 65_537, 1.5, "many"])
+def test_a_block_has_a_plausible_size(block: Any) -> None:
+    with pytest.raises(ConfigError, match=r"wire\.block"):
+        parsed({"codec": "int4", "block": block})
