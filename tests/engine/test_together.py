@@ -42,6 +42,8 @@ METHODS: dict[str, dict] = {
     "adapter": {"name": "adapter", "bottleneck": 8, "bias": True},
     "bitfit": {"name": "bitfit"},
     "head": {"name": "head"},
+    "fedtt, norms and biases": {"name": "fedtt", "also_train": ["norms", "biases"], **TT},
+    "lora, norms": {"name": "lora", "rank": 2, "also_train": ["norms"]},
     "fedtt in a subspace": {"name": "fedtt", **TT, "subspace": {"size": 70}},
     "lora in a subspace": {"name": "lora", "rank": 2, "subspace": {"size": 70, "redraw": 0}},
 }
@@ -55,7 +57,15 @@ ONE_BY_ONE: dict[str, dict] = {
     "peft:lora with DoRA": {"name": "peft:lora", "options": {"r": 2, "use_dora": True}},
 }
 # The default tests run these; the others are slow together, and like one of these.
-QUICK = {"fedtt", "fedtt+ cycle", "flexlora", "lora-xs", "adapter", "bitfit"}
+QUICK = {
+    "fedtt",
+    "fedtt, norms and biases",
+    "fedtt+ cycle",
+    "flexlora",
+    "lora-xs",
+    "adapter",
+    "bitfit",
+}
 QUICK |= {
     "fedtt in a subspace",
     "every step clipped",

@@ -85,6 +85,7 @@ def test_a_key_of_the_section_reaches_the_adapter() -> None:
     """Every key of every section changes what is built."""
     other: dict[str, object] = {
         "activation": "relu",
+        "also_train": ["norms"],
         "bias": None,
         "dropout": 0.25,
         "target_modules": ["value"],
@@ -113,7 +114,10 @@ def test_a_key_of_the_section_reaches_the_adapter() -> None:
                 build_method(section.model_validate(table), task="classification")
                 for table in (start, {**start, key: value})
             ]
-            said = [(m.adapter.to_dict(), m.schedule, m.client_ranks, m.aggregation) for m in built]
+            said = [
+                (m.adapter.to_dict(), m.schedule, m.client_ranks, m.aggregation, m.also_train)
+                for m in built
+            ]
             assert said[0] != said[1], f"{name}: {key}"
 
 
