@@ -4,19 +4,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import (
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from fedtt.data.named.catalog import SILOS, SOURCES
-from fedtt.section import (
-    Examples,
-    Fraction,
-    Section,
-    Seed,
-)
+from fedtt.section import Examples, Fraction, Section, Seed
 
 NAMES = ", ".join(SOURCES)
 LabelValue = Annotated[int, Field(ge=-(10**15), le=10**15)]
