@@ -9,20 +9,21 @@ from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
-from fedtt.config import RunConfig, method_sections
-from fedtt.config.schema import (
-    PARTITION_KEYS,
+from fedtt.config import (
     ClientConfig,
     CohortConfig,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     PartitionConfig,
+    RunConfig,
     ServerConfig,
     SitesConfig,
     TrackConfig,
     WireConfig,
+    method_sections,
 )
+from fedtt.config.partition_section import PARTITION_KEYS
 from fedtt.federated.aggregate import AGGREGATIONS
 from fedtt.federated.schedules import SCHEDULES
 from fedtt.federated.wire.codec import CODECS

@@ -10,19 +10,20 @@ from typing import Any
 import pytest
 from tests.tiny import save_tiny_bert, sentence
 
-from fedtt.config import RunConfig, parse_config
-from fedtt.config.schema import (
+from fedtt.config import (
     ClientConfig,
     CohortConfig,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     PartitionConfig,
+    RunConfig,
     ServerConfig,
     SitesConfig,
     TaskConfig,
     TrackConfig,
     WireConfig,
+    parse_config,
 )
 from fedtt.engine import build, build_base_model
 from fedtt.engine.build import build_federation
