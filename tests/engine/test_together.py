@@ -39,9 +39,14 @@ METHODS: dict[str, dict] = {
     "fedex-lora": {"name": "fedex-lora", "rank": 2},
     "flexlora": {"name": "flexlora", "rank": 4, "ranks": [1, 4, 2]},
     "lora-xs": {"name": "lora-xs", "rank": 4},
+    "metatt": {"name": "metatt", "rank": 3},
+    "metatt cycle": {"name": "metatt", "rank": 3, "schedule": "cycle"},
+    "metatt, blocks": {"name": "metatt", "rank": 3, "target_modules": ["query", "dense"]},
     "adapter": {"name": "adapter", "bottleneck": 8, "bias": True},
     "bitfit": {"name": "bitfit"},
     "head": {"name": "head"},
+    "fedtt, norms and biases": {"name": "fedtt", "also_train": ["norms", "biases"], **TT},
+    "lora, norms": {"name": "lora", "rank": 2, "also_train": ["norms"]},
     "fedtt in a subspace": {"name": "fedtt", **TT, "subspace": {"size": 70}},
     "lora in a subspace": {"name": "lora", "rank": 2, "subspace": {"size": 70, "redraw": 0}},
 }
@@ -55,7 +60,16 @@ ONE_BY_ONE: dict[str, dict] = {
     "peft:lora with DoRA": {"name": "peft:lora", "options": {"r": 2, "use_dora": True}},
 }
 # The default tests run these; the others are slow together, and like one of these.
-QUICK = {"fedtt", "fedtt+ cycle", "flexlora", "lora-xs", "adapter", "bitfit"}
+QUICK = {
+    "fedtt",
+    "fedtt, norms and biases",
+    "fedtt+ cycle",
+    "flexlora",
+    "lora-xs",
+    "metatt, blocks",
+    "adapter",
+    "bitfit",
+}
 QUICK |= {
     "fedtt in a subspace",
     "every step clipped",
@@ -194,7 +208,7 @@ def test_logit_adjustment_is_each_clients_own(configured: Configured, cohorts: l
     assert cohorts == [3, 3]
 
 
-@pytest.mark.parametrize("method", each(["fedtt", "lora", "lora-xs"]))
+@pytest.mark.parametrize("method", each(["fedtt", "lora", "lora-xs", "metatt"]))
 def test_dropout_draws_the_masks_of_clients_one_by_one(
     method: str, configured: Configured, cohorts: list[int]
 ) -> None:
@@ -205,7 +219,7 @@ def test_dropout_draws_the_masks_of_clients_one_by_one(
     assert cohorts == [3, 3]
 
 
-@pytest.mark.parametrize("method", each(["fedtt", "lora"]))
+@pytest.mark.parametrize("method", each(["fedtt", "lora", "metatt"]))
 def test_a_base_model_in_bfloat16_is_batched_too(
     method: str, configured: Configured, tiny_bert: Path, cohorts: list[int]
 ) -> None:

@@ -38,7 +38,11 @@ def build_method(
         weighting=WEIGHTINGS[server.weighting],
         server=_server_step(server),
     )
-    method = replace(entry.build(config, setting), codec=build_codec(wire or WireConfig()))
+    method = replace(
+        entry.build(config, setting),
+        codec=build_codec(wire or WireConfig()),
+        also_train=frozenset(config.also_train),
+    )
     method = _in_subspace(method, config, server, seed=seed)
     return _with_chosen_aggregation(method, server)
 

@@ -29,8 +29,10 @@ class Method:
     ``stays_home`` says of a trainable parameter that it is never exchanged, nor trained: every
     site has it from the same seed. ``shifts_base`` says of a base weight that the server changes
     it, so it is part of the exchange. ``client_ranks``, if any, are LoRA ranks of the clients in
-    turn. ``codec`` is what updates travel in. With a ``subspace``, what the schedule chooses moves
-    by the few numbers of it, and those are what trains, travels and is aggregated.
+    turn. ``codec`` is what updates travel in. ``also_train`` are parts of the base model that train
+    and travel beside the adapter (``fedtt.peft.train_also``). With a ``subspace``, what the
+    schedule chooses moves by the few numbers of it, and those are what trains, travels and is
+    aggregated.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Method:
     shifts_base: bool = False
     client_ranks: Sequence[int] = ()
     codec: Codec = PLAIN
+    also_train: frozenset[str] = frozenset()
     subspace: Subspace | None = None
 
     def exchanged(self, trainable: Iterable[str]) -> frozenset[str]:

@@ -35,6 +35,9 @@ class MethodSection(Section):
     """Base of every ``[method]`` section; ``name`` is that of the method's row in ``METHODS``."""
 
     name: str
+    also_train: tuple[Literal["norms", "biases"], ...] = Field(
+        (), description="parts of the base model that train and travel beside the adapter"
+    )
     subspace: SubspaceSection | None = Field(
         None, description="train and send few numbers in place of all parameters: { size = 7000 }"
     )

@@ -3,6 +3,8 @@
 from fedtt.peft.adapt import adapt, load_adapted
 from fedtt.peft.added_layer import AddedLayer, merge_refusal, present
 from fedtt.peft.added_layer_tuner import AddedLayerModel
+from fedtt.peft.added_matrix import AddedMatrixLayer, AddedMatrixModel
+from fedtt.peft.also_train import BIASES, also_trained, save_also_trained, train_also
 from fedtt.peft.baselines import (
     bitfit_config,
     full_config,
@@ -20,6 +22,8 @@ from fedtt.peft.full import FullConfig, FullModel
 from fedtt.peft.kinds import ParameterKind
 from fedtt.peft.lora_xs import LoRAXSLayer, LoRAXSModel
 from fedtt.peft.lora_xs_config import LoRAXSConfig
+from fedtt.peft.metatt import CrossLayerTrain, MetaTTLayer, MetaTTModel
+from fedtt.peft.metatt_config import MetaTTConfig
 from fedtt.peft.options_of_peft import peft_config_from_table
 from fedtt.peft.peft_type import peft_type
 from fedtt.peft.precision import keep_in_float32
@@ -33,17 +37,24 @@ from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer
 from fedtt.peft.tt_linear import TTLinear
 
 __all__ = [
+    "BIASES",
     "AddedLayer",
     "AddedLayerModel",
+    "AddedMatrixLayer",
+    "AddedMatrixModel",
     "BottleneckAdapterConfig",
     "BottleneckAdapterLayer",
     "BottleneckAdapterModel",
+    "CrossLayerTrain",
     "DenseLinear",
     "FullConfig",
     "FullModel",
     "LoRAXSConfig",
     "LoRAXSLayer",
     "LoRAXSModel",
+    "MetaTTConfig",
+    "MetaTTLayer",
+    "MetaTTModel",
     "ParameterKind",
     "TTAdapterConfig",
     "TTAdapterLayer",
@@ -52,6 +63,7 @@ __all__ = [
     "TTLinear",
     "Traits",
     "adapt",
+    "also_trained",
     "bitfit_config",
     "can_batch",
     "count_by_kind",
@@ -69,8 +81,10 @@ __all__ = [
     "present",
     "prompt_config",
     "register_adapter",
+    "save_also_trained",
     "stacked_forwards",
     "sum_by_kind",
+    "train_also",
     "traits_of",
     "vera_config",
     "want_of_memory_explained",
