@@ -2,20 +2,9 @@
 
 from typing import Literal, Self
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-from fedtt.section import (
-    BatchSize,
-    Passes,
-    Positive,
-    Rate,
-    RoundsOrNone,
-    Section,
-    Strength,
-)
+from fedtt.section import BatchSize, Passes, Positive, Rate, RoundsOrNone, Section, Strength
 
 
 class ClientConfig(Section):

@@ -2,18 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from fedtt.section import (
-    Clients,
-    Probability,
-    Section,
-)
+from fedtt.section import Clients, Probability, Section
 
 
 def _count_or_auto(value: object, read: ValidatorFunctionWrapHandler) -> object:

@@ -4,19 +4,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import (
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from fedtt.data.named.catalog import SILOS, SOURCES
-from fedtt.section import (
-    Examples,
-    Fraction,
-    Section,
-    Seed,
-)
+from fedtt.section import Examples, Fraction, Section, Seed
 
 NAMES = ", ".join(SOURCES)
 LabelValue = Annotated[int, Field(ge=-(10**15), le=10**15)]
@@ -29,7 +20,9 @@ class DataConfig(Section):
     directory: Path | None = Field(
         None, description="where the files of source are; left out: the Hugging Face hub"
     )
-    path: Path | None = Field(None, description=".csv, .jsonl or .parquet")
+    path: Path | None = Field(
+        None, description=".csv, .jsonl, .json (one object a line) or .parquet"
+    )
     test_path: Path | None = Field(
         None, description="same columns as path; the one test set that all clients share"
     )

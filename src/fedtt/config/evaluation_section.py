@@ -2,17 +2,9 @@
 
 from typing import Self
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-from fedtt.section import (
-    BatchSize,
-    Examples,
-    RoundsOrNone,
-    Section,
-)
+from fedtt.section import BatchSize, Examples, RoundsOrNone, Section
 
 
 class EvaluationConfig(Section):

@@ -2,15 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
-from fedtt.section import (
-    Probability,
-    Section,
-    Tokens,
-)
+from fedtt.section import Probability, Section, Tokens
 
 Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
 Device = Annotated[int, Field(ge=0, le=65_535)]

@@ -3,19 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-from fedtt.section import (
-    Clients,
-    Examples,
-    Positive,
-    Section,
-    Seed,
-    Share,
-)
+from fedtt.section import Clients, Examples, Positive, Section, Seed, Share
 
 # kind -> the keys that it needs; min_examples and seed go with every kind
 PARTITION_KEYS: Mapping[str, frozenset[str]] = {

@@ -6,11 +6,7 @@ Unknown keys are refused. Paths are absolute by the time they are here (see ``co
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 
 from fedtt.config.client_section import ClientConfig
 from fedtt.config.cohort_section import CohortConfig
@@ -27,11 +23,7 @@ from fedtt.data.named.catalog import TASKS as NAMED_TASKS
 from fedtt.data.named.named_task import NamedTask
 from fedtt.federated.aggregate import MEAN
 from fedtt.federated.wire.codec import CODECS
-from fedtt.section import (
-    Rounds,
-    Section,
-    Seed,
-)
+from fedtt.section import Rounds, Section, Seed
 from fedtt.trackers import TRACKERS
 
 

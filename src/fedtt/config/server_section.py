@@ -2,18 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-)
+from pydantic import AfterValidator, Field
 
 from fedtt.federated.aggregate import AGGREGATIONS, MEAN
-from fedtt.section import (
-    Positive,
-    Probability,
-    Rate,
-    Section,
-)
+from fedtt.section import Positive, Probability, Rate, Section
 
 
 class ServerConfig(Section):

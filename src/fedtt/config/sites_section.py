@@ -3,16 +3,9 @@
 import re
 from typing import Annotated
 
-from pydantic import (
-    Field,
-    field_validator,
-)
+from pydantic import Field, field_validator
 
-from fedtt.section import (
-    Clients,
-    Seconds,
-    Section,
-)
+from fedtt.section import Clients, Seconds, Section
 
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 

@@ -4,16 +4,9 @@ import datetime
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 
-from fedtt.section import (
-    Section,
-    Tokens,
-)
+from fedtt.section import Section, Tokens
 from fedtt.task_kinds import TASK_KINDS
 
 # kind of a named source -> the kinds of [task] that it is for, the first where none is given

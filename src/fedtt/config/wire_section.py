@@ -2,16 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from fedtt.federated.wire.codec import CODECS, PLAIN_CODEC
-from fedtt.section import (
-    Section,
-)
+from fedtt.section import Section
 
 
 class WireConfig(Section):

@@ -10,12 +10,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from fedtt import params as p
 from fedtt.config import ClientConfig, RunConfig
-from fedtt.data import (
-    SPLITS,
-    FederatedData,
-    Held,
-    TokenizedTexts,
-)
+from fedtt.data import SPLITS, FederatedData, Held, TokenizedTexts
 from fedtt.engine.build_base_model import (
     base_model_spec,
     build_model_and_notes,
@@ -48,12 +43,7 @@ from fedtt.federated.method import Method
 from fedtt.federated.types import ServerState
 from fedtt.methods.lora_family import REFERENCE as LORA_REFERENCE
 from fedtt.metrics import check_client_ids
-from fedtt.models import (
-    load_model_config,
-    load_tokenizer,
-    resolve_device,
-    revision_notes,
-)
+from fedtt.models import load_model_config, load_tokenizer, resolve_device, revision_notes
 from fedtt.peft import sum_by_kind
 from fedtt.tasks import Task
 from fedtt.tasks.task import ClientLoss, client_loss
@@ -211,10 +201,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
     task = build_task(
-        config.task,
-        source=config.data.source,
-        tokenizer=tokenizer,
-        label_names=data.label_names,
+        config.task, source=config.data.source, tokenizer=tokenizer, label_names=data.label_names
     )
     max_length = checked_max_length(config, model_config, method.adapter)
     texts = {split: data.holders(split) for split in SPLITS}
@@ -244,9 +231,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         splits=splits,
         training=training,
         loss=client_loss(
-            task,
-            num_classes=len(data.label_names),
-            logit_adjustment=config.client.logit_adjustment,
+            task, num_classes=len(data.label_names), logit_adjustment=config.client.logit_adjustment
         ),
         initial=ServerState(next_round=0, params=initial),
         kinds=kinds,

@@ -7,11 +7,7 @@ from peft import PeftConfig
 from transformers import PretrainedConfig
 
 from fedtt.config import RunConfig
-from fedtt.data import (
-    FederatedData,
-    Held,
-    TokenizedTexts,
-)
+from fedtt.data import FederatedData, Held, TokenizedTexts
 from fedtt.engine.cost import MessageCost
 from fedtt.engine.positions import text_positions
 from fedtt.engine.token_budget import memory_bytes
