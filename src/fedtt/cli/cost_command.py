@@ -8,6 +8,7 @@ from rich.table import Table
 from fedtt.cli.console import console, format_bytes, print_json, print_line
 from fedtt.config import parse_methods
 from fedtt.errors import ConfigError
+from fedtt.model_place import check_model_place
 
 Row = dict[str, Any]
 
@@ -32,6 +33,7 @@ def cost_command(asked: CostQuestion, *, as_json: bool) -> None:
     """Print parameters, bytes of a round and of a run, and a client's memory, for every method."""
     task, dtype = asked.task, asked.dtype
     sections = parse_methods(asked.methods, overrides=asked.overrides)
+    check_model_place(asked.model)
     from fedtt.engine.build_method import build_method
     from fedtt.engine.run_cost import DTYPES, LocalStep, count_base, count_cost, default_length
     from fedtt.models import PEFT_TASK_TYPES, guess_task, load_model_config
