@@ -6,19 +6,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from peft import LoraConfig
+from tests.federated.own_copy import METHOD, Site
 
 from fedtt import params as p
 from fedtt.errors import WireError
-from fedtt.federated.aggregate.aggregation import WEIGHTINGS
 from fedtt.federated.aggregate.lora_products import ResidualIntoBase
 from fedtt.federated.cohort import Cohorts
-from fedtt.federated.method import Method
 from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.schedules import SCHEDULES
 from fedtt.federated.schedules.lora_in_turn import alternate_lora
-from fedtt.federated.server import ServerOptimizer
-from fedtt.federated.types import ClientUpdate, ServerState
+from fedtt.federated.types import ServerState
 from fedtt.federated.wire.broadcast import (
     Broadcast,
     broadcast_for,
@@ -28,35 +25,10 @@ from fedtt.federated.wire.broadcast import (
 )
 from fedtt.federated.wire.frame import seal, unseal
 from fedtt.federated.wire.payload import encode
-from fedtt.federated.wire.update import encode_update
 
 PARAMS = {f"layer.core_{j}": torch.randn(2, 3, 2) for j in range(5)} | {"head": torch.randn(4)}
 STRUCTURE = p.structure_of(PARAMS)
 STATE = ServerState(next_round=0, params=PARAMS)
-METHOD = Method(
-    name="test",
-    reference="",
-    adapter=LoraConfig(),
-    weighting=WEIGHTINGS["examples"],
-    server=ServerOptimizer(),
-)
-
-
-class Site:
-    """A client with a memory of its own: it knows only what it was sent."""
-
-    def __init__(self, known: p.Params) -> None:
-        self.known = dict(known)
-
-    def answer(self, task: ClientTask, *, seed: int) -> bytes:
-        broadcast = decode_broadcast(task.payload, structure=task.structure)
-        self.known = broadcast.apply(self.known)
-        stream = torch.Generator().manual_seed(seed)
-        delta = {
-            name: torch.randn(task.structure[name].shape, generator=stream)
-            for name in sorted(broadcast.trained)
-        }
-        return encode_update(ClientUpdate(delta=delta, num_examples=3, num_steps=1, loss=1.0))
 
 
 @given(

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from peft import LoraConfig
+from tests.federated.own_copy import METHOD as PLAIN_METHOD
+from tests.federated.own_copy import Site
 
 from fedtt import params as p
 from fedtt.errors import WireError
-from fedtt.federated.aggregate.aggregation import WEIGHTINGS
 from fedtt.federated.aggregate.trimmed_mean import TrimmedMean
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.method import Method
@@ -31,35 +31,7 @@ from fedtt.federated.wire.update import encode_update
 PARAMS = {f"layer.core_{j}": torch.randn(2, 30, 2) for j in range(5)} | {"head": torch.randn(40)}
 STRUCTURE = p.structure_of(PARAMS)
 STATE = ServerState(next_round=0, params=PARAMS)
-METHOD = Method(
-    name="test",
-    reference="",
-    adapter=LoraConfig(),
-    weighting=WEIGHTINGS["examples"],
-    server=ServerOptimizer(),
-    subspace=Subspace(size=50, redraw=1, seed=4),
-)
-
-
-class Site:
-    """A client with a memory of its own: it knows only what it was sent."""
-
-    def __init__(self) -> None:
-        self.known: p.Params = PARAMS
-        self.sent: list[int] = []
-        self.stepped: list[int] = []
-
-    def answer(self, task: ClientTask, *, seed: int) -> bytes:
-        broadcast = decode_broadcast(task.payload, structure=task.structure, subspace=task.subspace)
-        self.known = broadcast.apply(self.known, subspace=task.subspace)
-        self.sent.append(len(task.payload))
-        self.stepped.append(len(broadcast.steps))
-        stream = torch.Generator().manual_seed(seed)
-        delta = {
-            name: torch.randn(spec.shape, generator=stream)
-            for name, spec in task.answer(broadcast.trained).items()
-        }
-        return encode_update(ClientUpdate(delta=delta, num_examples=3, num_steps=1, loss=1.0))
+METHOD = replace(PLAIN_METHOD, subspace=Subspace(size=50, redraw=1, seed=4))
 
 
 def run(
@@ -100,7 +72,7 @@ def test_a_site_knows_the_global_model_whenever_it_is_called(
     """Bit for bit, whatever it missed."""
     subspace = Subspace(size=size, redraw=redraw, seed=seed)
     method = replace(METHOD, schedule=SCHEDULES[schedule], subspace=subspace)
-    sites = {f"site {i}": Site() for i in range(5)}
+    sites = {f"site {i}": Site(PARAMS) for i in range(5)}
     sites["site 0"].known = {}
     cohorts = Cohorts(population=tuple(sites), cohort_size=2, seed=seed, dropout_rate=dropout)
     state = replace(STATE, strangers=frozenset({"site 0"}))
@@ -108,7 +80,7 @@ def test_a_site_knows_the_global_model_whenever_it_is_called(
 
 
 def test_who_missed_few_rounds_gets_their_numbers_and_who_missed_many_the_parameters() -> None:
-    sites = {name: Site() for name in ("always", "later")}
+    sites = {name: Site(PARAMS) for name in ("always", "later")}
     both = Cohorts(population=tuple(sites), seed=0)
     one = replace(both, only="always")
     state = run(METHOD, sites, cohorts=one, rounds=2, state=STATE)
@@ -128,7 +100,7 @@ def test_who_missed_few_rounds_gets_their_numbers_and_who_missed_many_the_parame
 
 
 def test_what_moves_the_parameters_is_the_mean_of_the_clients_numbers() -> None:
-    sites = {name: Site() for name in "abc"}
+    sites = {name: Site(PARAMS) for name in "abc"}
     cohorts = Cohorts(population=tuple(sites), seed=0)
     replies = {}
 
@@ -175,7 +147,7 @@ def test_a_defense_acts_on_the_numbers() -> None:
 def test_momentum_is_kept_in_a_subspace_that_stays() -> None:
     server = ServerOptimizer(name="fedavgm", momentum=0.5)
     method = replace(METHOD, server=server, subspace=Subspace(size=50, seed=4))
-    sites = {"a": Site()}
+    sites = {"a": Site(PARAMS)}
     cohorts = Cohorts(population=("a",), seed=0)
 
     def call(task: ClientTask) -> bytes:
@@ -192,7 +164,7 @@ def test_momentum_is_kept_in_a_subspace_that_stays() -> None:
 
 
 def test_the_length_is_known_without_the_payload() -> None:
-    sites = {"a": Site()}
+    sites = {"a": Site(PARAMS)}
     state = run(METHOD, sites, cohorts=Cohorts(population=("a",), seed=0), rounds=3, state=STATE)
     state = replace(state, synced_at={"a": 1})
     broadcast = broadcast_for(state, client_id="a", trained=frozenset(PARAMS), pretrained=())

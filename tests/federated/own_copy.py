@@ -1,0 +1,42 @@
+"""A client that keeps its own copy of the global model, as a real site does."""
+
+import torch
+from peft import LoraConfig
+
+from fedtt import params as p
+from fedtt.federated.aggregate.aggregation import WEIGHTINGS
+from fedtt.federated.method import Method
+from fedtt.federated.round import ClientTask
+from fedtt.federated.server import ServerOptimizer
+from fedtt.federated.types import ClientUpdate
+from fedtt.federated.wire.broadcast import decode_broadcast
+from fedtt.federated.wire.update import encode_update
+
+METHOD = Method(
+    name="test",
+    reference="",
+    adapter=LoraConfig(),
+    weighting=WEIGHTINGS["examples"],
+    server=ServerOptimizer(),
+)
+
+
+class Site:
+    """It knows what it began with and what it was sent; ``sent`` are bytes, ``stepped`` steps."""
+
+    def __init__(self, known: p.Params) -> None:
+        self.known = dict(known)
+        self.sent: list[int] = []
+        self.stepped: list[int] = []
+
+    def answer(self, task: ClientTask, *, seed: int) -> bytes:
+        broadcast = decode_broadcast(task.payload, structure=task.structure, subspace=task.subspace)
+        self.known = broadcast.apply(self.known, subspace=task.subspace)
+        self.sent.append(len(task.payload))
+        self.stepped.append(len(broadcast.steps))
+        stream = torch.Generator().manual_seed(seed)
+        delta = {
+            name: torch.randn(spec.shape, generator=stream)
+            for name, spec in task.answer(broadcast.trained).items()
+        }
+        return encode_update(ClientUpdate(delta=delta, num_examples=3, num_steps=1, loss=1.0))
