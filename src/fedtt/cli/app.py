@@ -153,6 +153,13 @@ def join(
     logs: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep Flower's own log here.")
     ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep what wire.error_feedback owes here (default: beside the keys).",
+        ),
+    ] = None,
     patience: Annotated[
         float,
         typer.Option(
@@ -176,6 +183,7 @@ def join(
             agreed=config,
             overrides=overrides or [],
             logs=logs,
+            state=state,
             patience=patience,
         ),
         quiet=quiet,

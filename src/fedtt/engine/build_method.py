@@ -10,6 +10,7 @@ from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.method import Method
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.wire.codec import CODECS, Codec, CodecOptions
+from fedtt.federated.wire.deflated import Deflated
 from fedtt.methods import Setting, method_entry
 from fedtt.models import PEFT_TASK_TYPES
 
@@ -25,7 +26,7 @@ def build_method(
 
     Raises :class:`ConfigError` for a server that does not go with the method.
     """
-    server = server or ServerConfig()
+    server, wire = server or ServerConfig(), wire or WireConfig()
     entry = method_entry(config.name)
     setting = Setting(
         name=config.name,
@@ -34,14 +35,18 @@ def build_method(
         weighting=WEIGHTINGS[server.weighting],
         server=_server_step(server),
     )
-    method = replace(entry.build(config, setting), codec=build_codec(wire or WireConfig()))
+    method = replace(
+        entry.build(config, setting), codec=build_codec(wire), error_feedback=wire.error_feedback
+    )
     return _with_chosen_aggregation(method, server)
 
 
 def build_codec(wire: WireConfig) -> Codec:
     """The codec that a ``[wire]`` section describes."""
     options = CodecOptions(block=wire.block, stochastic=wire.is_stochastic)
-    return CODECS[wire.codec].build(options)
+    row = CODECS[wire.codec]
+    codec = row.build(options)
+    return Deflated(inner=codec) if row.lossy and wire.deflate else codec
 
 
 def _server_step(server: ServerConfig) -> ServerOptimizer:

@@ -12,6 +12,7 @@ from typing import Any
 from fedtt.config import RunConfig
 from fedtt.engine.between_processes import keep_waiting, spread_clients, stop_helpers
 from fedtt.engine.build import Federation
+from fedtt.engine.error_feedback import RememberingClients
 from fedtt.engine.processes import Processes
 from fedtt.errors import InterruptedRunError
 from fedtt.experiment.common_steps import (
@@ -24,6 +25,7 @@ from fedtt.experiment.common_steps import (
     naming_saved_state,
     one_round,
     running,
+    structure_of_run,
     take_up,
 )
 from fedtt.experiment.directory import RunDirectory
@@ -84,12 +86,24 @@ def run_experiment(
 def _run_rounds(
     run: Run, state: ServerState, records: list[Record]
 ) -> tuple[ServerState, list[Record]]:
-    call_clients = _clients(run, state, alone=False)
+    call_clients, residuals = _clients(run, state, alone=False), None
+    if run.federation.method.error_feedback:
+        residuals = run.directory.load_residuals(expected=structure_of_run(run))
+        call_clients = RememberingClients(
+            clients=call_clients, residuals=residuals, seed=run.config.seed
+        )
     while state.next_round < run.config.rounds:
         started = time.perf_counter()
         state, report = one_round(run, state, call_clients)
         validation = _validate(run, state)
-        record = finish_round(run, state, report, validation, seconds=time.perf_counter() - started)
+        record = finish_round(
+            run,
+            state,
+            report,
+            validation,
+            seconds=time.perf_counter() - started,
+            residuals=residuals,
+        )
         records = [*records, record]
     return state, records
 

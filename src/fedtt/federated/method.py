@@ -28,7 +28,8 @@ class Method:
     ``stays_home`` says of a trainable parameter that it is never exchanged, nor trained: every
     site has it from the same seed. ``shifts_base`` says of a base weight that the server changes
     it, so it is part of the exchange. ``client_ranks``, if any, are LoRA ranks of the clients in
-    turn. ``codec`` is what updates travel in.
+    turn. ``codec`` is what updates travel in; with ``error_feedback`` a client adds what it lost of
+    one to the next.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Method:
     shifts_base: bool = False
     client_ranks: Sequence[int] = ()
     codec: Codec = PLAIN
+    error_feedback: bool = False
 
     def exchanged(self, trainable: Iterable[str]) -> frozenset[str]:
         """Names of what is exchanged, given what the adapter made trainable."""
