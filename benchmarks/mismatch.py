@@ -124,7 +124,6 @@ def measure(method: str, *, rounds: int, seed: int, overrides: Sequence[str]) ->
     call = local_clients(
         federation,
         state=state,
-        logit_adjustment=config.client.logit_adjustment,
         seed=seed,
     )
     of_updates: Callable[..., Errors] = lora_errors if method == "lora" else tt_errors

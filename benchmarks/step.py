@@ -22,7 +22,7 @@ from report import describe_machine, print_table, write_json
 from torch import nn
 
 from fedtt.config import RunConfig, parse_config
-from fedtt.engine.build import build_model
+from fedtt.engine.build_base_model import build_model
 from fedtt.engine.build_method import build_method
 from fedtt.engine.build_task import model_class_of
 

@@ -2,6 +2,8 @@
 nothing half-written."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +82,12 @@ BAD_KEYS = {
     "unknown target": (["method.target_modules=['nope']"], "nope"),
     "unknown device": (["model.device=tpu9"], "model.device"),
     "unknown model": (["model.name=no-such/model"], "model.name = 'no-such/model'"),
+    "a model's path where nothing is": (["model.name=./nix"], "no such directory"),
+    "a model's file that is not there": (["model.name=nix.gguf"], "no such file"),
+    "a folder of tasks that is not there": (
+        ["data={source='sst2', directory='nix'}"],
+        "the directory of the data is not there",
+    ),
     "unknown text column": (["data.text_column=txt"], "text"),
     "a second text that is not there": (["data.pair_column=other"], "no column 'other'"),
     "a test file that is not there": (["data.test_path=gone.csv"], "gone.csv"),
@@ -238,6 +246,57 @@ def test_cost_of_the_impossible(
 ) -> None:
     filled = [argument.format(tiny=tiny_bert) for argument in arguments]
     assert message in fails("cost", *filled)
+
+
+# What can be known of the arguments alone is said before torch, which takes seconds, is loaded.
+WITHOUT_TORCH = {
+    "evaluate nix": "no run here",
+    "predict nix text": "no run here",
+    "predict run text ": "a text is empty",
+    "generate nix --prompt text": "no run here",
+    "train --resume nix": "no run here",
+    "train config.toml --run run": "there is a run already",
+    "train config.toml --run run/config.toml": "the run directory is no directory",
+    "train config.toml --set model.name=./nix": "cannot load the base model: no such directory",
+}
+RUNNER = """
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = None
+from fedtt.cli import main
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["fedtt", *line.split(" ")]
+    try:
+        main()
+    except SystemExit as end:
+        print(end.code, file=sys.stderr)
+"""
+
+
+def test_what_can_be_known_at_once_is_said_without_torch(config_file: Path, tmp_path: Path) -> None:
+    create_run(tmp_path / "run", load_config(config_file), overwrite=False)
+    told = subprocess.run(
+        [sys.executable, "-c", RUNNER],
+        input="\n".join(WITHOUT_TORCH),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    ).stderr
+    assert [line for line in told.splitlines() if line.startswith("error: ")] == [
+        f"error: {message}" for message in WITHOUT_TORCH.values()
+    ]
+    assert told.count("\n2\n") == len(WITHOUT_TORCH)
+    assert told.count("fix: ") == len(WITHOUT_TORCH)
+
+
+def test_more_rounds_are_a_new_run(
+    fails: Callable[..., str], config_file: Path, tmp_path: Path
+) -> None:
+    create_run(tmp_path / "run", load_config(config_file), overwrite=False)
+    for given in ([], [config_file]):
+        error = fails("train", *given, "--resume", "run", "--set", "rounds=5")
+        assert "fix:" in error
+        assert "a new run, from its first round" in error
 
 
 def test_unknown_split(fails: Callable[..., str], tmp_path: Path) -> None:

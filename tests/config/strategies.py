@@ -9,20 +9,21 @@ from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
-from fedtt.config import RunConfig, method_sections
-from fedtt.config.schema import (
-    PARTITION_KEYS,
+from fedtt.config import (
     ClientConfig,
     CohortConfig,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     PartitionConfig,
+    RunConfig,
     ServerConfig,
     SitesConfig,
     TrackConfig,
     WireConfig,
+    method_sections,
 )
+from fedtt.config.partition_section import PARTITION_KEYS
 from fedtt.federated.aggregate import AGGREGATIONS
 from fedtt.federated.schedules import SCHEDULES
 from fedtt.federated.wire.codec import CODECS
@@ -119,6 +120,8 @@ def _run(table: Table) -> Table:
     wire = table.get("wire", {})
     if wire.get("error_feedback") and "cohort" in table:
         table = table | {"cohort": _without(table["cohort"], "size")}
+    if wire.get("error_feedback"):
+        table = table | {"method": _without(table["method"], "subspace")}
     coarse = CODECS[wire.get("codec", "plain")].coarse
     if coarse and "server" in table:
         return table | {"server": _without(table["server"], "aggregation")}

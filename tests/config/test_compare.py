@@ -19,7 +19,10 @@ from fedtt.config import (
     tuning_config,
 )
 from fedtt.config.compare import MethodVariantConfig
+from fedtt.engine.build_method import build_method
 from fedtt.errors import ConfigError
+from fedtt.methods import METHODS as TABLE
+from fedtt.methods import method_entry
 
 BASE = """
 rounds = 4
@@ -237,3 +240,43 @@ def test_a_key_that_two_axes_set_is_refused(tmp_path: Path) -> None:
     assert "client.learning_rate: by setting 'alpha=0.1' and by the grid of 'fedtt+'" in message
     message = refused(GOOD.replace('server.weighting = "uniform"', "seed = 3"), tmp_path)
     assert "seed: by compare.seeds and by setting 'alpha=0.1'" in message
+
+
+POINT = {"fedtt-round", "fedex-lora", "flexlora"}  # they set the global model to a point
+RECIPE = """
+[[compare.methods]]
+name = "m"
+set = { method.name = "NAME" }
+[compare.methods.grid]
+client.learning_rate = [1e-3, 1e-2]
+client.head_learning_rate = ["", 1e-2]
+client.zero_start_factor = [1.0, 16.0]
+"""
+SERVER = """
+server.optimizer = ["fedavgm", "fedadam", "fedyogi"]
+server.learning_rate = [0.1, 1.0]
+server.momentum = [0.5, 0.9]
+"""
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if name != "peft:TYPE"])
+def test_the_recipe_can_be_searched_for_every_method(name: str, tmp_path: Path) -> None:
+    setting = '[compare]\nseeds = [0]\n[[compare.settings]]\nname = "iid"\n'
+    text = BASE + setting + RECIPE.replace("NAME", name)
+    scaled = "method.scaling = [0.5, 2.0]\n"
+    if "scaling" in method_entry(name).section.model_fields:
+        text += scaled
+    comparison = load(text, tmp_path)
+    check_cells(comparison)
+    whole = load(text + SERVER, tmp_path)
+    check_cells(whole)
+    (method,) = whole.compare.methods
+    built = [
+        build_method(
+            tuning_config(whole, method, point).method,
+            task="classification",
+            server=tuning_config(whole, method, point).server,
+        )
+        for point in (method.points if name not in POINT else ())[-2:]
+    ]
+    assert all(one.server.name == "fedyogi" for one in built)

@@ -1,4 +1,5 @@
 import re
+import tomllib
 from pathlib import Path
 from typing import get_args
 
@@ -16,8 +17,9 @@ from fedtt.config import (
     parse_method,
     parse_methods,
 )
-from fedtt.config.anchored_paths import MODEL_ALIASES
+from fedtt.config.overrides import set_key
 from fedtt.errors import ConfigError
+from fedtt.model_place import MODEL_ALIASES
 from fedtt.models import ALIASES
 
 MINIMAL = """
@@ -256,3 +258,67 @@ def test_what_no_reader_of_toml_bears_is_refused_with_the_file(tmp_path: Path, v
         load(f"seed = {value}\n{MINIMAL}", tmp_path)
     with pytest.raises(ConfigError, match=r"seed: got "):
         load(MINIMAL, tmp_path, f"seed={value}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", True),
+        ("rounds", True),
+        ("evaluation.every", False),
+        ("client.learning_rate", True),
+        ("method.rank", True),
+        ("method.in_modes", [True, 8]),
+        ("model.device_map", {"layer": True}),
+        ("data.label_values", [1, True]),
+        ("cohort.max_tokens", True),
+        ("partition", {"kind": "labels", "proportions": [[True, False]]}),
+    ],
+)
+def test_a_boolean_is_no_number(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=key):
+        parse_config(set_key(tomllib.loads(MINIMAL), key, value, where=key), where="here")
+
+
+def test_what_is_no_boolean_keeps_its_reading() -> None:
+    table = set_key(tomllib.loads(MINIMAL), "seed", 1.0, where="seed")
+    table = set_key(table, "evaluation.alone", value=False, where="alone")
+    config = parse_config(table, where="here")
+    assert (config.seed, config.evaluation.alone) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "meant"),
+    [
+        ("model", "minilm", "model.name"),
+        ("method", "lora", "method.name"),
+        ("data", "sst2", "data.source"),
+        ("data", "tickets.csv", "data.path"),
+        ("task", "classification", "task.kind"),
+        ("partition", "iid", "partition.kind"),
+        ("wire", "plain", "wire.codec"),
+    ],
+)
+def test_a_value_in_place_of_a_section(section: str, value: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"{section}: got '{value}'.* did you mean '{meant}'"):
+        parse_config(set_key(tomllib.loads(MINIMAL), section, value, where=section), where="here")
+
+
+@pytest.mark.parametrize("section", ["client", "cohort", "server", "evaluation", "sites", "track"])
+def test_a_section_with_no_usual_key_says_its_keys(section: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"{section}: got \[3\]; this is a section; known in it:"
+    ):
+        parse_config(set_key(tomllib.loads(MINIMAL), section, [3], where=section), where="here")
+
+
+def test_a_list_is_called_a_list() -> None:
+    with pytest.raises(ConfigError, match=r"sites.names: got 'a'; input should be a list"):
+        parse_config(set_key(tomllib.loads(MINIMAL), "sites.names", "a", where="n"), where="here")
+
+
+def test_a_key_below_a_plain_value_says_what_to_leave_out(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('model = "minilm"')
+    with pytest.raises(ConfigError, match=r"got: model = 'minilm'\n.*\n.*set model.name alone"):
+        load_config(path, overrides=["model.name=x"])

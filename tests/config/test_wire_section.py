@@ -53,3 +53,6 @@ def test_feedback_is_of_what_is_lost_and_of_clients_that_come_again() -> None:
         parsed({"error_feedback": True})
     with pytest.raises(ConfigError, match=r"error_feedback is for silos(.|\n)*cohort\.size"):
         parsed({"codec": "int4", "error_feedback": True}, cohort={"size": 2})
+    method = {"name": "fedtt", "subspace": {"size": 100}}
+    with pytest.raises(ConfigError, match=r"does not go with method\.subspace"):
+        parsed({"codec": "int4", "error_feedback": True}, method=method)

@@ -10,7 +10,7 @@ from tests.tiny import save_tiny_tokenizer
 
 from fedtt import params as p
 from fedtt.config import RunConfig, ServerConfig
-from fedtt.engine import build
+from fedtt.engine import build_checks, build_splits
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import count_message
@@ -51,7 +51,7 @@ def test_texts_are_tokenized_piece_by_piece(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = build_federation(make_config())
-    monkeypatch.setattr(build, "TEXTS_AT_ONCE", 7)
+    monkeypatch.setattr(build_splits, "TEXTS_AT_ONCE", 7)
     pieces = build_federation(make_config())
     for split, held in whole.splits.items():
         assert digest_texts(pieces.splits[split]) == digest_texts(held)
@@ -73,7 +73,7 @@ def test_a_method_larger_than_the_memory_is_refused_before_it_is_allocated(
     options = {"r": 4, "target_modules": ["query"]}
     config = make_config(method={"name": "peft:lora", "options": options})
     build_federation(config)
-    monkeypatch.setattr(build, "memory_bytes", lambda _device: 1_000)
+    monkeypatch.setattr(build_checks, "memory_bytes", lambda _device: 1_000)
     with pytest.raises(ModelError, match=r"larger than the memory.*\n  where: method\n  got: "):
         build_federation(config)
 

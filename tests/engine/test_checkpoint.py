@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 from fedtt import params as p
 from fedtt.engine.checkpoint import (
     dump_json,
-    is_state,
     is_unchecked,
     load_state,
     save_state,
@@ -17,7 +16,9 @@ from fedtt.engine.checkpoint import (
     write_atomically,
 )
 from fedtt.errors import RunError
+from fedtt.federated.subspace import SubspaceStep
 from fedtt.federated.types import ServerState
+from fedtt.run_place import is_state
 
 STATE = ServerState(
     next_round=7,
@@ -27,6 +28,10 @@ STATE = ServerState(
     synced_at={"client 1": 5, "client/2": 6},
     progress={"a/b": 0.1 + 0.2},
     factors={"c": (torch.ones(2, 1), torch.full((1, 3), 0.5))},
+    steps={
+        5: SubspaceStep(names=frozenset({"a/b"}), theta=torch.tensor([3.0, 4.0])),
+        6: SubspaceStep(names=frozenset({"a/b", "c"}), theta=torch.tensor([5.0])),
+    },
 )
 EXPECTED = p.structure_of(STATE.params)
 
@@ -42,6 +47,10 @@ def test_a_saved_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
         assert getattr(state, book) == getattr(STATE, book)
     for got, wanted in zip(state.factors["c"], STATE.factors["c"], strict=True):
         assert torch.equal(got, wanted)
+    assert [*state.steps] == [5, 6]
+    for index, step in state.steps.items():
+        assert step.names == STATE.steps[index].names
+        assert torch.equal(step.theta, STATE.steps[index].theta)
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
 
 

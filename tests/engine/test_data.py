@@ -86,6 +86,17 @@ def test_natural_clients_own_what_their_column_says(make_config: MakeConfig, row
             assert f"s{int(text.split()[1]) % 7 % 4}" == client.client_id
 
 
+def test_clients_whose_names_differ_by_case_only_are_noted(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    lines = [f"text {i},{'ab'[i % 2]},{['north', 'North'][i % 3 == 0]}" for i in range(60)]
+    path.write_text("\n".join(["text,label,client", *lines]))
+    data = build(make_config, data={"path": str(path)})
+    assert len(data.client_ids) == 2
+    assert "'North' and 'north'" in " ".join(data.notes)
+
+
 def test_a_natural_client_without_a_training_example_is_no_client(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:

@@ -47,6 +47,8 @@ def test_a_gpu_too(
         ({"name": "fedtt"}, "4bit", "bfloat16"),
         ({"name": "full"}, None, "float32"),  # trains the base weights
         ({"name": "fedex-lora"}, None, "float32"),  # adds to them
+        ({"name": "lora", "also_train": ["norms"]}, "4bit", "bfloat16"),
+        ({"name": "lora", "also_train": ["biases"]}, "4bit", "float32"),
         ({"name": "ia3"}, "4bit", "float32"),  # trains inside the quantized layers
     ],
 )

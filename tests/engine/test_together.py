@@ -42,6 +42,10 @@ METHODS: dict[str, dict] = {
     "adapter": {"name": "adapter", "bottleneck": 8, "bias": True},
     "bitfit": {"name": "bitfit"},
     "head": {"name": "head"},
+    "fedtt, norms and biases": {"name": "fedtt", "also_train": ["norms", "biases"], **TT},
+    "lora, norms": {"name": "lora", "rank": 2, "also_train": ["norms"]},
+    "fedtt in a subspace": {"name": "fedtt", **TT, "subspace": {"size": 70}},
+    "lora in a subspace": {"name": "lora", "rank": 2, "subspace": {"size": 70, "redraw": 0}},
 }
 # What cannot be stacked, and goes one by one by itself.
 ONE_BY_ONE: dict[str, dict] = {
@@ -53,8 +57,17 @@ ONE_BY_ONE: dict[str, dict] = {
     "peft:lora with DoRA": {"name": "peft:lora", "options": {"r": 2, "use_dora": True}},
 }
 # The default tests run these; the others are slow together, and like one of these.
-QUICK = {"fedtt", "fedtt+ cycle", "flexlora", "lora-xs", "adapter", "bitfit"}
+QUICK = {
+    "fedtt",
+    "fedtt, norms and biases",
+    "fedtt+ cycle",
+    "flexlora",
+    "lora-xs",
+    "adapter",
+    "bitfit",
+}
 QUICK |= {
+    "fedtt in a subspace",
     "every step clipped",
     "learning rates by parameter, adamw",
     "partial batches",
@@ -100,13 +113,11 @@ def run(
     *,
     max_tokens: int | None,
     rounds: int = 2,
-    logit_adjustment: float = 0.0,
 ) -> tuple[ServerState, list[RoundReport]]:
     state, reports = federation.initial, []
     call = local_clients(
         federation,
         state=state,
-        logit_adjustment=logit_adjustment,
         seed=0,
         max_tokens=max_tokens,
     )
@@ -188,8 +199,9 @@ def test_every_client_has_its_own_steps_clipping_and_pull(
     assert cohorts == [3, 3]
 
 
-def test_logit_adjustment_is_each_clients_own(configured: Configured) -> None:
-    assert_equal(configured(), logit_adjustment=1.5)
+def test_logit_adjustment_is_each_clients_own(configured: Configured, cohorts: list[int]) -> None:
+    assert_equal(configured(client={**CLIENT, "logit_adjustment": 1.5}))
+    assert cohorts == [3, 3]
 
 
 @pytest.mark.parametrize("method", each(["fedtt", "lora", "lora-xs"]))
@@ -225,8 +237,12 @@ def test_a_base_model_in_bfloat16_is_batched_too(
 
 
 @pytest.mark.slow
-def test_sampled_cohorts_with_clients_that_drop_out(configured: Configured) -> None:
+def test_sampled_cohorts_with_clients_that_drop_out(
+    configured: Configured, cohorts: list[int]
+) -> None:
     assert_equal(configured(cohort={"size": 2, "dropout": 0.4}), rounds=6)
+    assert cohorts  # in rounds in which both answered
+    assert set(cohorts) == {2}
 
 
 def test_a_budget_of_tokens_splits_the_cohort(configured: Configured, cohorts: list[int]) -> None:
@@ -259,7 +275,7 @@ def test_frozen_parameters_are_bit_identical_and_the_model_is_as_before(
 
 
 def test_a_client_that_diverges_is_named_with_its_step(
-    configured: Configured, monkeypatch: pytest.MonkeyPatch
+    configured: Configured, cohorts: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured()
     federation = build_federation(config)
@@ -274,15 +290,21 @@ def test_a_client_that_diverges_is_named_with_its_step(
     monkeypatch.setattr(cohort_training, "client_losses", second_is_bad)
     with pytest.raises(DivergenceError, match=r"round 0, client south, step 2\n  got: a loss of n"):
         run(federation, config, max_tokens=10**6)
+    assert cohorts == [3]
 
 
-def test_an_update_that_overflows_names_its_client(configured: Configured) -> None:
+def test_an_update_that_overflows_names_its_client(
+    configured: Configured, cohorts: list[int]
+) -> None:
     config = configured(client={**CLIENT, "learning_rate": 1e38, "steps": 1})
     with pytest.raises(DivergenceError, match="round 0, client north, after step 0"):
         run(build_federation(config), config, max_tokens=10**6)
+    assert cohorts == [3]
 
 
-def test_the_hook_sees_every_step_of_every_client(configured: Configured) -> None:
+def test_the_hook_sees_every_step_of_every_client(
+    configured: Configured, cohorts: list[int]
+) -> None:
     config = configured()
     federation = build_federation(config)
     seen: list[tuple[str, int, int]] = []
@@ -309,3 +331,4 @@ def test_the_hook_sees_every_step_of_every_client(configured: Configured) -> Non
         )
     names = federation.population
     assert seen == [*((name, 0, 3) for name in names), *((name, 1, 3) for name in names[:2])]
+    assert cohorts == [3]

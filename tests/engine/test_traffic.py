@@ -27,11 +27,13 @@ def method_of(name: str, *overrides: str) -> Method:
 
 def reply(task: ClientTask) -> bytes:
     """A random update, as wide as the client knows its parameters."""
-    trained = decode_broadcast(task.payload, structure=task.structure).trained
+    trained = decode_broadcast(
+        task.payload, structure=task.structure, subspace=task.subspace
+    ).trained
     generator = torch.Generator().manual_seed(task.round_index)
     delta = {
-        name: torch.randn(task.structure[name].shape, generator=generator) / 100
-        for name in sorted(trained)
+        name: torch.randn(spec.shape, generator=generator) / 100
+        for name, spec in task.answer(trained).items()
     }
     return encode_update(ClientUpdate(delta=delta, num_examples=5, num_steps=1, loss=0.5))
 
@@ -65,8 +67,10 @@ def real_bytes(method: Method, *, clients: int, rounds: int) -> tuple[list[int],
         method_of("ffa-lora", "rank=4"),
         method_of("fedex-lora", "rank=2"),
         method_of("flexlora", "rank=6", "ranks=[6, 3]"),
+        method_of("lora", "rank=4", "subspace={size=100}"),
+        method_of("fedtt+", "subspace.size=100", "schedule=cycle"),
     ],
-    ids=["fedtt", "ends+cycle", "cycle", "rolora", "ffa-lora", "fedex-lora", "flexlora"],
+    ids=lambda method: f"{method.name}-{'sub' if method.subspace else ''}",
 )
 def test_totals_are_what_a_run_sends(method: Method) -> None:
     clients, rounds = 3, 7

@@ -10,21 +10,22 @@ from typing import Any
 import pytest
 from tests.tiny import save_tiny_bert, sentence
 
-from fedtt.config import RunConfig, parse_config
-from fedtt.config.schema import (
+from fedtt.config import (
     ClientConfig,
     CohortConfig,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     PartitionConfig,
+    RunConfig,
     ServerConfig,
     SitesConfig,
     TaskConfig,
     TrackConfig,
     WireConfig,
+    parse_config,
 )
-from fedtt.engine import build
+from fedtt.engine import build, build_base_model
 from fedtt.engine.build import build_federation
 from fedtt.experiment import create_run, run_experiment
 from fedtt.federated.wire.codec import CODECS
@@ -285,7 +286,7 @@ def test_revision_and_device_reach_what_loads_the_model(
 
     for name in ("load_model_config", "load_tokenizer"):
         monkeypatch.setattr(build, name, spy(name))
-    monkeypatch.setattr(build, "load_classifier", load_base)
+    monkeypatch.setattr(build_base_model, "load_classifier", load_base)
     build_federation(make({"model.revision": "v2"}, places))
     assert seen.pop("device") == "cpu"
     assert seen == dict.fromkeys(("load_model_config", "load_tokenizer", "load_classifier"), "v2")

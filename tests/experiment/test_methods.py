@@ -39,6 +39,13 @@ METHODS: dict[str, dict] = {
     "vera": {"name": "vera", "rank": 8},
     "head": {"name": "head"},
     "full": {"name": "full"},
+    "lora, 90 numbers a round": {"name": "lora", "rank": 2, "subspace": {"size": 90}},
+    "fedtt+, 90 numbers for 4 rounds": {
+        "name": "fedtt+",
+        "rank": 2,
+        "bottleneck": 8,
+        "subspace": {"size": 90, "redraw": 4, "balance": "layers"},
+    },
     "peft:loha": {"name": "peft:loha", "options": {"r": 2, "target_modules": ["query"]}},
 }
 

@@ -15,6 +15,7 @@ from tests.engine.test_checkpoint import as_before_checksums
 from tests.tiny import save_tiny_bert, write_reviews
 
 from fedtt import params as p
+from fedtt.cli.saved_run_commands import evaluate_command, predict_command
 from fedtt.config import RunConfig, dump_config
 from fedtt.engine.build import build_federation
 from fedtt.engine.checkpoint import save_state
@@ -24,7 +25,6 @@ from fedtt.experiment import (
     Event,
     RoundDone,
     RunPrepared,
-    check_new_run,
     create_named_run,
     create_run,
     evaluate_run,
@@ -32,6 +32,7 @@ from fedtt.experiment import (
     predict_texts,
     run_experiment,
 )
+from fedtt.run_place import check_new_run
 
 MakeConfig = Callable[..., RunConfig]
 FAST = {"rounds": 2, "client": {"steps": 1, "batch_size": 4}, "evaluation": {"alone": False}}
@@ -373,13 +374,16 @@ def test_a_configuration_that_was_edited_since_is_refused_with_what_changed(
 
 
 def test_a_run_of_before_checksums_goes_on_and_says_so(
-    make_config: MakeConfig, tmp_path: Path
+    make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "run"
     create_run(path, make_config(**FAST), overwrite=False)
     with pytest.raises(InterruptedRunError):
         go_on(make_config(**FAST), path, should_stop=lambda: True)
     as_before_checksums(path / "state.safetensors")
+    evaluate_command(path, split="test", as_json=True)
+    predict_command(path, ["a text"], as_json=True)
+    assert capsys.readouterr().err.count("no checksum") == 2
     events: list[Event] = []
     go_on(make_config(**FAST), path, notify=events.append)
     (prepared,) = (event for event in events if isinstance(event, RunPrepared))

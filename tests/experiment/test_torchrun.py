@@ -65,10 +65,13 @@ def check_same(one: Path, two: Path) -> None:
     assert sent[0] == sent[1]
 
 
-def test_two_processes_end_where_one_does(config_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), ("--set", "method.subspace={size=90}")], ids=["", "subspace"])
+def test_two_processes_end_where_one_does(
+    config_file: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    succeed(fedtt("train", config_file, "--run", one, "--quiet"))
-    shown = succeed(torchrun("train", config_file, "--run", two))
+    succeed(fedtt("train", config_file, *more, "--run", one, "--quiet"))
+    shown = succeed(torchrun("train", config_file, *more, "--run", two))
     assert shown.count("test accuracy") == 1  # the leader alone speaks
     check_same(one, two)
 

@@ -73,16 +73,6 @@ KINDS = [
 
 
 @pytest.fixture(scope="module")
-def config(make_config: Callable[..., RunConfig]) -> RunConfig:
-    return make_config(
-        rounds=1,
-        cohort={"batched": "off"},
-        evaluation={"alone": False},
-        sites={"deadline": 5, "patience": 5},
-    )
-
-
-@pytest.fixture(scope="module")
 def without_west(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that the others make: west, the third site, says that it cannot."""
     path = tmp_path_factory.mktemp("without") / "run"

@@ -46,13 +46,9 @@ def _short_pauses() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def config(make_config: Callable[..., RunConfig]) -> RunConfig:
-    return make_config(
-        rounds=1,
-        cohort={"batched": "off"},
-        evaluation={"alone": False},
-        sites={"deadline": 5, "patience": 0.001},
-    )
+def config(config: RunConfig) -> RunConfig:
+    sites = config.sites.model_copy(update={"patience": 0.001})
+    return config.model_copy(update={"sites": sites})
 
 
 @pytest.fixture(scope="module")

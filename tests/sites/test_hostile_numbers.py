@@ -1,7 +1,6 @@
 """Numbers that are finite and huge, metrics by other names, votes on the others' metrics."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,16 +34,6 @@ from fedtt.tasks.classification import classification
 LOSS = frozenset({"loss"})
 OWN = Measured(names=LOSS, shared=frozenset())
 FOR_ALL = Measured(names=LOSS, shared=frozenset({"test"}))
-
-
-@pytest.fixture(scope="module")
-def config(make_config: Callable[..., RunConfig]) -> RunConfig:
-    return make_config(
-        rounds=1,
-        cohort={"batched": "off"},
-        evaluation={"alone": False},
-        sites={"deadline": 5, "patience": 5},
-    )
 
 
 @pytest.fixture(scope="module")

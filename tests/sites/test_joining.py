@@ -1,6 +1,5 @@
 """Who may join, and what a site and a server must agree on."""
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +8,12 @@ import tomli_w
 from tests.sites.in_process import NAMES, Bench, QuickSite, connect, federation_of, make_worker
 
 from fedtt.config import RunConfig, parse_config
+from fedtt.engine.build import Federation
 from fedtt.errors import ConfigError, DataError, SitesError
+from fedtt.sites import site_data
 from fedtt.sites.agreement import fact_differences, facts_of
 from fedtt.sites.data_shares import Share, parse_share
-from fedtt.sites.flower import flower_site as join
-from fedtt.sites.frames import Frame, send_frame
+from fedtt.sites.frames import Frame
 from fedtt.sites.site_data import SiteData
 from fedtt.sites.site_worker import Worker
 
@@ -171,21 +171,14 @@ def test_shares_are_parsed() -> None:
 
 
 def test_a_machine_that_cannot_do_its_part_says_so_and_ends(
-    config: RunConfig, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = Worker(
-        SiteData(name="north", data=reviews), tell=lambda _: None, should_stop=lambda: False
-    )
+    own = SiteData(name="north", data=Share(index=0, count=3))
+    worker = Worker(own, tell=lambda _: None, should_stop=lambda: False)
 
-    def full(_: object) -> Frame:
+    def full(*_: object) -> Federation:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(worker, "answer", full)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(tmp_path / "site"))
-        listener.listen()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as app:
-            app.connect(str(tmp_path / "site"))
-            send_frame(app, hello(config))
-            with pytest.raises(SitesError, match=r"cannot do its part.*\n.*No space left"):
-                join._answer_next(listener, worker)
+    monkeypatch.setattr(site_data, "build_federation", full)
+    with pytest.raises(SitesError, match=r"cannot do its part.*\n.*No space left"):
+        worker.answer(hello(config))

@@ -91,7 +91,7 @@ def site_files(reviews: Path, tmp_path: Path) -> dict[str, Path]:
 def test_local_and_flower_end_with_the_same_parameters(
     tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:
-    """The preset, on a tiny model, with three methods one after another on the same sites."""
+    """The preset, on a tiny model, with one method after another on the same sites."""
     overrides = [f"model.name={tiny_bert}", "model.max_length=16", "data.source=", "data.examples="]
     overrides += [f"data.path={reviews}", "partition=", "client.learning_rate=1e-2"]
     names = [f"site-{index}" for index in range(3)]
@@ -100,8 +100,11 @@ def test_local_and_flower_end_with_the_same_parameters(
             arguments = ["--server", str(port.address), "--name", name, "--share", f"{index}/3"]
             started.append(Command("join", *arguments, log=tmp_path / f"{name}.log"))
         with running_superlink(port, keys=None, logs=tmp_path, max_bytes=2**24) as flower:
-            for method in ("fedtt", "fedtt+", "lora"):
-                config = load_config(PRESET, overrides=[*overrides, f"method.name={method}"])
+            for method in ("fedtt", "fedtt+", "lora", "lora-in-a-subspace"):
+                own = [f"method.name={method.partition('-')[0]}"]
+                if method.endswith("subspace"):
+                    own.append("method.subspace={size=60}")
+                config = load_config(PRESET, overrides=[*overrides, *own])
                 local, over = tmp_path / f"local-{method}", tmp_path / f"flower-{method}"
                 run(config, local)
                 federation = build_federation(config)

@@ -1,5 +1,6 @@
 """What train and serve share: what was asked for, the run it makes or takes up, its result."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from fedtt.cli.interrupt import stop_if_asked
 from fedtt.cli.report import print_result
 from fedtt.config import RunConfig, load_config
 from fedtt.errors import ConfigError
+from fedtt.model_place import check_model_place
+from fedtt.run_place import check_creatable, check_new_run, check_run
 
 if TYPE_CHECKING:
     from fedtt.engine.build import Federation
@@ -35,7 +38,8 @@ class Asked:
     def config(self) -> RunConfig | None:
         """The configuration that was given.
 
-        Raises :class:`ConfigError` for it, and for options that do not go together.
+        Raises :class:`FedttError` for it, for options that do not go together, and where its model
+        or the run is not there, or the run's place is taken: all before torch is loaded.
         """
         given = None
         if self.config_path is not None:
@@ -43,6 +47,12 @@ class Asked:
         self._check()
         if self.config_path is not None and self.run is not None and self.overwrite:
             _check_apart(self.config_path, self.run)
+        if self.resume is not None:
+            check_run(self.resume)
+        elif not _is_helper():
+            _check_place(self)
+        if given is not None:
+            check_model_place(given.model.name)
         return given
 
     def _check(self) -> None:
@@ -54,7 +64,10 @@ class Asked:
             )
         if self.config_path is None and self.overrides:
             raise ConfigError(
-                "--set changes a CONFIG, and none is given", got=", ".join(self.overrides)
+                "--set changes a CONFIG, and none is given",
+                got=", ".join(self.overrides),
+                fix="leave --set out: a run goes on as it began, for as many rounds; anything else "
+                f"is a new run, from its first round: fedtt {self.verb} CONFIG --set ...",
             )
         if self.resume is not None and (self.run is not None or self.overwrite):
             raise ConfigError(
@@ -109,7 +122,6 @@ def begin(
     if given is None:
         raise AssertionError("checked by Asked.config")
     config = resolve_auto(given)
-    _check_place(asked)
     federation = build(config)
     stop_if_asked(stop, fix="start again; nothing was written")
     return Begun(config=config, federation=federation, directory=_create(asked, config))
@@ -145,9 +157,12 @@ def _check_apart(config_path: Path, run: Path) -> None:
         )
 
 
-def _check_place(asked: Asked) -> None:
-    from fedtt.experiment import check_creatable, check_new_run
+def _is_helper() -> bool:
+    """Whether torchrun started this process beside one that leads, and makes the directory."""
+    return os.environ.get("RANK", "0") != "0"
 
+
+def _check_place(asked: Asked) -> None:
     if asked.run is None:
         check_creatable(DEFAULT_PARENT)
     else:

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 from fedtt.cli.console import print_json
+from fedtt.cli.saved_run_commands import note_state
+from fedtt.run_place import check_run
 
 
 def generate_command(
@@ -17,8 +19,10 @@ def generate_command(
     as_json: bool,
 ) -> None:
     """Print what the model writes after the prompt, as it writes it."""
+    check_run(run)
     from fedtt.experiment import Sampling, generate_text
 
+    note_state(run)
     sampling = Sampling(
         max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed
     )

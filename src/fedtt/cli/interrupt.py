@@ -8,7 +8,10 @@ from contextlib import contextmanager
 
 from fedtt.errors import InterruptedRunError
 
-NOTICE = b"\nstopping after this step; Ctrl-C again to stop now\n"
+NOTICES = {
+    signal.SIGINT: b"\nstopping after this step; Ctrl-C again to stop now\n",
+    signal.SIGTERM: b"\nstopping after this step, as SIGTERM asks; SIGKILL to stop now\n",
+}
 STDERR = 2
 
 
@@ -24,9 +27,9 @@ def interrupt_flag() -> Iterator[threading.Event]:
             return
         flag.set()
         # Past Python's buffers, in which the signal may have interrupted another write.
-        os.write(STDERR, NOTICE)
+        os.write(STDERR, NOTICES[signal.Signals(signal_number)])
 
-    previous = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    previous = {s: signal.signal(s, request_stop) for s in NOTICES}
     try:
         yield flag
     finally:

@@ -99,19 +99,25 @@ class LiveLine:
 
     def __call__(self, event: Event) -> None:
         """Update the live line, and print what scrolls."""
-        if isinstance(event, RunPrepared):
-            self._prepared = event
-            client_rounds = event.cohort_size + (len(event.clients) if event.alone else 0)
-            self._progress.update(
-                self._task,
-                total=event.rounds * client_rounds,
-                completed=event.next_round * event.cohort_size,
-            )
-        if isinstance(event, StepDone):
-            self._step(event)
-        if isinstance(event, Waiting):
-            self._wait(event)
+        match event:
+            case RunPrepared():
+                self._prepare(event)
+            case StepDone():
+                self._step(event)
+            case Waiting():
+                self._wait(event)
+            case _:
+                pass
         self._plain(event)
+
+    def _prepare(self, event: RunPrepared) -> None:
+        self._prepared = event
+        client_rounds = event.cohort_size + (len(event.clients) if event.alone else 0)
+        self._progress.update(
+            self._task,
+            total=event.rounds * client_rounds,
+            completed=event.next_round * event.cohort_size,
+        )
 
     def _step(self, event: StepDone) -> None:
         prepared = self._prepared

@@ -29,7 +29,7 @@ def print_result(summary: dict[str, Any], *, path: Path) -> None:
         f"sent in all: {format_bytes(sent)} "
         f"(up {format_bytes(summary['uplink_bytes'])}, "
         f"down {format_bytes(summary['downlink_bytes'])}; "
-        f"{summary['exchanged_parameters']['total']:,} parameters a message)"
+        f"{_message(summary)})"
     )
     if reference is not None and summary["method"] != "lora":
         lora_sent = reference["uplink_bytes"] + reference["downlink_bytes"]
@@ -39,6 +39,14 @@ def print_result(summary: dict[str, Any], *, path: Path) -> None:
         )
     out.print(f"{summary['rounds']} rounds in {format_seconds(summary['seconds'])}")
     print_line(out, f"run: {path}  (summary.json, rounds.jsonl, adapter/)")
+
+
+def _message(summary: dict[str, Any]) -> str:
+    """What a message holds."""
+    total, numbers = summary["exchanged_parameters"]["total"], summary["subspace_numbers"]
+    if numbers is None:
+        return f"{total:,} parameters a message"
+    return f"{numbers:,} numbers a message, which move {total:,} parameters"
 
 
 def _score_table(summary: dict[str, Any]) -> Table:

@@ -5,17 +5,29 @@ from pathlib import Path
 from rich.table import Table
 
 from fedtt.cli.console import console, print_error, print_json, print_line
+from fedtt.data import check_texts
 from fedtt.errors import ConfigError
+from fedtt.run_place import check_run
 
 SPLITS = ("train", "validation", "test")
+
+
+def note_state(run: Path) -> None:
+    """Print what is to be said of the run's saved state, beside the result."""
+    from fedtt.experiment import open_run
+
+    for note in open_run(run).notes():
+        print_error("note: ", note, style="dim")
 
 
 def evaluate_command(run: Path, *, split: str, as_json: bool) -> None:
     """Print every metric, per client and their mean."""
     if split not in SPLITS:
         raise ConfigError("unknown split", where="--split", got=split, expected=", ".join(SPLITS))
+    check_run(run)
     from fedtt.experiment import evaluate_run
 
+    note_state(run)
     metrics = evaluate_run(run, split=split)
     if as_json:
         print_json({"split": split, "metrics": metrics})
@@ -32,8 +44,11 @@ def evaluate_command(run: Path, *, split: str, as_json: bool) -> None:
 
 def predict_command(run: Path, texts: list[str], *, as_json: bool) -> None:
     """Print the class of every text and its probability."""
+    check_run(run)
+    check_texts(texts)
     from fedtt.experiment import predict_texts
 
+    note_state(run)
     predictions = predict_texts(run, texts)
     if as_json:
         print_json(

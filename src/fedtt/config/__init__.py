@@ -10,6 +10,8 @@ from fedtt.config.cells import (
     tuning_cell,
     tuning_config,
 )
+from fedtt.config.client_section import ClientConfig
+from fedtt.config.cohort_section import CohortConfig
 from fedtt.config.compare import (
     CompareConfig,
     Comparison,
@@ -18,7 +20,10 @@ from fedtt.config.compare import (
     dump_comparison,
     load_comparison,
 )
+from fedtt.config.data_section import DataConfig
+from fedtt.config.evaluation_section import EvaluationConfig
 from fedtt.config.method_section import MethodConfig, method_sections
+from fedtt.config.model_section import ModelConfig
 from fedtt.config.parse import (
     config_differences,
     dump_config,
@@ -28,20 +33,12 @@ from fedtt.config.parse import (
     parse_method,
     parse_methods,
 )
-from fedtt.config.schema import (
-    ClientConfig,
-    CohortConfig,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-    PartitionConfig,
-    RunConfig,
-    ServerConfig,
-    SitesConfig,
-    TaskConfig,
-    TrackConfig,
-    WireConfig,
-)
+from fedtt.config.partition_section import PartitionConfig
+from fedtt.config.schema import RunConfig, TrackConfig
+from fedtt.config.server_section import ServerConfig
+from fedtt.config.sites_section import SitesConfig
+from fedtt.config.task_section import TaskConfig
+from fedtt.config.wire_section import WireConfig
 
 __all__ = [
     "Cell",

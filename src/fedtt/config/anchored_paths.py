@@ -7,9 +7,7 @@ from typing import Any
 
 from fedtt.config.overrides import Table, set_key
 from fedtt.errors import ConfigError
-
-# What fedtt.models knows by a short name (importing it here would bring in torch).
-MODEL_ALIASES = ("minilm", "smollm2")
+from fedtt.model_place import MODEL_ALIASES, PATH_STARTS
 
 
 def anchor_paths(table: Table, *, folder: Path) -> Table:
@@ -46,7 +44,7 @@ def _anchor_model(name: str, folder: Path) -> str:
     if name in MODEL_ALIASES:
         return name
     place = _anchor(name, folder)
-    if _holds_model(place) or name.startswith(("./", "../", "~", "/")):
+    if _holds_model(place) or name.startswith(PATH_STARTS):
         return str(place)
     if _holds_model(Path(name)):
         # Whoever loads the model would take it, and another one from another working directory.

@@ -11,15 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import tomli_w
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from fedtt.config.overrides import Table
+from fedtt.config.overrides import Table, flatten
 from fedtt.config.parse import read_table
 from fedtt.config.problems import describe_problem
 from fedtt.errors import ConfigError
@@ -39,16 +33,8 @@ def _name(value: str) -> str:
 
 
 def _flat(table: Any) -> Any:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``: TOML reads an unquoted dotted key as tables."""
-    if not isinstance(table, Mapping):
-        return table
-    flat: Table = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping) and value:
-            flat |= {f"{key}.{below}": v for below, v in _flat(value).items()}
-        else:
-            flat[str(key)] = value
-    return flat
+    """TOML reads an unquoted dotted key as tables."""
+    return flatten(table) if isinstance(table, Mapping) else table
 
 
 def _several(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """``key=value``, and dotted keys of nested tables."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fedtt.errors import ConfigError
@@ -32,7 +33,13 @@ def set_key(table: Table, key: str, value: Any, *, where: str) -> Table:
     for section in sections:
         below = level.get(section, {})
         if not isinstance(below, dict):
-            raise ConfigError("an override goes through a plain value", where=where)
+            raise ConfigError(
+                "an override goes through a plain value",
+                where=where,
+                got=f"{section} = {below!r}",
+                expected=f"a section {section}, with keys of its own",
+                fix=f"set {key} alone, and not {section} itself",
+            )
         level[section] = dict(below)
         level = level[section]
     if value is None:
@@ -40,3 +47,12 @@ def set_key(table: Table, key: str, value: Any, *, where: str) -> Table:
     else:
         level[last] = value
     return result
+
+
+def flatten(table: Mapping[str, Any]) -> Table:
+    """Dotted key -> value: ``{"a": {"b": 1}}`` as ``{"a.b": 1}``; an empty table is a value."""
+    flat: Table = {}
+    for key, value in table.items():
+        inner = flatten(value) if isinstance(value, Mapping) else {}
+        flat |= {f"{key}.{below}": v for below, v in inner.items()} or {str(key): value}
+    return flat

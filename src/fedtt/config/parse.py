@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fedtt.config.anchored_paths import anchor_paths
 from fedtt.config.method_section import MethodConfig
-from fedtt.config.overrides import Table, set_key, split_override
+from fedtt.config.overrides import Table, flatten, set_key, split_override
 from fedtt.config.problems import describe_problem
 from fedtt.config.schema import RunConfig
 from fedtt.errors import ConfigError
@@ -76,7 +76,7 @@ def parse_config(table: Mapping[str, Any], *, where: str) -> RunConfig:
             where=where,
             fix="docs/configuration.md lists every key",
         ) from error
-    for key, value in _flatten(config.model_dump(mode="json")).items():
+    for key, value in _values(config).items():
         _check_encodable(value, where=f"{where}, {key}")
     return config
 
@@ -129,13 +129,18 @@ def config_differences(first: RunConfig, second: RunConfig) -> list[str]:
     What the second leaves open (``model.dtype = "auto"``) may be anything in the first, and who
     follows the run is no difference.
     """
-    old, new = _flatten(first.model_dump(mode="json")), _flatten(second.model_dump(mode="json"))
+    old, new = _values(first), _values(second)
     new |= {key: old[key] for key, open_value in LEFT_OPEN.items() if new[key] == open_value}
     return [
         f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key) and not key.startswith(FOLLOWERS)
     ]
+
+
+def _values(config: RunConfig) -> Table:
+    """Dotted key -> value, tables without keys left out."""
+    return {k: v for k, v in flatten(config.model_dump(mode="json")).items() if v != {}}
 
 
 def _check_encodable(value: Any, *, where: str) -> None:
@@ -146,16 +151,6 @@ def _check_encodable(value: Any, *, where: str) -> None:
         raise ConfigError(
             "a value is not UTF-8 text", where=where, got=repr(value), fix="rename it"
         ) from error
-
-
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Table:
-    flat: Table = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def read_text(path: Path) -> str:

@@ -8,6 +8,11 @@ from pydantic import BaseModel
 
 from fedtt.config.method_section import method_sections
 from fedtt.config.schema import RunConfig
+from fedtt.data.named.catalog import SOURCES
+
+NO_TABLE = frozenset({"model_type", "model_attributes_type", "dict_type"})
+# The key that is meant where a section itself is given a value: the first of these that it has.
+MEANT = ("name", "kind", "path", "codec")
 
 
 def describe_problem(
@@ -23,6 +28,8 @@ def describe_problem(
         return f"{key}: unknown key{_suggest(location, known or _known_keys())}"
     if item["type"] == "missing":
         return f"{key}: missing"
+    if item["type"] in NO_TABLE:
+        return f"{key}: got {_got(item)}; {_suggest_key(location, item, known or _known_keys())}"
     if isinstance(item["input"], Mapping):  # values that do not go together
         return f"{key}: {_reason(item)}"
     return f"{key}: got {_got(item)}; {_reason(item)}"
@@ -39,8 +46,21 @@ def _got(item: Mapping[str, Any]) -> str:
 
 
 def _reason(item: Mapping[str, Any]) -> str:
-    message = str(item["msg"]).removeprefix("Value error, ")
+    message = str(item["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
     return message[:1].lower() + message[1:]
+
+
+def _suggest_key(
+    location: list[str], item: Mapping[str, Any], everywhere: Mapping[str, list[str]]
+) -> str:
+    keys = everywhere.get(".".join(part for part in location if not part.isdigit()), [])
+    if item["input"] in tuple(SOURCES):
+        meant = "source"
+    else:
+        meant = next((key for key in MEANT if key in keys), "")
+    if meant in keys:
+        return f"this is a section; did you mean {'.'.join([*location, meant])!r}?"
+    return f"this is a section; known in it: {', '.join(keys)}"
 
 
 def _suggest(location: list[str], everywhere: Mapping[str, list[str]]) -> str:

@@ -1,6 +1,7 @@
 """Where texts come from, how they are split over clients, and how they become batches."""
 
 from fedtt.data.archive import default_cache_dir, fetch_sdist, find_cached
+from fedtt.data.asked_texts import check_texts
 from fedtt.data.batches import epoch_steps, evaluation_batches, step_batches
 from fedtt.data.completions import (
     prompt_ids,
@@ -92,6 +93,7 @@ __all__ = [
     "TokenizedTexts",
     "by_owner",
     "by_proportions",
+    "check_texts",
     "collate",
     "concatenate",
     "default_cache_dir",

@@ -46,7 +46,8 @@ def read_table(path: Path, wanted: Collection[str]) -> Table:
             where=str(path),
             got=error.strerror or str(error),
             expected="a file this user can read",
-            fix="check the path; a relative path starts from the current folder",
+            fix="check the path: in a configuration file it is relative to that file, on the "
+            "command line to the current folder",
         ) from error
 
 

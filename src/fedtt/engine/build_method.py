@@ -8,7 +8,9 @@ from fedtt.federated.aggregate import AGGREGATIONS, MEAN
 from fedtt.federated.aggregate.aggregation import WEIGHTINGS
 from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.method import Method
+from fedtt.federated.schedules.everything import all_parameters
 from fedtt.federated.server import ServerOptimizer
+from fedtt.federated.subspace import Subspace
 from fedtt.federated.wire.codec import CODECS, Codec, CodecOptions
 from fedtt.federated.wire.deflated import Deflated
 from fedtt.methods import Setting, method_entry
@@ -21,10 +23,12 @@ def build_method(
     task: str,
     server: ServerConfig | None = None,
     wire: WireConfig | None = None,
+    seed: int = 0,
 ) -> Method:
     """The method that a ``[method]`` section describes, for a model of that task.
 
-    Raises :class:`ConfigError` for a server that does not go with the method.
+    ``seed`` is the run's: a subspace is drawn from it. Raises :class:`ConfigError` for a server or
+    a subspace that does not go with the method.
     """
     server, wire = server or ServerConfig(), wire or WireConfig()
     entry = method_entry(config.name)
@@ -36,9 +40,41 @@ def build_method(
         server=_server_step(server),
     )
     method = replace(
-        entry.build(config, setting), codec=build_codec(wire), error_feedback=wire.error_feedback
+        entry.build(config, setting),
+        codec=build_codec(wire),
+        error_feedback=wire.error_feedback,
+        also_train=frozenset(config.also_train),
     )
+    method = _in_subspace(method, config, server, seed=seed)
     return _with_chosen_aggregation(method, server)
+
+
+def _in_subspace(
+    method: Method, config: MethodConfig, server: ServerConfig, *, seed: int
+) -> Method:
+    section = config.subspace
+    if section is None:
+        return method
+    if method.aggregation != WeightedMean() or method.client_ranks or method.shifts_base:
+        raise ConfigError(
+            f"{method.name} makes more of its clients' parameters than their mean, "
+            "and in a subspace only a few numbers travel",
+            where="method.subspace",
+            expected="a method whose updates are averaged, such as lora or fedtt",
+            fix="leave subspace out, or choose another method",
+        )
+    if server.optimizer != "fedavg" and (section.redraw or method.schedule is not all_parameters):
+        raise ConfigError(
+            "the server's momentum belongs to one subspace, and each draw is another one",
+            where="method.subspace.redraw",
+            got=f"redraw {section.redraw}, schedule {method.schedule.__name__}, "
+            f"server.optimizer {server.optimizer!r}",
+            expected="server.optimizer 'fedavg', or redraw 0 and everything trained in every round",
+        )
+    subspace = Subspace(
+        size=section.size, redraw=section.redraw, balance=section.balance, seed=seed
+    )
+    return replace(method, subspace=subspace)
 
 
 def build_codec(wire: WireConfig) -> Codec:

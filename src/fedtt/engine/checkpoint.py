@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,17 @@ from torch import Tensor
 from fedtt import params as p
 from fedtt.atomic_write import replace_file
 from fedtt.errors import RunError, ShapeError
+from fedtt.federated.subspace import SubspaceStep
 from fedtt.federated.types import ServerState
 from fedtt.params import Params, Structure, TensorSpec
-from fedtt.strict_json import parse_json
+from fedtt.run_place import parse_header, state_header
 
 FORMAT = "fedtt-state-3"
 # Of fedtt 0.1.0 before it knew checksums: it is read, and says nothing of the configuration.
 UNCHECKED_FORMAT = "fedtt-state-2"
 NO_CHECKSUM = "0" * 64  # what stands in the place of the checksum while it is taken
 PIECE = 2**20
-SECTIONS = ("params", "optimizer", "left", "right", "residual")
+SECTIONS = ("params", "optimizer", "left", "right", "steps", "residual")
 BOOKS: Mapping[str, type] = {"changed_at": int, "synced_at": int, "progress": float}
 
 
@@ -51,6 +52,7 @@ def save_state(
     tensors |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.items()}
     for name, (left, right) in state.factors.items():
         tensors |= {f"left/{name}": left.contiguous(), f"right/{name}": right.contiguous()}
+    tensors |= {f"steps/{index}": step.theta for index, step in state.steps.items()}
     owing = sorted(residuals or {})
     for index, client_id in enumerate(owing):
         owed = (residuals or {})[client_id].items()
@@ -61,6 +63,11 @@ def save_state(
         "checksum": NO_CHECKSUM,
         "config": None if config is None else dict(config),
         "next_round": state.next_round,
+        # What the step of a round moves: nothing where that is everything.
+        "steps": {
+            str(index): [] if step.names == state.params.keys() else sorted(step.names)
+            for index, step in state.steps.items()
+        },
         **books,
         **({"owing": owing} if owing else {}),
     }
@@ -80,7 +87,7 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = _header(file.metadata())
+            header = parse_header(file.metadata())
             _check_whole(path, header)
             next_round = int(header["next_round"])
             if next_round < 0:
@@ -93,12 +100,14 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
                 sections[section][name] = file.get_tensor(key)
         p.check_same_structure(sections["params"], expected)
         left, right = sections["left"], sections["right"]
+        books: dict[str, Any] = {name: _book(header[name], kind) for name, kind in BOOKS.items()}
         return ServerState(
             next_round=next_round,
             params=sections["params"],
             optimizer=sections["optimizer"],
             factors={name: (left[name], right[name]) for name in left},
-            **{name: _book(header[name], kind) for name, kind in BOOKS.items()},
+            steps=_steps(header.get("steps", {}), sections["steps"], names=expected.keys()),
+            **books,
         )
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(
@@ -116,7 +125,7 @@ def load_residuals(path: Path, *, expected: Structure) -> dict[str, Params]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = _header(file.metadata())
+            header = parse_header(file.metadata())
             _check_whole(path, header)
             owing = header.get("owing", [])
             residuals: dict[str, dict[str, Tensor]] = {str(client_id): {} for client_id in owing}
@@ -149,35 +158,13 @@ def _check_part(name: str, tensor: Tensor, spec: TensorSpec) -> None:
 
 def saved_config(path: Path) -> dict[str, Any] | None:
     """The configuration that a state was made with; None where it does not say, or is no state."""
-    config = _header_of(path).get("config")
+    config = state_header(path).get("config")
     return config if isinstance(config, dict) else None
 
 
 def is_unchecked(path: Path) -> bool:
     """Whether a state is of the format that had no checksum."""
-    return bool(_header_of(path).get("format") == UNCHECKED_FORMAT)
-
-
-def is_state(path: Path) -> bool:
-    """Whether a state of ours, of any version, lies there; looks at the header only."""
-    return str(_header_of(path).get("format")).startswith("fedtt-state-")
-
-
-def _header_of(path: Path) -> dict[str, Any]:
-    """What the file says of itself, if it is a state; nothing where it cannot be read as one."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return _header(file.metadata())
-    except (OSError, SafetensorError, RuntimeError, ValueError):
-        return {}
-
-
-def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
-    """What a state says of itself. Raises ``ValueError`` for what is no such header."""
-    header = parse_json((metadata or {}).get("fedtt", "{}"))
-    if not isinstance(header, dict):
-        raise ValueError("its header is not a table")
-    return header
+    return bool(state_header(path).get("format") == UNCHECKED_FORMAT)
 
 
 def _place_of(checksum: str) -> bytes:
@@ -222,6 +209,18 @@ def _book(entries: Any, kind: type) -> dict[str, Any]:
     if not all(type(value) is kind for value in entries.values()):
         raise TypeError(f"an entry of the state's books is no {kind.__name__}")
     return dict(entries)
+
+
+def _steps(
+    moved: Mapping[str, list[str]], thetas: Mapping[str, Tensor], *, names: Set[str]
+) -> dict[int, SubspaceStep]:
+    """The steps of the last rounds, by round."""
+    if moved.keys() != thetas.keys() or not all(names >= set(own) for own in moved.values()):
+        raise ValueError("its steps are of other parameters")
+    return {
+        int(index): SubspaceStep(names=frozenset(own or names), theta=thetas[index])
+        for index, own in moved.items()
+    }
 
 
 def dump_json(value: object) -> bytes:

@@ -2,11 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
-import numpy as np
 from peft import PeftModel
-from torch import Tensor
 
 from fedtt import params as p
 from fedtt.data import TokenizedTexts, collate, epoch_steps, step_batches
@@ -15,14 +12,13 @@ from fedtt.federated.local.client import Batch, LocalClient, Loss
 from fedtt.federated.local.client import StepHook as ClientHook
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.round import ClientTask
+from fedtt.federated.subspace import Projection
 from fedtt.federated.types import ClientUpdate
 from fedtt.federated.wire.update import encode_update
 from fedtt.params import Params
 from fedtt.seeds import derive_seed
-from fedtt.tasks import Task, log_prior
-from fedtt.tasks.task import logits_of
+from fedtt.tasks.task import ClientLoss, LossOfLogits, logits_of
 
-LossOfLogits = Callable[[Tensor, Batch], Tensor]
 StepHook = Callable[[ClientTask, int, int, float], None]
 
 
@@ -36,10 +32,8 @@ class SharedByClients:
 
     model: PeftModel
     train: Mapping[str, TokenizedTexts]
-    task: Task
-    num_classes: int
+    loss: ClientLoss
     training: LocalTraining
-    logit_adjustment: float
     pad_token_id: int
     seed: int
     after_step: StepHook | None
@@ -60,6 +54,14 @@ class Work:
         """Round and client, for messages."""
         return f"round {self.task.round_index}, client {self.task.client_id}"
 
+    @property
+    def projection(self) -> Projection | None:
+        """How the numbers that train move the parameters, where the method has a subspace."""
+        if self.task.subspace is None:
+            return None
+        specs = p.structure_of(p.select(self.start, self.trained))
+        return self.task.subspace.projection(specs, self.task.round_index)
+
 
 def work_of(
     shared: SharedByClients, task: ClientTask, *, start: Params, trained: frozenset[str]
@@ -76,7 +78,7 @@ def train_alone(shared: SharedByClients, work: Work) -> bytes:
     client = local_client(
         shared,
         work,
-        loss=_loss_function(loss_of(shared, work)),
+        loss=_loss_function(shared.loss(work.data)),
         batches=({k: v.to(device) for k, v in batch.items()} for batch in batches_of(shared, work)),
     )
     update = train_locally(
@@ -85,6 +87,7 @@ def train_alone(shared: SharedByClients, work: Work) -> bytes:
         trained=work.trained,
         learning_rate=work.task.learning_rate,
         training=shared.training,
+        projection=work.projection,
     )
     return reply_to(shared, work, update)
 
@@ -106,9 +109,8 @@ def local_client(
 
 def reply_to(shared: SharedByClients, work: Work, update: ClientUpdate) -> bytes:
     """The uplink payload, in the sizes that the client knows."""
-    structure = {name: work.task.structure[name] for name in update.delta}
-    narrowed = replace(update, delta=p.narrow(update.delta, structure))
     task = work.task
+    narrowed = replace(update, delta=p.narrow(update.delta, task.answer(work.trained)))
     seed = codec_seed(shared.seed, round_index=task.round_index, client_id=task.client_id)
     return encode_update(narrowed, codec=task.codec, seed=seed)
 
@@ -133,15 +135,6 @@ def codec_seed(seed: int, *, round_index: int, client_id: str) -> int:
 def dropout_seed(shared: SharedByClients, work: Work) -> int:
     """Of the client's dropout in this round."""
     return derive_seed(shared.seed, "dropout", work.task.round_index, work.task.client_id)
-
-
-def loss_of(shared: SharedByClients, work: Work) -> LossOfLogits:
-    """The task's loss; with logit adjustment, the client's own log prior on its logits."""
-    shift = None
-    if shared.logit_adjustment:
-        counts = np.bincount(work.data.labels, minlength=shared.num_classes).tolist()
-        shift = log_prior(counts, strength=shared.logit_adjustment)
-    return partial(shared.task.loss, shift=shift)
 
 
 def _loss_function(loss: LossOfLogits) -> LossFunction:

@@ -10,7 +10,6 @@ from fedtt.engine.client_work import (
     Work,
     batches_of,
     local_client,
-    loss_of,
     reply_to,
     train_alone,
 )
@@ -51,12 +50,15 @@ def _train(
     updates = train_cohort(
         shared.model,
         [
-            local_client(shared, work, loss=loss_of(shared, work), batches=batches_of(shared, work))
+            local_client(
+                shared, work, loss=shared.loss(work.data), batches=batches_of(shared, work)
+            )
             for work in works
         ],
         trained=works[0].trained,
         learning_rate=works[0].task.learning_rate,
         training=shared.training,
+        projection=works[0].projection,
         sharing=SharedForward(
             stack=_stack(shared),
             limits=ForwardLimits(

@@ -20,6 +20,7 @@ from fedtt.peft import (
     exchanged_parameters,
     keep_in_float32,
     sum_by_kind,
+    train_also,
     want_of_memory_explained,
 )
 
@@ -100,11 +101,13 @@ def message_cost(
 def put_into(base: nn.Module, method: Method) -> PeftModel:
     """``base``, which it changes, with the adapter of ``method``, ready for the federated loop.
 
-    What is exchanged is float32 throughout, whatever type the base model has. Raises
-    :class:`ModelError` for an adapter that does not fit into memory.
+    With what else of the base model the method trains. What is exchanged is float32 throughout,
+    whatever type the base model has. Raises :class:`ModelError` for an adapter that does not fit
+    into memory, or a part to train that the model has not.
     """
     with want_of_memory_explained():
         model = adapt(base, method.adapter)
+        train_also(model, method.also_train)
         keep_in_float32(model, exchanged_kinds(model, method))
     return model
 

@@ -38,6 +38,7 @@ from fedtt.data import (
     split_clients,
     split_pool,
 )
+from fedtt.data.alike_clients import alike_notes
 from fedtt.data.chat_rows import find_chat
 from fedtt.data.chats import RefusedChatError
 from fedtt.errors import ConfigError, DataError
@@ -70,6 +71,13 @@ def build_data(
     train is dealt out. Raises :class:`DataError` and :class:`ConfigError`.
     """
     raw = _load_raw(config, task, client_column=_client_column(config, partition))
+    data = _dealt_out(config, partition, raw)
+    return replace(data, notes=(*data.notes, *alike_notes(data.client_ids)))
+
+
+def _dealt_out(
+    config: DataConfig, partition: PartitionConfig | None, raw: RawData
+) -> FederatedData:
     raw = leave_out_small(raw, config.min_client_examples)
     if config.examples is not None:
         raw = sample_examples(raw, config.examples, seed=config.split_seed)

@@ -50,7 +50,7 @@ class RememberingClients:
 
     def _encoded(self, task: ClientTask, reply: bytes) -> bytes:
         trained = trained_names(task.payload, structure=task.structure)
-        expected = {name: task.structure[name] for name in sorted(trained)}
+        expected = task.answer(trained)
         update = decode_update(reply, expected=expected)
         owed = self.residuals.get(task.client_id, {})
         owed = p.narrow(owed, {name: task.structure[name] for name in owed})

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fedtt.data import Held, TokenizedTexts
 from fedtt.params import Params
+from fedtt.peft.modules_of_type import modules_of_type
 
 SAMPLE = 256  # values of every tensor that enter one by one
 
@@ -46,12 +47,11 @@ def digest_base(model: PeftModel, initial: Params) -> str:
 
 
 def _added_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    for module in model.modules():
-        if isinstance(module, BasePromptEncoder):
-            yield from module.parameters()
-        if isinstance(module, BaseTunerLayer):
-            base = {id(parameter) for parameter in module.get_base_layer().parameters()}
-            yield from (q for q in module.parameters() if id(q) not in base)
+    for _, encoder in modules_of_type(model, BasePromptEncoder):
+        yield from encoder.parameters()
+    for _, layer in modules_of_type(model, BaseTunerLayer):
+        base = {id(parameter) for parameter in layer.get_base_layer().parameters()}
+        yield from (q for q in layer.parameters() if id(q) not in base)
 
 
 def _bits(tensor: Tensor) -> tuple[int, list[int]]:

@@ -29,15 +29,16 @@ class LocalCopy:
 
     def update(self, broadcast: Broadcast, *, task: ClientTask) -> dict[str, torch.Tensor]:
         """The parameters after the broadcast, in the sizes of the task's client."""
-        # A factored change is added, so it must not be added once for every client.
-        factors = broadcast.factors if self._round < task.round_index else {}
-        self._round = task.round_index
+        # What is added must not be added once for every client.
+        known, self._round = self._round, task.round_index
+        factors = broadcast.factors if known < task.round_index else {}
         news = Broadcast(
             values=p.overlay(self._params, broadcast.values),
             factors=factors,
+            steps={index: step for index, step in broadcast.steps.items() if index >= known},
             trained=broadcast.trained,
         )
-        self._params = news.apply(self._params)
+        self._params = news.apply(self._params, subspace=task.subspace)
         return p.widen(p.narrow(self._params, task.structure), p.structure_of(self._params))
 
 
@@ -56,6 +57,7 @@ class LocalClients:
         self._shared = shared
         self._copy = LocalCopy(state)
         self._max_tokens = max_tokens
+        self._last: tuple[bytes, p.Structure, Broadcast] | None = None  # the last one decoded
 
     def __call__(self, tasks: Iterable[ClientTask]) -> Iterable[bytes]:
         """One reply a task, in their order."""
@@ -103,6 +105,7 @@ class LocalClients:
             structure=method.client_structure(whole, position),
             learning_rate=learning_rate,
             codec=PLAIN if method.error_feedback else method.codec,
+            subspace=method.subspace,
         )
 
     def _understood(self, task: ClientTask) -> Work:
@@ -111,7 +114,12 @@ class LocalClients:
         return work_of(self._shared, task, start=start, trained=broadcast.trained)
 
     def _decoded(self, task: ClientTask) -> Broadcast:
-        return decode_broadcast(task.payload, structure=task.structure)
+        """The task's broadcast, decoded once: many clients are told the same, and a site twice."""
+        if self._last is not None and self._last[:2] == (task.payload, task.structure):
+            return self._last[2]
+        broadcast = decode_broadcast(task.payload, structure=task.structure, subspace=task.subspace)
+        self._last = (task.payload, task.structure, broadcast)
+        return broadcast
 
 
 def local_clients(
@@ -119,7 +127,6 @@ def local_clients(
     *,
     state: ServerState,
     seed: int,
-    logit_adjustment: float = 0.0,
     max_tokens: int | None = None,
     after_step: StepHook | None = None,
 ) -> LocalClients:
@@ -135,10 +142,8 @@ def local_clients(
     shared = SharedByClients(
         model=federation.model,
         train=federation.splits["train"],
-        task=federation.task,
-        num_classes=len(federation.label_names),
+        loss=federation.loss,
         training=federation.training,
-        logit_adjustment=logit_adjustment,
         pad_token_id=int(federation.tokenizer.pad_token_id),
         seed=seed,
         after_step=after_step,

@@ -3,7 +3,7 @@
 from fedtt.errors import ConfigError
 from fedtt.federated.method import Method
 from fedtt.models import ModelOptions, fast_dtype, resolve_device
-from fedtt.peft import traits_of
+from fedtt.peft import BIASES, traits_of
 
 
 def check_goes_with_options(method: Method, options: ModelOptions, *, dtype: str) -> None:
@@ -17,11 +17,7 @@ def check_goes_with_options(method: Method, options: ModelOptions, *, dtype: str
             expected="a method that leaves the base weights alone, such as fedtt or lora",
             fix="leave quantization out, or choose another method",
         )
-    if (
-        options.quantization is not None
-        and dtype != "float32"
-        and traits_of(method.adapter).inside_layers
-    ):
+    if quantized and dtype != "float32" and _inside_layers(method):
         raise ConfigError(
             f"{method.name} trains float32 inside the quantized layers, which compute in {dtype}",
             where="model.dtype",
@@ -43,9 +39,13 @@ def choose_dtype(method: Method, options: ModelOptions, *, dtype: str, device: s
     """The type of the base weights; ``auto`` is the faster one that the method can work with."""
     if dtype != "auto":
         return dtype
-    inside = options.quantization is not None and traits_of(method.adapter).inside_layers
+    inside = options.quantization is not None and _inside_layers(method)
     exact = _needs_weights(method) or inside
     return "float32" if exact else fast_dtype(resolve_device(device))
+
+
+def _inside_layers(method: Method) -> bool:
+    return traits_of(method.adapter).inside_layers or BIASES in method.also_train
 
 
 def _needs_weights(method: Method) -> bool:

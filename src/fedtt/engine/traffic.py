@@ -3,9 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from fedtt import params as p
 from fedtt.federated.method import Method
 from fedtt.federated.parameter_names import lora_pairs
+from fedtt.federated.round import answer_of
+from fedtt.federated.subspace import THETA, SubspaceStep
 from fedtt.federated.types import Factors, ServerState
 from fedtt.federated.wire.broadcast import broadcast_for, broadcast_length
 from fedtt.federated.wire.update import update_length
@@ -73,7 +77,8 @@ def simulate_rounds(
             ClientRound(
                 trained=trained,
                 uplink_bytes=update_length(
-                    {name: structure[name] for name in sorted(trained)}, codec=method.codec
+                    answer_of(structure, trained=trained, subspace=method.subspace),
+                    codec=method.codec,
                 ),
                 downlink_bytes=broadcast_length(broadcast, structure=structure),
             )
@@ -84,6 +89,7 @@ def simulate_rounds(
             changed_at={**state.changed_at, **dict.fromkeys({*trained, *factors}, round_index)},
             synced_at={EXAMPLE_CLIENT: round_index},
             factors=factors,
+            steps=_last_step(method, structure, trained, round_index=round_index),
         )
     return rounds
 
@@ -139,6 +145,17 @@ def _shares(
         own = method.client_structure(structure, position)
         alike = len(range(position, clients, different))
         yield alike, simulate_rounds(state, method, clients=clients, structure=own)
+
+
+def _last_step(
+    method: Method, structure: Structure, trained: frozenset[str], *, round_index: int
+) -> dict[int, SubspaceStep]:
+    """The round's step, without values, where the method has a subspace."""
+    if method.subspace is None:
+        return {}
+    moved = method.subspace.uplink({name: structure[name] for name in trained})
+    theta = torch.empty(moved[THETA].shape, device="meta")
+    return {round_index: SubspaceStep(names=trained, theta=theta)}
 
 
 def _residual_factors(params: p.Params, method: Method, *, clients: int) -> Factors:

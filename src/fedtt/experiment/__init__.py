@@ -2,8 +2,6 @@
 
 from fedtt.experiment.directory import (
     RunDirectory,
-    check_creatable,
-    check_new_run,
     check_same_config,
     create_named_run,
     create_run,
@@ -42,8 +40,6 @@ __all__ = [
     "TrackerLost",
     "Waiting",
     "call_helpers",
-    "check_creatable",
-    "check_new_run",
     "check_same_config",
     "create_named_run",
     "create_run",

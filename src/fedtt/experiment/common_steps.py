@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from fedtt import params as p
@@ -23,6 +24,7 @@ from fedtt.federated.learning_rate import learning_rate_at
 from fedtt.federated.round import CallClients, run_round
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.federated.wire.plain import PLAIN
+from fedtt.peft import also_trained, save_also_trained
 
 ShouldStop = Callable[[], bool]
 
@@ -190,10 +192,15 @@ def structure_of_run(run: Run) -> p.Structure:
 
 def save_adapter(run: Run, state: ServerState) -> None:
     """Write the global adapter. Writes ``state`` into the federation's model."""
-    p.write_params(run.federation.model, state.params)
-    run.directory.save_adapter(
-        lambda path: run.federation.model.save_pretrained(path, save_embedding_layers=False)
-    )
+    model, method = run.federation.model, run.federation.method
+    p.write_params(model, state.params)
+
+    def save(path: Path) -> None:
+        model.save_pretrained(path, save_embedding_layers=False)
+        if method.also_train:
+            save_also_trained(model, path, also_trained(model, state.params.keys()))
+
+    run.directory.save_adapter(save)
 
 
 def _first_state(run: Run) -> ServerState:

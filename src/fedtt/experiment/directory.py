@@ -14,7 +14,6 @@
 
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -27,10 +26,10 @@ from safetensors import SafetensorError
 
 from fedtt.checksums import write_checksums
 from fedtt.config import RunConfig, config_differences, dump_config, load_config
+from fedtt.config.overrides import flatten
 from fedtt.config.parse import read_table
 from fedtt.engine.checkpoint import (
     dump_json,
-    is_state,
     is_unchecked,
     load_residuals,
     load_state,
@@ -39,7 +38,7 @@ from fedtt.engine.checkpoint import (
     write_atomically,
 )
 from fedtt.errors import ConfigError, RunError
-from fedtt.experiment.lock import LOCK, locked
+from fedtt.experiment.lock import locked
 from fedtt.experiment.measure import Metrics
 from fedtt.experiment.run_files import (
     BaselinesContent,
@@ -51,11 +50,9 @@ from fedtt.experiment.run_files import (
 )
 from fedtt.federated.types import ServerState
 from fedtt.params import Params, Structure
+from fedtt.run_place import CONFIG, MARKER, STATE, check_new_run, check_run, uncreatable
 from fedtt.strict_json import parse_json
 
-CONFIG = "config.toml"
-STATE = "state.safetensors"
-MARKER = "# The configuration of a fedtt run, complete; this line marks the directory as one.\n"
 PLACES = frozenset({"model.name", "data.path", "data.test_path", "data.directory"})
 LATER = ("data.json", STATE, "rounds.jsonl", "baselines.json", "summary.json")
 
@@ -109,7 +106,7 @@ class RunDirectory:
             return ()
         return (
             f"{STATE} was written by an earlier fedtt: it has no checksum, and does not say which "
-            "configuration it was made with; the next one will.",
+            "configuration it was made with; what fedtt train --resume saves does.",
         )
 
     def save_data(self, description: dict[str, Any]) -> None:
@@ -247,31 +244,6 @@ class RunDirectory:
         )
 
 
-def check_new_run(path: Path, *, overwrite: bool) -> None:
-    """Raise :class:`RunError` unless a run can be created at ``path``; changes nothing.
-
-    With ``overwrite`` an earlier run may stand there; anything else in the way is refused.
-    """
-    if path.exists() and (not path.is_dir() or any(e.name != LOCK for e in path.iterdir())):
-        is_run = _is_run(path)
-        if not (overwrite and is_run):
-            raise RunError(
-                "there is a run already" if is_run else "the run directory is not empty",
-                where=str(path),
-                fix=f"--resume {path} goes on with it, --overwrite deletes it, --run takes another"
-                if is_run
-                else "give a new directory with --run",
-            )
-    check_creatable(path)
-
-
-def check_creatable(path: Path) -> None:
-    """Raise :class:`RunError` unless a directory can be made, or written, at ``path``."""
-    nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise _uncreatable(path, f"{nearest} cannot be written")
-
-
 def create_run(path: Path, config: RunConfig, *, overwrite: bool) -> RunDirectory:
     """A new run directory that holds the config. Raises like :func:`check_new_run`.
 
@@ -281,7 +253,7 @@ def create_run(path: Path, config: RunConfig, *, overwrite: bool) -> RunDirector
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _uncreatable(path, error.strerror or error) from error
+        raise uncreatable(path, error.strerror or error) from error
     return _fill(path, config, overwrite=overwrite)
 
 
@@ -298,9 +270,9 @@ def create_named_run(parent: Path, name: str, config: RunConfig) -> RunDirectory
         except FileExistsError:
             if parent.is_dir():
                 continue
-            raise _uncreatable(path, f"{parent} is not a directory") from None
+            raise uncreatable(path, f"{parent} is not a directory") from None
         except OSError as error:
-            raise _uncreatable(path, error.strerror or error) from error
+            raise uncreatable(path, error.strerror or error) from error
         break
     return _fill(path, config, overwrite=False)
 
@@ -315,21 +287,14 @@ def _fill(path: Path, config: RunConfig, *, overwrite: bool) -> RunDirectory:
                 (path / name).unlink(missing_ok=True)
             shutil.rmtree(path / "adapter", ignore_errors=True)
         except OSError as error:
-            raise _uncreatable(path, error.strerror or error) from error
+            raise uncreatable(path, error.strerror or error) from error
         write_atomically(path / CONFIG, (MARKER + dump_config(config)).encode())
     return RunDirectory(path=path)
 
 
 def open_run(path: Path) -> RunDirectory:
     """An existing run directory. Raises :class:`RunError` if there is none at ``path``."""
-    if not _is_run(path):
-        got = "a config.toml that train did not write" if (path / CONFIG).is_file() else None
-        raise RunError(
-            "no run here",
-            where=str(path),
-            got=got or ("no config.toml in it" if path.is_dir() else "no such directory"),
-            fix="give a directory that fedtt train made",
-        )
+    check_run(path)
     _check_config_kept(path)
     return RunDirectory(path=path)
 
@@ -357,26 +322,8 @@ def _settings(path: Path) -> dict[str, Any] | None:
         table = read_table(path)
     except ConfigError:
         return None
-    flat = json.loads(json.dumps(_flattened(table), default=str))
+    flat = json.loads(json.dumps(flatten(table), default=str))
     return {key: value for key, value in flat.items() if key not in PLACES}
-
-
-def _flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        inner = _flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {}
-        flat |= inner or {prefix + key: value}
-    return flat
-
-
-def _is_run(path: Path) -> bool:
-    """Whether train made the directory: its config says so or, without a marker, its state."""
-    try:
-        with (path / CONFIG).open(encoding="utf-8-sig", errors="replace") as file:
-            marked = file.readline() == MARKER
-    except OSError:
-        return False
-    return marked or is_state(path / STATE)
 
 
 def check_same_config(saved: RunConfig, given: RunConfig, *, where: Path) -> None:
@@ -387,14 +334,6 @@ def check_same_config(saved: RunConfig, given: RunConfig, *, where: Path) -> Non
             "a run cannot be resumed with another configuration:\n"
             + "\n".join(f"  - {line}" for line in differences),
             where=str(where),
-            fix="resume without CONFIG and --set to go on as before, or start a new run",
+            fix="resume without CONFIG and --set to go on as before; what is to be different, more "
+            "rounds too, takes a new run, from its first round",
         )
-
-
-def _uncreatable(path: Path, reason: object) -> RunError:
-    return RunError(
-        "cannot create the run directory",
-        where=str(path),
-        got=reason,
-        fix="give a writable place with --run DIR",
-    )

@@ -24,7 +24,6 @@ def clients_here(
     return local_clients(
         federation,
         state=state,
-        logit_adjustment=config.client.logit_adjustment,
         seed=config.seed,
         max_tokens=_max_tokens(config, federation),
         after_step=after_step,

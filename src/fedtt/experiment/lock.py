@@ -7,8 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fedtt.errors import RunError
-
-LOCK = ".lock"
+from fedtt.run_place import LOCK
 
 
 @contextmanager

@@ -9,14 +9,15 @@ from transformers import PreTrainedTokenizerBase
 
 from fedtt import params as p
 from fedtt.config import RunConfig
-from fedtt.data import LabeledTexts, is_unicode
-from fedtt.engine.build import build_federation, build_model
+from fedtt.data import LabeledTexts, check_texts
+from fedtt.engine.build import build_federation
+from fedtt.engine.build_base_model import build_model
 from fedtt.engine.build_method import build_method
 from fedtt.engine.build_task import build_task, model_class_of
 from fedtt.engine.cost import exchanged_kinds
 from fedtt.engine.evaluation import class_probabilities
 from fedtt.engine.fingerprint import digest_base
-from fedtt.errors import DataError, RunError
+from fedtt.errors import RunError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory, open_run
 from fedtt.experiment.measure import Metrics, Portion, measure
@@ -71,7 +72,7 @@ def predict_texts(path: Path, texts: Sequence[str]) -> list[Prediction]:
             where=f"{path}, data.pair_column = {config.data.pair_column!r}",
             fix="predict with a run that was trained on single texts",
         )
-    _check_texts(texts)
+    check_texts(texts)
     opened = _open_model(directory, config, label_names)
     if opened.task.class_logits is None:
         raise RunError(
@@ -138,26 +139,6 @@ def _open_model(
         config.task, source=config.data.source, tokenizer=tokenizer, label_names=label_names
     )
     return OpenedRun(model=model, tokenizer=tokenizer, task=task, config=config)
-
-
-def _check_texts(texts: Sequence[str]) -> None:
-    for index, text in enumerate(texts):
-        if not is_unicode(text):
-            raise DataError(
-                "a text is not valid Unicode",
-                where=f"text {index + 1}",
-                got=repr(text[:60]),
-                expected="UTF-8, where it comes from a command line",
-                fix="convert the text to UTF-8",
-            )
-        if not text.strip():
-            raise DataError(
-                "a text is empty",
-                where=f"text {index + 1}",
-                got=repr(text[:60]),
-                expected="words to classify",
-                fix="take the text out",
-            )
 
 
 def _prediction(

@@ -45,6 +45,7 @@ def summarize(
         "uplink_bytes": sum(record["uplink_bytes"] for record in records),
         "downlink_bytes": sum(record["downlink_bytes"] for record in records),
         "exchanged_parameters": {**counts, "total": sum(counts.values())},
+        "subspace_numbers": federation.subspace_numbers,
         "lora_reference": _lora_reference(federation, records),
         "notes": list(federation.notes),
         "environment": environment(federation),

@@ -11,6 +11,7 @@ from fedtt.federated.parameter_names import is_lora_a, is_lora_b, lora_pairs
 from fedtt.federated.schedules import Schedule
 from fedtt.federated.schedules.everything import all_parameters
 from fedtt.federated.server import ServerOptimizer
+from fedtt.federated.subspace import Subspace
 from fedtt.federated.types import ServerState
 from fedtt.federated.wire.codec import Codec
 from fedtt.federated.wire.plain import PLAIN
@@ -29,7 +30,10 @@ class Method:
     site has it from the same seed. ``shifts_base`` says of a base weight that the server changes
     it, so it is part of the exchange. ``client_ranks``, if any, are LoRA ranks of the clients in
     turn. ``codec`` is what updates travel in; with ``error_feedback`` a client adds what it lost of
-    one to the next.
+    one to the next. ``also_train`` are parts of the base model that train and travel beside the
+    adapter (``fedtt.peft.train_also``). With a ``subspace``, what the
+    schedule chooses moves by the few numbers of it, and those are what trains, travels and is
+    aggregated.
     """
 
     name: str
@@ -44,6 +48,8 @@ class Method:
     client_ranks: Sequence[int] = ()
     codec: Codec = PLAIN
     error_feedback: bool = False
+    also_train: frozenset[str] = frozenset()
+    subspace: Subspace | None = None
 
     def exchanged(self, trainable: Iterable[str]) -> frozenset[str]:
         """Names of what is exchanged, given what the adapter made trainable."""

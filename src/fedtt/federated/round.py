@@ -5,15 +5,16 @@ steps -> delta -> encode) -> decode -> streaming aggregation -> server step -> n
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fedtt import params as p
-from fedtt.errors import DivergenceError, FedttError
+from fedtt.errors import FedttError
 from fedtt.federated.aggregate.aggregation import Aggregate
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.method import Method
-from fedtt.federated.server import progress_of
+from fedtt.federated.next_state import next_state
+from fedtt.federated.subspace import THETA, Subspace
 from fedtt.federated.types import ClientReport, ClientUpdate, RoundReport, ServerState
 from fedtt.federated.wire.broadcast import broadcast_for, encode_broadcast
 from fedtt.federated.wire.codec import Codec
@@ -26,7 +27,8 @@ class ClientTask:
     """All that a client is told in a round; ``payload`` is the broadcast as it travels.
 
     ``structure`` is what the client knows: every parameter that it can exchange, in its own sizes
-    (a client of a lower rank has smaller ones than the server); ``codec`` is what it answers in.
+    (a client of a lower rank has smaller ones than the server); ``codec`` is what it answers in,
+    and ``subspace``, if any, where it trains.
     """
 
     round_index: int
@@ -35,6 +37,19 @@ class ClientTask:
     structure: p.Structure
     learning_rate: float
     codec: Codec = PLAIN
+    subspace: Subspace | None = None
+
+    def answer(self, trained: Collection[str]) -> p.Structure:
+        """What a client that trains those sends back."""
+        return answer_of(self.structure, trained=trained, subspace=self.subspace)
+
+
+def answer_of(
+    structure: p.Structure, *, trained: Collection[str], subspace: Subspace | None
+) -> p.Structure:
+    """What a client that knows ``structure`` and trains some of it sends back."""
+    chosen = {name: structure[name] for name in sorted(trained)}
+    return chosen if subspace is None else subspace.uplink(chosen)
 
 
 CallClient = Callable[[ClientTask], bytes]
@@ -80,7 +95,8 @@ def run_round(
     for a new state that is not finite, :class:`FedttError` for an engine that loses replies.
     """
     trained = method.trained(state)
-    whole = p.structure_of(state.params)
+    whole = answer_of(p.structure_of(state.params), trained=trained, subspace=method.subspace)
+    start = _start(state, whole)
     called: deque[_Called] = deque()  # and not heard yet
     dropped: dict[str, int] = {}
 
@@ -96,7 +112,7 @@ def run_round(
             if cohorts.drops_out(task.client_id, state.next_round):
                 dropped[task.client_id] = len(task.payload)
             else:
-                called.append(_Called.of(task))
+                called.append(_Called.of(task, trained))
                 yield task
 
     aggregation = method.aggregation
@@ -107,22 +123,21 @@ def run_round(
         if reply is None:
             dropped[task.client_id] = task.downlink
             continue
-        expected = {name: task.structure[name] for name in sorted(trained)}
-        checked = _checked(reply, expected, codec=method.codec)
+        checked = _checked(reply, task.answer, codec=method.codec)
         update = checked.update
         aggregation = aggregation.include(
             p.widen(update.delta, whole),
-            start=p.widen(p.narrow(state.params, expected), whole),
+            start=p.widen(p.narrow(start, task.answer), whole),
             weight=method.weighting(update),
         )
         reports[task.client_id] = _report(update, uplink=checked.size, downlink=task.downlink)
     _check_all_answered(called)
     unused = _too_few(method, answered=len(reports))
-    aggregate = Aggregate(delta={}) if unused else aggregation.result(start=state.params)
+    aggregate = Aggregate(delta={}) if unused else aggregation.result(start=start)
     report = RoundReport(
         round_index=state.next_round, clients=reports, dropped=dropped, unused=unused
     )
-    return _step(state, method, aggregate, heard=reports), report
+    return next_state(state, method, aggregate, heard=reports), report
 
 
 def tasks_of(
@@ -152,6 +167,7 @@ def tasks_of(
             structure=structure,
             learning_rate=learning_rate,
             codec=method.codec,
+            subspace=method.subspace,
         )
 
 
@@ -168,12 +184,13 @@ class _Called:
     """What is remembered of a task until its reply comes."""
 
     client_id: str
-    structure: p.Structure
+    answer: p.Structure
     downlink: int
 
     @classmethod
-    def of(cls, task: ClientTask) -> "_Called":
-        return cls(client_id=task.client_id, structure=task.structure, downlink=len(task.payload))
+    def of(cls, task: ClientTask, trained: Collection[str]) -> "_Called":
+        answer = task.answer(trained)
+        return cls(client_id=task.client_id, answer=answer, downlink=len(task.payload))
 
 
 def _checked(reply: bytes | CheckedReply, expected: p.Structure, *, codec: Codec) -> CheckedReply:
@@ -213,31 +230,6 @@ def _report(update: ClientUpdate, *, uplink: int, downlink: int) -> ClientReport
     )
 
 
-def _step(
-    state: ServerState, method: Method, aggregate: Aggregate, *, heard: Iterable[str]
-) -> ServerState:
-    """The server's step, and the books on who knows what."""
-    params, optimizer = method.server.step(state.params, state.optimizer, aggregate.delta)
-    shifted = {
-        name: params[name] + left @ right for name, (left, right) in aggregate.factors.items()
-    }
-    params = p.merge(params, shifted)
-    changed = {*aggregate.delta, *shifted}
-    bad = p.non_finite_names({**p.select(params, changed), **optimizer})
-    if bad:
-        raise DivergenceError(
-            "the global model diverged",
-            where=f"round {state.next_round}, {bad[0]}",
-            got="NaN or infinity after the server's step",
-            expected="finite numbers",
-            fix="lower client.learning_rate or server.learning_rate",
-        )
-    return ServerState(
-        next_round=state.next_round + 1,
-        params=params,
-        optimizer=optimizer,
-        changed_at={**state.changed_at, **dict.fromkeys(changed, state.next_round)},
-        synced_at={**state.synced_at, **dict.fromkeys(heard, state.next_round)},
-        progress={**state.progress, **progress_of(aggregate.delta)},
-        factors=aggregate.factors,
-    )
+def _start(state: ServerState, answer: p.Structure) -> p.Params:
+    """From where the clients train what they send: in a subspace, from zero."""
+    return p.zeros(answer) if THETA in answer else state.params

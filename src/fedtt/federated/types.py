@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from fedtt.federated.subspace import SubspaceStep
 from fedtt.params import Params
 
 # name -> (left, right): the parameter's change as a product of two thin matrices.
@@ -22,7 +23,8 @@ class ServerState:
     client to the last round in which it was heard: together they say what a client is missing.
     ``progress`` maps a parameter to the root mean square of its last aggregated update, which the
     adaptive schedule looks at. ``factors`` are changes of the last step that are cheaper to send as
-    two thin factors.
+    two thin factors. ``steps`` are, by round, the last rounds' changes in their subspaces, as many
+    as are smaller than ``params`` together: what a client that missed a few is sent.
     """
 
     next_round: int
@@ -32,6 +34,7 @@ class ServerState:
     synced_at: Mapping[str, int] = field(default_factory=dict)
     progress: Mapping[str, float] = field(default_factory=dict)
     factors: Factors = field(default_factory=dict)
+    steps: Mapping[int, SubspaceStep] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,11 @@
 """Any other of PEFT's methods, with PEFT's own options, averaged."""
 
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
 from fedtt.methods.entry import MethodEntry, MethodSection, Setting, averaged
+from fedtt.nested_values import leaves
 
 if TYPE_CHECKING:
     from fedtt.federated.method import Method
@@ -20,7 +20,7 @@ class PeftConfig(MethodSection):
     @field_validator("options")
     @classmethod
     def _numbers_have_bounds(cls, options: dict[str, Any]) -> dict[str, Any]:
-        for value in _leaves(options):
+        for value in leaves(options):
             if isinstance(value, int) and abs(value) >= 2**63:
                 raise ValueError(f"a number of {value.bit_length():,} bits is no option")
         return options
@@ -43,14 +43,3 @@ ANY_OF_PEFT = MethodEntry(
     reference="",
     build=build,
 )
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    """The values inside tables and lists."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _leaves(item)
-    else:
-        yield value

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from fedtt.errors import ConfigError
-from fedtt.section import Section
+from fedtt.section import Numbers, RoundsOrNone, Section
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -15,10 +17,30 @@ if TYPE_CHECKING:
     from fedtt.federated.server import ServerOptimizer
 
 
+class SubspaceSection(Section):
+    """``method.subspace``: few numbers, drawn from the seed, move all that trains."""
+
+    size: Numbers = Field(description="numbers that train and travel in a round")
+    redraw: RoundsOrNone = Field(
+        1, description="rounds that share one draw of who moves by which number; 0: all of them"
+    )
+    balance: Literal["parameters", "layers"] = Field(
+        "parameters",
+        description="parameters: each number moves equally many; layers: each layer has as many "
+        "numbers as another",
+    )
+
+
 class MethodSection(Section):
     """Base of every ``[method]`` section; ``name`` is that of the method's row in ``METHODS``."""
 
     name: str
+    also_train: tuple[Literal["norms", "biases"], ...] = Field(
+        (), description="parts of the base model that train and travel beside the adapter"
+    )
+    subspace: SubspaceSection | None = Field(
+        None, description="train and send few numbers in place of all parameters: { size = 7000 }"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,19 @@ class LoRAConfig(MethodSection):
 
     rank: Rank = 8
     alpha: Positive = 16.0
+    scaling: Positive | None = Field(
+        None, description="factor of B A, in place of alpha / rank: one number to search for all"
+    )
     dropout: Probability = 0.0
     target_modules: tuple[str, ...] | None = None
     ranks: tuple[Rank, ...] = Field(
         (), description="flexlora: ranks of the clients, in turn; none above rank"
     )
+
+    @property
+    def factor(self) -> float:
+        """What ``B A`` is multiplied by."""
+        return self.alpha / self.rank if self.scaling is None else self.scaling
 
     @model_validator(mode="after")
     def _ranks_fit(self) -> Self:
@@ -39,7 +47,7 @@ def build_lora(section: LoRAConfig, setting: Setting) -> "Method":
     adapter = LoraConfig(
         task_type=setting.task_type,
         r=section.rank,
-        lora_alpha=section.alpha,
+        lora_alpha=section.alpha if section.scaling is None else section.scaling * section.rank,
         lora_dropout=section.dropout,
         target_modules=list_or_none(section.target_modules),
     )
@@ -66,7 +74,7 @@ def build_fedex_lora(section: LoRAConfig, setting: Setting) -> "Method":
 
     return replace(
         build_lora(section, setting),
-        aggregation=ResidualIntoBase(scale=section.alpha / section.rank),
+        aggregation=ResidualIntoBase(scale=section.factor),
         server=setting.plain_server,
         shifts_base=True,
     )

@@ -12,6 +12,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from fedtt.model_place import check_model_place
 from fedtt.models.gguf_file import is_gguf, read_gguf_config
 from fedtt.models.model_files import explained, locate_model
 
@@ -40,6 +41,7 @@ def load_model_config(
     name: str, *, revision: str | None = None, num_labels: int | None = None
 ) -> PretrainedConfig:
     """The model's configuration, without weights. ``name`` may also be a ``config.json``."""
+    check_model_place(name)
     place = locate_model(name)
     with explained(name):
         if is_gguf(place):

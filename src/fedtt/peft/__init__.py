@@ -3,6 +3,7 @@
 from fedtt.peft.adapt import adapt, load_adapted
 from fedtt.peft.added_layer import AddedLayer, merge_refusal, present
 from fedtt.peft.added_layer_tuner import AddedLayerModel
+from fedtt.peft.also_train import BIASES, also_trained, save_also_trained, train_also
 from fedtt.peft.baselines import (
     bitfit_config,
     full_config,
@@ -33,6 +34,7 @@ from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer
 from fedtt.peft.tt_linear import TTLinear
 
 __all__ = [
+    "BIASES",
     "AddedLayer",
     "AddedLayerModel",
     "BottleneckAdapterConfig",
@@ -52,6 +54,7 @@ __all__ = [
     "TTLinear",
     "Traits",
     "adapt",
+    "also_trained",
     "bitfit_config",
     "can_batch",
     "count_by_kind",
@@ -69,8 +72,10 @@ __all__ = [
     "present",
     "prompt_config",
     "register_adapter",
+    "save_also_trained",
     "stacked_forwards",
     "sum_by_kind",
+    "train_also",
     "traits_of",
     "vera_config",
     "want_of_memory_explained",

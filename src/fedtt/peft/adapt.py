@@ -6,14 +6,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
-from peft import (
-    LoraConfig,
-    PeftConfig,
-    PeftModel,
-    PrefixTuningConfig,
-    VeraConfig,
-    get_peft_model,
-)
+from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -23,10 +16,12 @@ from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
 from fedtt.peft.exchanged import exchanged_parameters
 from fedtt.peft.kinds import ParameterKind
 from fedtt.peft.layer_widths import describe_candidates
+from fedtt.peft.modules_of_type import modules_of_type
 from fedtt.peft.offload import check_trains_in_place
 from fedtt.peft.patterns import check_patterns
 from fedtt.peft.prompt_methods import check_takes_prefix, fill_sizes, read_at_last_token
 from fedtt.peft.sizes import check_sizes, want_of_memory_explained
+from fedtt.peft.traits import traits_of
 
 _NO_DEFAULT_TARGETS = "Please specify `target_modules`"
 
@@ -102,15 +97,15 @@ def _without_device_map(base: nn.Module) -> Iterator[None]:
 
 def _prepare(base: nn.Module, config: PeftConfig) -> None:
     """See to what the method of ``config`` needs of ``base``; changes both."""
-    if isinstance(config, LoraConfig | VeraConfig) and config.target_modules is None:
+    if traits_of(config).on_queries_and_values and config.target_modules is None:
         config.target_modules = LORA_TARGETS.get(model_type_of(base) or "")
     if getattr(config, "fan_in_fan_out", None) is False:
         # PEFT sets it too, with a warning for every layer.
-        config.fan_in_fan_out = any(isinstance(module, Conv1D) for module in base.modules())
+        config.fan_in_fan_out = any(modules_of_type(base, Conv1D))
     if not config.is_prompt_learning:
         return
     fill_sizes(config, base)
-    if isinstance(config, PrefixTuningConfig):
+    if traits_of(config).needs_cache:
         check_takes_prefix(base)
     elif config.task_type == "SEQ_CLS" and hasattr(base, "score"):
         # What transformers calls the head of a decoder that classifies; an encoder's: classifier.
@@ -118,7 +113,7 @@ def _prepare(base: nn.Module, config: PeftConfig) -> None:
 
 
 def _check_trains_what_was_asked(model: PeftModel, config: PeftConfig) -> None:
-    wants_biases = isinstance(config, LoraConfig) and config.bias == "all"
+    wants_biases = getattr(config, "bias", None) == "all"
     if wants_biases and ParameterKind.BIASES not in exchanged_parameters(model).values():
         raise ModelError(
             "the model has no biases to train",

@@ -1,8 +1,8 @@
 """What the configs of our adapters check of their values."""
 
 import math
+import operator
 from collections.abc import Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,13 @@ from fedtt.peft.activation import ACTIVATIONS
 from fedtt.peft.sizes import MOST_WIDTH
 
 
-def is_positive_int(value: Any) -> bool:
-    """Whether ``value`` is an integer of any type, numpy's too, of at least 1, and no bool."""
-    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
+def positive_int(value: Any) -> int | None:
+    """An integer of any type, numpy's too, of at least 1; None for a bool and all else."""
+    try:
+        number = 0 if type(value) is bool else operator.index(value)
+    except TypeError:
+        return None
+    return number if number >= 1 else None
 
 
 def out_of_range(config: PeftConfig, name: str, expected: str) -> ConfigError:
@@ -43,10 +47,11 @@ def check_positive_int(
     config: Any, name: str, *, most: int, expected: str = "a positive integer"
 ) -> None:
     """Raise :class:`ConfigError` unless the field is a positive integer; makes it an ``int``."""
-    if not is_positive_int(getattr(config, name)):
+    number = positive_int(getattr(config, name))
+    if number is None:
         raise out_of_range(config, name, expected)
-    _check_at_most(config, name, [getattr(config, name)], most)
-    setattr(config, name, int(getattr(config, name)))
+    _check_at_most(config, name, [number], most)
+    setattr(config, name, number)
 
 
 def check_positive_ints(config: Any, name: str, *, most: int) -> None:
@@ -55,11 +60,12 @@ def check_positive_ints(config: Any, name: str, *, most: int) -> None:
     Makes it a list of ``int``, which goes into the adapter's JSON file.
     """
     values = getattr(config, name)
-    sequence = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
-    if not sequence or len(values) == 0 or not all(is_positive_int(value) for value in values):
+    in_order = isinstance(values, Sequence | np.ndarray)
+    numbers = [number for value in values if (number := positive_int(value))] if in_order else []
+    if not numbers or len(numbers) < len(values):
         raise out_of_range(config, name, "positive integers")
-    _check_at_most(config, name, values, most)
-    setattr(config, name, [int(value) for value in values])
+    _check_at_most(config, name, numbers, most)
+    setattr(config, name, numbers)
 
 
 def _check_at_most(config: Any, name: str, values: Sequence[Any], most: int) -> None:
@@ -72,16 +78,24 @@ def check_number(config: Any, name: str, *, expected: str, within: tuple[float, 
 
     Makes it a ``float``.
     """
-    value = getattr(config, name)
-    real = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
-    if not (real and within[0] <= float(value) <= within[1]):
+    number = _finite(getattr(config, name))
+    if number is None or not within[0] <= number <= within[1]:
         raise out_of_range(config, name, expected)
-    setattr(config, name, float(value))
+    setattr(config, name, number)
+
+
+def _finite(value: Any) -> float | None:
+    """A real number of any type as a ``float``; None for a bool, for NaN and all else."""
+    try:
+        finite = type(value) is not bool and math.isfinite(value)  # TypeError for a string
+        return float(value) if finite else None
+    except (TypeError, OverflowError):
+        return None
 
 
 def check_bool(config: Any, name: str) -> None:
     """Raise :class:`ConfigError` unless the field is a bool."""
-    if not isinstance(getattr(config, name), bool):
+    if type(getattr(config, name)) is not bool:
         raise out_of_range(config, name, "True or False")
 
 

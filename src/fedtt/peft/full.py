@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fedtt.errors import ConfigError, ModelError
 from fedtt.peft.kinds import ParameterKind
+from fedtt.peft.modules_of_type import modules_of_type
 from fedtt.peft.peft_type import peft_type
 from fedtt.peft.register import register_adapter
 from fedtt.peft.traits import Traits
@@ -130,8 +131,7 @@ def _managed_elsewhere(model: nn.Module) -> set[str]:
     """Names of the parameters inside PEFT's own wrappers, the trained head's among them."""
     return {
         f"{name}.{parameter_name}"
-        for name, module in model.named_modules()
-        if isinstance(module, AuxiliaryTrainingWrapper)
+        for name, module in modules_of_type(model, AuxiliaryTrainingWrapper)
         for parameter_name, _ in module.named_parameters()
     }
 

@@ -33,7 +33,7 @@ class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
         ConfigError: a value out of its range.
     """
 
-    traits: ClassVar[Traits] = Traits(needs_base_weights=True, linear=True)
+    traits: ClassVar[Traits] = Traits(needs_base_weights=True)
 
     r: int = field(default=16, metadata={"help": "Rank: R has r x r entries a targeted layer."})
     alpha: float = field(default=16.0, metadata={"help": "What is added is scaled by alpha / r."})

@@ -12,6 +12,7 @@ from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from fedtt.errors import ModelError
+from fedtt.peft.modules_of_type import modules_of_type
 
 BASE = "__base__"  # PEFT's name for no adapter
 
@@ -50,10 +51,9 @@ def rows_by_name(
         )
     names = [name for name in adapter_names for _ in range(max(1, num_beams or 1))]
     with ExitStack() as inside:
-        for module in model.modules():
-            if isinstance(module, (layer_type, AuxiliaryTrainingWrapper)):
-                hook = partial(_with_names, names=names)
-                inside.enter_context(module.register_forward_pre_hook(hook, with_kwargs=True))
+        for _, module in modules_of_type(model, layer_type, AuxiliaryTrainingWrapper):
+            hook = partial(_with_names, names=names)
+            inside.enter_context(module.register_forward_pre_hook(hook, with_kwargs=True))
         yield
 
 

@@ -4,11 +4,12 @@ import inspect
 from typing import Any
 
 import torch
-from peft import PrefixTuningConfig, PromptLearningConfig
+from peft import PromptLearningConfig
 from torch import Tensor, nn
 
 from fedtt.errors import ModelError
 from fedtt.peft.anatomy import model_type_of
+from fedtt.peft.traits import traits_of
 
 
 def fill_sizes(config: PromptLearningConfig, model: nn.Module) -> None:
@@ -25,8 +26,8 @@ def fill_sizes(config: PromptLearningConfig, model: nn.Module) -> None:
         config.num_attention_heads = text.num_attention_heads
     if config.token_dim is None:
         embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
-        prefix = isinstance(config, PrefixTuningConfig)
-        config.token_dim = text.hidden_size if prefix else embeddings.weight.shape[1]
+        whole = traits_of(config).needs_cache  # keys and values are as wide as the model
+        config.token_dim = text.hidden_size if whole else embeddings.weight.shape[1]
 
 
 def check_takes_prefix(model: nn.Module) -> None:

@@ -12,6 +12,7 @@ from fedtt.errors import ModelError
 from fedtt.peft.added_layer import AddedLayer, merge_refusal
 from fedtt.peft.added_layer_tuner import AddedLayerModel
 from fedtt.peft.anatomy import projection_pattern
+from fedtt.peft.modules_of_type import modules_of_type
 
 
 class ResidualAdapterModel(AddedLayerModel):
@@ -59,13 +60,14 @@ class ResidualAdapterModel(AddedLayerModel):
         """Raise for a targeted layer that the adapter does not go with."""
 
     def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
-        managed = set()
-        for module in model.modules():
-            if isinstance(module, AuxiliaryTrainingWrapper):
-                managed |= {id(parameter) for parameter in module.parameters()}
-            elif isinstance(module, AddedLayer):
-                layers = (getattr(module, name) for name in module.adapter_layer_names)
-                managed |= {id(parameter) for layer in layers for parameter in layer.parameters()}
+        managed = {
+            id(parameter)
+            for _, wrapper in modules_of_type(model, AuxiliaryTrainingWrapper)
+            for parameter in wrapper.parameters()
+        }
+        for _, module in modules_of_type(model, AddedLayer):
+            layers = (getattr(module, name) for name in module.adapter_layer_names)
+            managed |= {id(parameter) for layer in layers for parameter in layer.parameters()}
         for parameter in model.parameters():
             if id(parameter) not in managed:
                 parameter.requires_grad = False
@@ -73,9 +75,8 @@ class ResidualAdapterModel(AddedLayerModel):
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:  # noqa: FBT001, FBT002 (PEFT's signature)
         super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
         if not autocast_adapter_dtype:
-            for module in self.model.modules():
-                if isinstance(module, AddedLayer):
-                    module.cast_adapter(adapter_name)
+            for _, module in modules_of_type(self.model, AddedLayer):
+                module.cast_adapter(adapter_name)
 
     def _check_merge_allowed(self) -> None:
         raise merge_refusal()

@@ -1,14 +1,14 @@
 """How large the numbers of an adapter's config may be, and what is said when memory ends."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any
 
 import torch
 from peft import PeftConfig
 
 from fedtt.errors import ConfigError, ModelError
+from fedtt.nested_values import leaves
 
 MOST_RANK = 16_384
 MOST_WIDTH = 65_536
@@ -22,8 +22,8 @@ def check_sizes(config: PeftConfig) -> None:
     for field in fields(config):
         if field.name.endswith(_NO_SIZES):
             continue
-        for value in _numbers(getattr(config, field.name)):
-            if abs(value) > MOST_OF_ANYTHING:
+        for value in leaves(getattr(config, field.name)):
+            if isinstance(value, int) and abs(value) > MOST_OF_ANYTHING:
                 raise ConfigError(
                     f"{field.name} is absurdly large",
                     where=f"{type(config).__name__}.{field.name}",
@@ -53,14 +53,3 @@ def _is_want_of_memory(error: Exception) -> bool:
     words = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or any(word in str(error) for word in words)
-
-
-def _numbers(value: Any) -> Iterator[int]:
-    """The whole numbers inside tables, lists and sets."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple | set):
-        for item in value:
-            yield from _numbers(item)
-    elif isinstance(value, int):
-        yield value

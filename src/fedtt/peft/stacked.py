@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedtt.peft.dense_by_client import dense_layer_norm, dense_linear
+from fedtt.peft.modules_of_type import modules_of_type
 
 
 def _linear(module: nn.Linear, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
@@ -43,7 +44,7 @@ def can_batch(model: nn.Module, names: Collection[str]) -> bool:
     biases and layer norms of the base model can. What mixes the rows of a batch, a parameter that
     lies in two places, and anything unknown cannot.
     """
-    if not names or any(isinstance(module, _BatchNorm) for module in model.modules()):
+    if not names or any(modules_of_type(model, _BatchNorm)):
         return False
     parameters = dict(model.named_parameters())
     places = Counter(id(tensor) for _, tensor in model.named_parameters(remove_duplicate=False))

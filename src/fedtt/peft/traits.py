@@ -13,21 +13,22 @@ class Traits:
     ``needs_base_weights``: it trains, or computes from, the values of the base weights, which codes
     of quantized ones are not. ``inside_layers``: what it trains is part of a base layer's own
     computation, as a bias is, rather than beside it. ``needs_cache``: it lies in the cache of keys
-    and values. ``linear``: it adds a matrix to a base weight, and can be merged into it.
+    and values. ``on_queries_and_values``: where it goes unless it is told.
     """
 
     needs_base_weights: bool = False
     inside_layers: bool = False
     needs_cache: bool = False
-    linear: bool = False
+    on_queries_and_values: bool = False
 
 
 # PEFT's own that are out of the ordinary, by the names of its types.
 _OF_PEFT: Mapping[str, Traits] = {
-    "IA3": Traits(inside_layers=True, linear=True),
-    "LORA": Traits(linear=True),
+    "ADALORA": Traits(on_queries_and_values=True),
+    "IA3": Traits(inside_layers=True),
+    "LORA": Traits(on_queries_and_values=True),
     "PREFIX_TUNING": Traits(needs_cache=True),
-    "VERA": Traits(linear=True),
+    "VERA": Traits(on_queries_and_values=True),
 }
 
 

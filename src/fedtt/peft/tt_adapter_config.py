@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import ClassVar
 
 from peft.config import PeftConfig
@@ -15,6 +14,7 @@ from fedtt.peft.config_checks import (
     check_positive_int,
     check_positive_ints,
     own_lists,
+    positive_int,
 )
 from fedtt.peft.peft_type import peft_type
 from fedtt.peft.sizes import MOST_RANK, MOST_WIDTH
@@ -126,7 +126,7 @@ class TTAdapterConfig(PeftConfig):  # type: ignore[misc]
 
 def _check(config: TTAdapterConfig) -> None:
     """Raise :class:`ConfigError` for a value out of its range."""
-    several = not isinstance(config.rank, Integral)
+    several = positive_int(config.rank) is None
     if several:
         check_positive_ints(config, "rank", most=MOST_RANK)
     else:

@@ -30,8 +30,7 @@ def check_update(blob: bytes, task: ClientTask, *, num_examples: int) -> Checked
     are huge, or a weight that is not what the site said when it joined.
     """
     trained = trained_names(task.payload, structure=task.structure)
-    expected = {n: task.structure[n] for n in sorted(trained)}
-    update = decode_update(blob, expected=expected, codec=task.codec)
+    update = decode_update(blob, expected=task.answer(trained), codec=task.codec)
     if update.num_examples != num_examples:
         raise WireError(
             "an update counts other examples than its client has",

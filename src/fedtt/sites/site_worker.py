@@ -93,7 +93,11 @@ class Worker:
         self.problem: FedttError | None = None
 
     def answer(self, asked: Frame) -> Frame:
-        """The reply to a message. Raises :class:`InterruptedRunError` once asked to stop."""
+        """The reply to a message.
+
+        Raises :class:`InterruptedRunError` once asked to stop, and :class:`SitesError` where this
+        machine fails.
+        """
         try:
             match parse_asked(asked.content, blobs=asked.blobs, peer="the server"):
                 case Hello() as hello:
@@ -117,6 +121,12 @@ class Worker:
                 return _frame(Unfit(unfit=error_for_server(error)))
             self._tell(quote_peer(error, most=MOST_TOLD))
             return _frame(Trouble(error=error_for_server(error)))
+        except OSError as error:  # of a file or a full disk: it would be the same next time
+            raise SitesError(
+                "this machine cannot do its part",
+                got=error,
+                fix="mend that, and join again",
+            ) from error
         return _frame(Done())
 
     def _end(self, problem: FedttError | None) -> None:
@@ -180,7 +190,6 @@ class Worker:
         return local_clients(
             federation,
             state=federation.initial,
-            logit_adjustment=config.client.logit_adjustment,
             seed=config.seed,
             after_step=lambda *_: self._look_up(),
         )
@@ -258,6 +267,7 @@ class Worker:
             structure=joined.federation.method.client_structure(whole, entry.position),
             learning_rate=work.learning_rate,
             codec=joined.federation.method.codec,
+            subspace=joined.federation.method.subspace,
         )
 
     def _measure(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,8 @@ from fedtt.metrics import Score
 Batch = Mapping[str, Tensor]
 # What is known of every judged example: name -> a value or a row an example, (n,) or (n, k).
 Outcomes = Mapping[str, np.ndarray]
+LossOfLogits = Callable[[Tensor, Batch], Tensor]
+ClientLoss = Callable[[TokenizedTexts], LossOfLogits]  # of the client that has these examples
 TARGETS = "labels"  # the key of a batch that no model sees: the loss is computed from the logits
 
 
@@ -76,6 +79,19 @@ def log_prior(label_counts: Sequence[int], *, strength: float) -> Tensor:
     """
     counts = torch.tensor(label_counts, dtype=torch.float32) + 1.0
     return strength * torch.log(counts / counts.sum())
+
+
+def client_loss(task: Task, *, num_classes: int, logit_adjustment: float) -> ClientLoss:
+    """The task's loss; with logit adjustment, each client's :func:`log_prior` on its logits."""
+
+    def loss_of(data: TokenizedTexts) -> LossOfLogits:
+        shift = None
+        if logit_adjustment:
+            counts = np.bincount(data.labels, minlength=num_classes).tolist()
+            shift = log_prior(counts, strength=logit_adjustment)
+        return partial(task.loss, shift=shift)
+
+    return loss_of
 
 
 def join_outcomes(parts: Sequence[Outcomes]) -> Outcomes:

@@ -11,9 +11,10 @@ from fedtt.errors import ConfigError, DivergenceError, FedttError, InterruptedRu
 from fedtt.experiment.common_steps import ShouldStop
 from fedtt.experiment.comparison.cell_results import Status, status_of
 from fedtt.experiment.comparison.layout import FAILURE
-from fedtt.experiment.directory import CONFIG, create_run, open_run
+from fedtt.experiment.directory import create_run, open_run
 from fedtt.experiment.events import Notify
 from fedtt.experiment.run_in_process import run_experiment
+from fedtt.run_place import CONFIG
 
 
 @dataclass(frozen=True, kw_only=True)

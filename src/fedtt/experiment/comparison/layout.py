@@ -18,7 +18,7 @@ from fedtt.config import Cell, Comparison, dump_comparison
 from fedtt.config.compare import Point
 from fedtt.engine.checkpoint import write_atomically
 from fedtt.errors import RunError
-from fedtt.experiment.directory import check_new_run
+from fedtt.run_place import check_new_run
 
 MARKER = "compare.toml"
 CHOICES = "choices.json"

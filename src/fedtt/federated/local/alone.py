@@ -6,14 +6,17 @@ optimizer, over the exchanged parameters only.
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from fedtt import params as p
 from fedtt.errors import DivergenceError
 from fedtt.federated.local.client import Batch, LocalClient
+from fedtt.federated.local.stacked_state import StackedState
 from fedtt.federated.local.step import LocalTraining, Trained, local_step, make_optimizer
+from fedtt.federated.subspace import Projection
 from fedtt.federated.types import ClientUpdate
 from fedtt.params import Params
 from fedtt.seeds import random_stream
@@ -28,13 +31,14 @@ def train_locally(
     trained: Collection[str] | None = None,
     learning_rate: float,
     training: LocalTraining,
+    projection: Projection | None = None,
 ) -> ClientUpdate:
     """Train the parameters ``trained`` (all of the client's start if None), a step a batch.
 
     Changes ``model`` in place: it is the one model that all clients of a process take turns on,
     and whatever its start names is overwritten first. Everything that is not trained is frozen for
-    the duration: no gradient, unknown to the optimizer, bit-identical afterwards. The
-    caller's random state is left as it was.
+    the duration: no gradient, unknown to the optimizer, bit-identical afterwards. With a
+    ``projection``, its numbers train, from zero. The caller's random state is left as it was.
 
     Raises :class:`DivergenceError` naming the client and the step when the loss, or the update,
     is not finite.
@@ -42,27 +46,28 @@ def train_locally(
     p.write_params(model, client.start)
     origin = p.select(client.start, client.start if trained is None else trained)
     weights = freeze_all_but(model, origin)
-    there = {name: origin[name].to(weight.device) for name, weight in weights.items()}
-    optimizer = make_optimizer(
-        list(weights.values()),
-        training=training,
-        learning_rate=learning_rate,
-        factors=[training.factor(name) for name in weights],
-    )
+    if projection is None:
+        moving: _Moving = _Parameters(
+            weights, origin, training=training, learning_rate=learning_rate
+        )
+    else:
+        moving = _InSubspace(
+            weights, origin, projection=projection, training=training, learning_rate=learning_rate
+        )
     losses: list[float] = []
     model.train()
     with random_stream(client.dropout_seed):
         for step, batch in enumerate(client.batches):
-            optimizer.zero_grad(set_to_none=True)
+            for weight in weights.values():
+                weight.grad = None
             loss = client.loss(model, batch)
             losses.append(float(loss.detach()))
             check_finite(losses[-1], where=f"{client.where}, step {step}")
             loss.backward()
-            local_step(_trained(weights, there), training=training)
-            optimizer.step()
+            moving.step()
             if client.after_step is not None:
                 client.after_step(step, losses[-1])
-    delta = p.subtract(p.read_params(model, origin), origin)
+    delta = moving.delta()
     bad = p.non_finite_names(delta)
     if bad:
         raise_divergence(
@@ -74,6 +79,83 @@ def train_locally(
         num_steps=len(losses),
         loss=sum(losses) / len(losses),
     )
+
+
+class _Moving(Protocol):
+    """What moves the model's parameters, given their gradients, and what is sent of it."""
+
+    def step(self) -> None:
+        """One local step. Changes the parameters."""
+
+    def delta(self) -> dict[str, Tensor]:
+        """The change so far, on the CPU."""
+
+
+class _Parameters:
+    """Every parameter by itself."""
+
+    def __init__(
+        self,
+        weights: Mapping[str, nn.Parameter],
+        origin: Params,
+        *,
+        training: LocalTraining,
+        learning_rate: float,
+    ) -> None:
+        self._weights, self._origin, self._training = weights, origin, training
+        self._there = {name: origin[name].to(weight.device) for name, weight in weights.items()}
+        self._optimizer = make_optimizer(
+            list(weights.values()),
+            training=training,
+            learning_rate=learning_rate,
+            factors=[training.factor(name) for name in weights],
+        )
+
+    def step(self) -> None:
+        local_step(_trained(self._weights, self._there), training=self._training)
+        self._optimizer.step()
+
+    def delta(self) -> dict[str, Tensor]:
+        reached = {
+            name: weight.detach().to("cpu", copy=True) for name, weight in self._weights.items()
+        }
+        return p.subtract(p.select(reached, reached), self._origin)
+
+
+class _InSubspace:
+    """All parameters by the numbers of a subspace: a cohort of one."""
+
+    def __init__(
+        self,
+        weights: Mapping[str, nn.Parameter],
+        origin: Params,
+        *,
+        projection: Projection,
+        training: LocalTraining,
+        learning_rate: float,
+    ) -> None:
+        self._device = next(iter(weights.values())).device
+        self._state = StackedState(
+            [origin],
+            training=training,
+            learning_rate=learning_rate,
+            device=self._device,
+            projection=projection,
+        )
+        self._weights = [weights[name] for name in self._state.names]
+
+    def step(self) -> None:
+        device = self._device  # a model may be spread over several
+        gradients = [None if w.grad is None else w.grad[None].to(device) for w in self._weights]
+        self._state.take_gradient([0], gradients)
+        self._state.step()
+        with torch.no_grad():
+            for weight, moved in zip(self._weights, self._state.leaves([0]), strict=True):
+                weight.copy_(moved[0])
+
+    def delta(self) -> dict[str, Tensor]:
+        self._state.end(0)
+        return self._state.deltas()[0]
 
 
 def freeze_all_but(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:

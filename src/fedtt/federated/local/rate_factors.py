@@ -7,6 +7,7 @@ zero (B of LoRA, the last core of Up) multiplies what does not, and learns best 
 
 from collections.abc import Mapping
 
+from fedtt.federated.local.step import LocalTraining
 from fedtt.params import Params
 from fedtt.peft import ParameterKind
 
@@ -26,3 +27,14 @@ def rate_factors(
         if kinds[name] == ParameterKind.HEAD or not value.any()
     }
     return {name: factor for name, factor in factors.items() if factor != 1.0}
+
+
+def moved_by(training: LocalTraining) -> dict[str, float]:
+    """How far a step of a subspace's number moves each parameter beside the others, by name.
+
+    AdamW steps as far whatever the gradient's size, so a parameter moves by its factor. SGD's step
+    goes with the gradient, in which the same number is once more: the root of it.
+    """
+    if training.decouples_decay:
+        return dict(training.factors)
+    return {name: factor**0.5 for name, factor in training.factors.items()}

@@ -24,6 +24,7 @@ from fedtt.federated.local.dropout_streams import ClientStreams
 from fedtt.federated.local.forward_groups import BatchShape, ForwardLimits, group_batches
 from fedtt.federated.local.stacked_state import StackedState
 from fedtt.federated.local.step import LocalTraining
+from fedtt.federated.subspace import Projection
 from fedtt.federated.types import ClientUpdate
 from fedtt.peft import stacked_forwards
 from fedtt.seeds import random_stream
@@ -57,12 +58,13 @@ def train_cohort(
     learning_rate: float,
     training: LocalTraining,
     sharing: SharedForward,
+    projection: Projection | None = None,
 ) -> list[ClientUpdate]:
     """Train ``trained`` of every client from its own start; their updates, in the same order.
 
     Changes ``model`` as :func:`train_locally` does. All clients must start from the same values of
     whatever they do not train, and the model must be one that ``fedtt.peft.can_batch``. A client
-    whose batches end has ended: the others go on.
+    whose batches end has ended: the others go on. With a ``projection``, its numbers train.
 
     Raises :class:`DivergenceError` naming the client and the step when a loss, or an update, is not
     finite; :class:`FedttError` for clients that do not share what is frozen.
@@ -74,7 +76,13 @@ def train_cohort(
     device = next(model.parameters()).device
     names = sorted(trained)
     starts = [p.select(client.start, names) for client in clients]
-    state = StackedState(starts, training=training, learning_rate=learning_rate, device=device)
+    state = StackedState(
+        starts,
+        training=training,
+        learning_rate=learning_rate,
+        device=device,
+        projection=projection,
+    )
     seeds = [client.dropout_seed for client in clients]
     streams = ClientStreams(seeds, device=device) if sharing.draws else None
     forward = _Forward(model=model, stack=sharing.stack, streams=streams)

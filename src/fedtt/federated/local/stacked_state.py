@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from fedtt.federated.local.row_optimizer import RowOptimizer
 from fedtt.federated.local.step import LocalTraining, Trained, local_step
+from fedtt.federated.local.subspace_state import SubspaceState
+from fedtt.federated.subspace import THETA, Projection
 from fedtt.params import Params
 
 
@@ -14,7 +16,8 @@ class StackedState:
     """What ``K`` clients train, ``(K, P)``, their gradients and their optimizer's state.
 
     ``starts`` are the trained parameters of each. Every method but ``leaves`` and ``deltas``
-    changes it. ``ended`` holds the rows of the clients that have taken their last step.
+    changes it. ``ended`` holds the rows of the clients that have taken their last step. With a
+    ``projection`` they are moved by the numbers of a subspace.
     """
 
     def __init__(
@@ -24,6 +27,7 @@ class StackedState:
         training: LocalTraining,
         learning_rate: float,
         device: torch.device,
+        projection: Projection | None = None,
     ) -> None:
         self.names = sorted(starts[0])
         self.ended: dict[int, Tensor] = {}
@@ -41,10 +45,15 @@ class StackedState:
             learning_rate=learning_rate,
         )
         self._reached: set[str] = set()
+        self._subspace: SubspaceState | None = None
+        if projection is not None:
+            self._subspace = SubspaceState(
+                self._origin, projection=projection, training=training, learning_rate=learning_rate
+            )
 
     def end(self, client: int) -> None:
         """Keep what a client ends with: what the others' steps do to its row is of no account."""
-        self.ended[client] = self._weights[client].clone()
+        self.ended[client] = self._moving[client].detach().clone()
 
     def leaves(self, members: Sequence[int]) -> list[Tensor]:
         """The members' parameters ``(n, *shape)``, in the order of ``names``, for one forward."""
@@ -69,6 +78,10 @@ class StackedState:
 
     def step(self) -> None:
         """The local step, every client for itself."""
+        if self._subspace is not None:
+            self._weights.copy_(self._subspace.step(self._gradient, weights=self._weights))
+            self._gradient.zero_()
+            return
         trained = Trained(gradient=self._gradient, weight=self._weights, origin=self._origin)
         local_step([trained], training=self._training)
         self._optimizer.step()
@@ -82,6 +95,8 @@ class StackedState:
     def deltas(self) -> list[dict[str, Tensor]]:
         """Every client's change from its start to where it ended, on the CPU."""
         ended = torch.stack([self.ended[index] for index in range(len(self._origin))])
+        if self._subspace is not None:
+            return [{THETA: row} for row in ended.cpu()]
         rows = (ended - self._origin).cpu()
         return [
             {
@@ -90,6 +105,11 @@ class StackedState:
             }
             for row in rows
         ]
+
+    @property
+    def _moving(self) -> Tensor:
+        """What the optimizer moves, a row a client."""
+        return self._weights if self._subspace is None else self._subspace.theta
 
     @property
     def _gradient(self) -> Tensor:

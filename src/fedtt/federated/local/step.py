@@ -52,6 +52,11 @@ class LocalTraining:
         """Of the learning rate of the parameter of that name."""
         return self.factors.get(name, 1.0)
 
+    @property
+    def decouples_decay(self) -> bool:
+        """Whether weight decay is beside the gradient, as AdamW's, and not a part of it."""
+        return self.optimizer == "adamw"
+
 
 def make_optimizer(
     weights: Sequence[Tensor],

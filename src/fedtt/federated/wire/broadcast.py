@@ -1,36 +1,51 @@
 """What the server tells a client in a round: the values it is missing, and what to train.
 
+What rounds in a subspace changed travels as their few numbers, as long as those are fewer than the
+values themselves.
+
 The names of parameters do not travel. Both ends know the sorted names that can be exchanged; a
 payload that holds, or trains, only some of them says so in its header, one bit a name (in hex).
 """
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from fedtt import params as p
 from fedtt.errors import WireError
+from fedtt.federated.subspace import Subspace, SubspaceStep
 from fedtt.federated.types import Factors, ServerState
+from fedtt.federated.wire.frame import MAX_HEADER_BYTES
 from fedtt.federated.wire.payload import decode, encode, encoded_length, read_header
 from fedtt.params import Params, Structure, TensorSpec
 
 _LEFT, _RIGHT = "/left", "/right"
+_STEP = "step/"
+_MAX_STEPS_TEXT = MAX_HEADER_BYTES // 2  # characters of the header, which holds more
 
 
 @dataclass(frozen=True, kw_only=True)
 class Broadcast:
-    """``values`` replace the client's, ``factors`` are added to them, ``trained`` it trains."""
+    """``values`` replace the client's, ``factors`` are added to them, ``trained`` it trains.
+
+    ``steps`` are what rounds that the client missed did in their subspaces, by round.
+    """
 
     values: Params
     trained: frozenset[str]
     factors: Factors = field(default_factory=dict)
+    steps: Mapping[int, SubspaceStep] = field(default_factory=dict)
 
-    def apply(self, known: Params) -> dict[str, torch.Tensor]:
+    def apply(self, known: Params, *, subspace: Subspace | None = None) -> dict[str, torch.Tensor]:
         """The client's parameters after the broadcast, given those that it knew before."""
         changed = {name: known[name] + left @ right for name, (left, right) in self.factors.items()}
-        return {**known, **self.values, **changed}
+        after = {**known, **self.values, **changed}
+        for index in sorted(self.steps):
+            assert subspace is not None  # a broadcast with steps is read with it
+            after = self.steps[index].apply(after, subspace=subspace, round_index=index)
+        return after
 
 
 def broadcast_for(
@@ -43,7 +58,8 @@ def broadcast_for(
     """What ``client_id`` needs: whatever changed since it was last heard.
 
     A client that was never heard gets everything but what it has from the pretrained model. A
-    client that was heard in the round before gets factored changes where they are smaller.
+    client that was heard in the round before gets factored changes where they are smaller, and one
+    that missed rounds in a subspace gets their steps.
     """
     synced = state.synced_at.get(client_id)
     missing = [name for name in state.params if _is_missing(state, name, synced, pretrained)]
@@ -55,7 +71,21 @@ def broadcast_for(
             if sum(factor.numel() for factor in pair) < state.params[name].numel()
         }
     values = p.select(state.params, [name for name in missing if name not in factors])
-    return Broadcast(values=values, trained=trained, factors=factors)
+    news = Broadcast(values=values, trained=trained, factors=factors)
+    steps = {index: step for index, step in state.steps.items() if index >= (synced or 0)}
+    # The oldest of a client's steps is that of the round in which it was heard: what it missed
+    # before is not kept any more.
+    if synced in steps and _is_smaller(steps, news, structure=p.structure_of(state.params)):
+        return replace(news, values={}, steps=steps)
+    return news
+
+
+def _is_smaller(
+    steps: Mapping[int, SubspaceStep], news: Broadcast, *, structure: Structure
+) -> bool:
+    numbers = sum(step.theta.numel() for step in steps.values())
+    values = sum(tensor.numel() for tensor in news.values.values())
+    return numbers < values and len(_steps_text(steps, structure)) <= _MAX_STEPS_TEXT
 
 
 def encode_broadcast(broadcast: Broadcast, *, structure: Structure) -> bytes:
@@ -69,8 +99,10 @@ def broadcast_length(broadcast: Broadcast, *, structure: Structure) -> int:
     return encoded_length(p.structure_of(_tensors(broadcast)), metadata=metadata)
 
 
-def decode_broadcast(payload: bytes, *, structure: Structure) -> Broadcast:
-    """What a broadcast payload says to a client that knows ``structure``.
+def decode_broadcast(
+    payload: bytes, *, structure: Structure, subspace: Subspace | None = None
+) -> Broadcast:
+    """What a broadcast payload says to a client that knows ``structure``, and its ``subspace``.
 
     Raises :class:`WireError` for a payload made for other parameters, or not plausible.
     """
@@ -81,9 +113,18 @@ def decode_broadcast(payload: bytes, *, structure: Structure) -> Broadcast:
     expected = {name: structure[name] for name in sorted(sent)}
     for name in sorted(factored):
         expected |= _factor_specs(name, structure[name], header.get("rank", ""))
+    stepped = _stepped(header, structure, subspace)
+    for index, names in stepped.items():
+        assert subspace is not None  # or there are no steps
+        (spec,) = subspace.uplink({name: structure[name] for name in names}).values()
+        expected[f"{_STEP}{index}"] = spec
     tensors, _ = decode(payload, expected=expected)
     factors = {name: (tensors.pop(name + _LEFT), tensors.pop(name + _RIGHT)) for name in factored}
-    return Broadcast(values=tensors, trained=frozenset(trained), factors=factors)
+    steps = {
+        index: SubspaceStep(names=names, theta=tensors.pop(f"{_STEP}{index}"))
+        for index, names in stepped.items()
+    }
+    return Broadcast(values=tensors, trained=frozenset(trained), factors=factors, steps=steps)
 
 
 def trained_names(payload: bytes, *, structure: Structure) -> frozenset[str]:
@@ -96,6 +137,7 @@ def _tensors(broadcast: Broadcast) -> Params:
     tensors = dict(broadcast.values)
     for name, (left, right) in broadcast.factors.items():
         tensors |= {name + _LEFT: left, name + _RIGHT: right}
+    tensors |= {f"{_STEP}{index}": step.theta for index, step in broadcast.steps.items()}
     return tensors
 
 
@@ -108,7 +150,38 @@ def _metadata(broadcast: Broadcast, structure: Structure) -> dict[str, str]:
     if broadcast.factors:
         (rank,) = {left.shape[1] for left, _ in broadcast.factors.values()}
         metadata |= {"factored": _mask(broadcast.factors, structure), "rank": str(rank)}
+    if broadcast.steps:
+        metadata["steps"] = _steps_text(broadcast.steps, structure)
     return metadata
+
+
+def _steps_text(steps: Mapping[int, SubspaceStep], structure: Structure) -> str:
+    """Every step's round and, where it moves only some of the parameters, which."""
+    return ",".join(
+        str(index)
+        if steps[index].names == structure.keys()
+        else f"{index}:{_mask(steps[index].names, structure)}"
+        for index in sorted(steps)
+    )
+
+
+def _stepped(
+    header: Mapping[str, str], structure: Structure, subspace: Subspace | None
+) -> dict[int, frozenset[str]]:
+    """The rounds whose steps a broadcast brings, and what each of them moves."""
+    text = header.get("steps")
+    if text is None:
+        return {}
+    stepped: dict[int, frozenset[str]] = {}
+    for entry in text.split(","):
+        index, colon, mask = entry.partition(":")
+        if subspace is None or not re.fullmatch("[0-9]{1,9}", index):
+            raise WireError("a broadcast's steps cannot be read", got=entry[:40])
+        names = _names_of(mask, "steps", structure) if colon else set(structure)
+        if not names or int(index) <= max(stepped, default=-1):
+            raise WireError("a broadcast's steps are in no order, or of nothing", got=entry[:40])
+        stepped[int(index)] = frozenset(names)
+    return stepped
 
 
 def _is_missing(
@@ -130,8 +203,10 @@ def _names(
     header: Mapping[str, str], key: str, structure: Structure, *, default: set[str]
 ) -> set[str]:
     text = header.get(key)
-    if text is None:
-        return default
+    return default if text is None else _names_of(text, key, structure)
+
+
+def _names_of(text: str, key: str, structure: Structure) -> set[str]:
     names = sorted(structure)
     if len(text) != -(-len(names) // 4) or not all(c in "0123456789abcdef" for c in text):
         raise WireError(f"a broadcast's {key!r} names are not one bit a parameter", got=text[:80])

@@ -1,6 +1,7 @@
 """A frame as the content of a Flower message, and back. Loads no torch."""
 
 import json
+from typing import cast
 
 from flwr.app import ConfigRecord, RecordDict
 
@@ -42,12 +43,13 @@ def unread(content: RecordDict, *, limit: int, max_text: int) -> tuple[bytes, li
         raise WireError("a message has no text, or too much", got=type(text).__name__)
     if not isinstance(blobs, list) or not all(isinstance(blob, bytes) for blob in blobs):
         raise WireError("a message has no list of bytes", got=type(blobs).__name__)
+    own = cast("list[bytes]", blobs)
     if len(blobs) > MAX_BLOBS:  # each of them is a number in a frame's text
         raise WireError("a message has too many blobs", got=len(blobs), expected=MAX_BLOBS)
-    size = sum(len(blob) for blob in blobs if isinstance(blob, bytes))
+    size = sum(map(len, own))
     if size > limit:
         raise WireError("a message is too large", got=f"{size} bytes", expected=f"at most {limit}")
     encoded = text.encode(errors="replace")
     if len(encoded) > max_text:
         raise WireError("a message has too much text", got=f"{len(encoded)} bytes")
-    return encoded, [blob for blob in blobs if isinstance(blob, bytes)]
+    return encoded, list(own)

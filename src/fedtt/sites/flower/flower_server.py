@@ -10,6 +10,7 @@ from fedtt.engine.build import Federation
 from fedtt.errors import InterruptedRunError
 from fedtt.sites.exchange import Hooks, OnWait
 from fedtt.sites.flower.superlink import running_superlink
+from fedtt.sites.limited_news import LimitedNews
 from fedtt.sites.opened_sites import open_sites, reply_limit
 from fedtt.sites.ports import BoundPort
 from fedtt.sites.roster import Tell
@@ -52,11 +53,15 @@ def connected_sites(
                     fix=f"--resume {logs} goes on from the last finished round",
                 )
 
-        yield open_sites(
-            config,
-            federation,
-            flower.relay,
-            names=flower.names,
-            expected=expected,
-            hooks=Hooks(tell=tell, on_wait=on_wait, check=check),
-        )
+        news = LimitedNews(tell, sites=expected)
+        try:
+            yield open_sites(
+                config,
+                federation,
+                flower.relay,
+                names=flower.names,
+                expected=expected,
+                hooks=Hooks(tell=news, on_wait=on_wait, check=check),
+            )
+        finally:
+            news.say_left_out()

@@ -15,7 +15,7 @@ from fedtt.sites.flower.child_environment import flower_environment
 from fedtt.sites.flower.child_processes import Child, launch
 from fedtt.sites.flower.key_arguments import supernode_arguments
 from fedtt.sites.flower.version import check_flower
-from fedtt.sites.frames import OWN_LIMIT, SITE_SOCKET, Frame, receive_frame, send_frame
+from fedtt.sites.frames import OWN_LIMIT, SITE_SOCKET, receive_frame, send_frame
 from fedtt.sites.keys import NO_KEY, UNKNOWN_KEY, SiteKeys
 from fedtt.sites.ports import any_port, bind_port
 from fedtt.sites.site_worker import Worker
@@ -136,18 +136,7 @@ def _answer_next(listener: socket.socket, worker: Worker) -> bool:
             asked = receive_frame(connection, limit=OWN_LIMIT)
         except (OSError, WireError):
             return True
-        reply = _answer(worker, asked)
+        reply = worker.answer(asked)
         with suppress(OSError):
             send_frame(connection, reply)
     return True
-
-
-def _answer(worker: Worker, asked: Frame) -> Frame:
-    try:
-        return worker.answer(asked)
-    except OSError as error:  # of a file or a full disk: it would be the same next time
-        raise SitesError(
-            "this machine cannot do its part",
-            got=error,
-            fix="mend that, and join again",
-        ) from error

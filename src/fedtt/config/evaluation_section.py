@@ -1,0 +1,36 @@
+"""The ``[evaluation]`` section of a configuration."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from fedtt.section import BatchSize, Examples, RoundsOrNone, Section
+
+
+class EvaluationConfig(Section):
+    """``[evaluation]``: what is measured, and when."""
+
+    every: RoundsOrNone = Field(1, description="rounds between validations; 0: never")
+    batch_size: BatchSize = 64
+    validation_examples: Examples | None = Field(
+        None, description="at most so many a client and validation; the test split is always whole"
+    )
+    alone: bool | None = Field(
+        None,
+        description="also train each client alone for the same steps, as a baseline; "
+        "left out: where everyone takes part in every round and there are at most 10 clients",
+    )
+    before: bool = Field(
+        default=True, description="measure the test split before training too, for comparison"
+    )
+    test: bool = Field(
+        default=True,
+        description="measure the test split; false: nothing that the run computes or saves "
+        "depends on it, as in the choice of hyper-parameters",
+    )
+
+    @model_validator(mode="after")
+    def _alone_needs_test(self) -> Self:
+        if self.alone and not self.test:
+            raise ValueError("alone is measured on the test split, and test = false")
+        return self

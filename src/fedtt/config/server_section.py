@@ -1,0 +1,29 @@
+"""The ``[server]`` section of a configuration."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from fedtt.federated.aggregate import AGGREGATIONS, MEAN
+from fedtt.section import Positive, Probability, Rate, Section
+
+
+class ServerConfig(Section):
+    """``[server]``: what the server does with the updates."""
+
+    optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedavg"
+    learning_rate: Rate = 1.0
+    momentum: Probability = Field(0.9, description="beta 1 of fedavgm, fedadam, fedyogi")
+    beta2: Probability = Field(0.99, description="of fedadam and fedyogi")
+    adaptivity: Positive = Field(1e-3, description="tau of fedadam and fedyogi")
+    aggregation: Annotated[str, AfterValidator(AGGREGATIONS.check)] = Field(
+        MEAN,
+        description="median and trimmed-mean bear clients that send anything at all; both take 3 "
+        "clients a round",
+    )
+    trim: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.1, description="share that trimmed-mean drops at each end; at least one client"
+    )
+    weighting: Literal["examples", "uniform"] = Field(
+        "examples", description="how much each client's update counts in the mean"
+    )

@@ -1,0 +1,37 @@
+"""The ``[sites]`` section of a configuration."""
+
+import re
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from fedtt.section import Clients, Seconds, Section
+
+SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+
+class SitesConfig(Section):
+    """``[sites]``: machines that each hold one client's data; for ``fedtt serve``."""
+
+    names: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None, description="every site that may join, each one client, in a fixed order"
+    )
+    min_replies: Clients | None = Field(
+        None, description="a round counts with so many replies; left out: one of each called"
+    )
+    deadline: Seconds = Field(
+        600.0, description="seconds for a round; who has not answered by then is left out"
+    )
+    patience: Seconds = Field(
+        600.0, description="seconds to wait for sites to join, at the start for all of them"
+    )
+
+    @field_validator("names")
+    @classmethod
+    def _names(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in names or ():
+            if not SITE_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no site's name: at most 63 letters, digits, - and _")
+        if names is not None and len(set(names)) < len(names):
+            raise ValueError("two sites have the same name")
+        return names

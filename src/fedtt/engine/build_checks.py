@@ -1,0 +1,92 @@
+"""What of a config does not go with its model, method or data: said before compute is spent."""
+
+from collections.abc import Mapping
+
+import torch
+from peft import PeftConfig
+from transformers import PretrainedConfig
+
+from fedtt.config import RunConfig
+from fedtt.data import FederatedData, Held, TokenizedTexts
+from fedtt.engine.cost import MessageCost
+from fedtt.engine.positions import text_positions
+from fedtt.engine.token_budget import memory_bytes
+from fedtt.errors import ConfigError, ModelError
+from fedtt.federated.cohort import check_cohort_size
+from fedtt.federated.method import Method
+from fedtt.tasks import Task
+
+
+def check_size(message: MessageCost) -> None:
+    """Before the first allocation: every exchanged parameter is a float32 on this machine."""
+    needed, memory = 4 * message.total_parameters, memory_bytes(torch.device("cpu"))
+    if needed > memory:
+        raise ModelError(
+            "what the method trains is larger than the memory of this machine",
+            where="method",
+            got=f"{message.total_parameters:,} parameters, {needed / 2**30:,.0f} GiB",
+            expected=f"at most {memory / 2**30:,.0f} GiB",
+            fix="a smaller rank, bottleneck or number of tokens",
+        )
+
+
+def check_head(config: RunConfig, message: MessageCost) -> None:
+    """A learning rate of the head needs a head that trains."""
+    if config.client.head_learning_rate and not message.exchanged_parameters.get("head"):
+        raise ConfigError(
+            "there is no head for a learning rate of its own",
+            where="client.head_learning_rate",
+            got=f"task.kind = {config.task.kind!r}, method {config.method.name!r}",
+            expected="a method that trains a classification head",
+            fix="leave client.head_learning_rate out",
+        )
+
+
+def num_clients(config: RunConfig, data: FederatedData) -> int:
+    """How many clients the run has; a site holds the data of one of them."""
+    return max(len(data.client_ids), len(config.sites.names or ()))
+
+
+def check_cohort(config: RunConfig, method: Method, *, population: int) -> None:
+    """As many clients a round as there are, and as the aggregation takes."""
+    size, fewest = config.cohort.size, method.aggregation.fewest
+    check_cohort_size(size, population=population)
+    if (size or population) < fewest:
+        raise ConfigError(
+            f"server.aggregation = {config.server.aggregation!r} takes more clients a round",
+            where="server.aggregation",
+            got=f"{size or population} clients a round",
+            expected=f"at least {fewest}",
+            fix='aggregation = "mean", or more clients a round (cohort.size)',
+        )
+
+
+def checked_max_length(
+    config: RunConfig, model_config: PretrainedConfig, adapter: PeftConfig
+) -> int:
+    """``model.max_length``, which the model has positions for beside what the adapter puts in."""
+    positions = text_positions(model_config, adapter)
+    if positions is not None and config.model.max_length > positions:
+        raise ConfigError(
+            "longer texts than the model has positions for",
+            where="model.max_length",
+            got=config.model.max_length,
+            expected=f"at most {positions}, the positions that {config.model.name} has for text",
+        )
+    return config.model.max_length
+
+
+def check_room(
+    task: Task, splits: Mapping[str, Held[TokenizedTexts]], *, positions: int | None
+) -> None:
+    """Raise :class:`ConfigError` where an answer may need more positions than the model has."""
+    pools = [splits[split].pool for split in ("validation", "test")]
+    longest = max((int(p.prompt_lengths.max()) for p in pools if len(p)), default=0)
+    if positions is not None and task.max_new_tokens and longest + task.max_new_tokens > positions:
+        raise ConfigError(
+            "prompts and the tokens to generate are more than the model has positions for",
+            where="task.max_new_tokens",
+            got=f"a prompt of {longest:,} tokens, and {task.max_new_tokens:,} new ones",
+            expected=f"at most {positions:,} together",
+            fix="lower task.max_new_tokens, or model.max_length",
+        )

@@ -1,0 +1,103 @@
+"""The server's step, and its books on who knows what: from an aggregate to the next state."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+import torch
+
+from fedtt import params as p
+from fedtt.errors import DivergenceError
+from fedtt.federated.aggregate.aggregation import Aggregate
+from fedtt.federated.method import Method
+from fedtt.federated.server import progress_of
+from fedtt.federated.subspace import THETA, SubspaceStep
+from fedtt.federated.types import ServerState
+
+
+def next_state(
+    state: ServerState, method: Method, aggregate: Aggregate, *, heard: Iterable[str]
+) -> ServerState:
+    """The state after a round in which ``heard`` answered.
+
+    Raises :class:`DivergenceError` for one that is not finite.
+    """
+    if method.subspace is None:
+        return _move(state, method, aggregate, heard=heard)
+    return _move_in_subspace(state, method, aggregate, heard=heard)
+
+
+def _move(
+    state: ServerState, method: Method, aggregate: Aggregate, *, heard: Iterable[str]
+) -> ServerState:
+    """The server's step, and the books on who knows what."""
+    params, optimizer = method.server.step(state.params, state.optimizer, aggregate.delta)
+    shifted = {
+        name: params[name] + left @ right for name, (left, right) in aggregate.factors.items()
+    }
+    after = replace(
+        state,
+        params=p.merge(params, shifted),
+        optimizer=optimizer,
+        progress={**state.progress, **progress_of(aggregate.delta)},
+        factors=aggregate.factors,
+    )
+    return _next(state, after, changed={*aggregate.delta, *shifted}, heard=heard)
+
+
+def _move_in_subspace(
+    state: ServerState, method: Method, aggregate: Aggregate, *, heard: Iterable[str]
+) -> ServerState:
+    """The server's step on the numbers of the subspace, which then move the parameters.
+
+    Clients that were not there are sent the numbers, and add what they stand for themselves.
+    """
+    if not aggregate.delta:
+        return _next(state, state, changed=frozenset(), heard=heard)
+    assert method.subspace is not None  # or there would be no such step
+    zero = {THETA: torch.zeros_like(aggregate.delta[THETA])}
+    moved, optimizer = method.server.step(zero, state.optimizer, aggregate.delta)
+    step = SubspaceStep(names=method.trained(state), theta=moved[THETA])
+    params = step.apply(state.params, subspace=method.subspace, round_index=state.next_round)
+    changes = p.subtract(p.select(params, step.names), p.select(state.params, step.names))
+    after = replace(
+        state,
+        params=params,
+        optimizer=optimizer,
+        progress={**state.progress, **progress_of(changes)},
+        steps=_latest({**state.steps, state.next_round: step}, params),
+    )
+    return _next(state, after, changed=step.names, heard=heard)
+
+
+def _latest(steps: Mapping[int, SubspaceStep], params: p.Params) -> dict[int, SubspaceStep]:
+    """The last steps, as many as are smaller together than sending ``params`` would be."""
+    room = sum(tensor.numel() for tensor in params.values())
+    kept: dict[int, SubspaceStep] = {}
+    for index in sorted(steps, reverse=True):
+        room -= steps[index].theta.numel()
+        if room <= 0:
+            break
+        kept[index] = steps[index]
+    return dict(sorted(kept.items()))
+
+
+def _next(
+    before: ServerState, after: ServerState, *, changed: Collection[str], heard: Iterable[str]
+) -> ServerState:
+    """``after`` as the state of the next round, if it is finite."""
+    index = before.next_round
+    bad = p.non_finite_names({**p.select(after.params, changed), **after.optimizer})
+    if bad:
+        raise DivergenceError(
+            "the global model diverged",
+            where=f"round {index}, {bad[0]}",
+            got="NaN or infinity after the server's step",
+            expected="finite numbers",
+            fix="lower client.learning_rate or server.learning_rate",
+        )
+    return replace(
+        after,
+        next_round=index + 1,
+        changed_at={**before.changed_at, **dict.fromkeys(changed, index)},
+        synced_at={**before.synced_at, **dict.fromkeys(heard, index)},
+    )

@@ -1,0 +1,215 @@
+"""A seeded subspace: many parameters move by few numbers, and only those train and travel.
+
+In a round the trained parameters are ``start + P theta``. ``P`` gives every parameter one of the
+``d`` numbers of ``theta``, with a random sign: it costs no bytes, since both ends draw it from the
+same seed, and it is never written out as a matrix. Uni-LoRA (arXiv 2506.00799) trains LoRA in one
+such subspace; drawn anew every round, as FedKRSO (arXiv 2602.03019) does for whole weights, what a
+federation learns is not bound to any of them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedtt.errors import ShapeError
+from fedtt.params import Params, Structure, TensorSpec
+from fedtt.seeds import derive_seed
+
+THETA = "theta"  # the name of what trains and travels
+BALANCES = ("parameters", "layers")
+_LAYER = re.compile(r"\.(\d+)\.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subspace:
+    """``size`` numbers move everything that trains; ``redraw`` rounds share one draw (0: all do).
+
+    With balance ``parameters`` every number moves equally many parameters, wherever they are; with
+    ``layers`` every layer, and what is in none, has as many numbers as another. ``factors`` are, by
+    name, of how far a parameter moves beside the others; 1 for a name that is not there.
+    """
+
+    size: int
+    redraw: int = 0
+    balance: str = "parameters"
+    seed: int = 0
+    factors: Mapping[str, float] = field(default_factory=dict)
+
+    def length(self, structure: Structure) -> int:
+        """How many numbers that is for those parameters: never more than there are.
+
+        Raises :class:`ShapeError` for fewer numbers than layers, where each has its own.
+        """
+        return sum(size for _, size in self._blocks(structure))
+
+    def uplink(self, structure: Structure) -> dict[str, TensorSpec]:
+        """What a client that trains those parameters sends."""
+        return {THETA: TensorSpec(shape=(self.length(structure),), dtype=torch.float32)}
+
+    def draw_of(self, round_index: int) -> int:
+        """The number of the draw that a round uses."""
+        return round_index // self.redraw if self.redraw else 0
+
+    def projection(self, structure: Structure, round_index: int) -> "Projection":
+        """How the numbers move those parameters in that round; the last ones are kept.
+
+        Raises :class:`ShapeError` for a parameter that is not float32.
+        """
+        for name, spec in structure.items():
+            if spec.dtype != torch.float32:
+                raise ShapeError(
+                    "a subspace moves parameters of one type",
+                    where=name,
+                    got=spec.dtype,
+                    expected="float32",
+                )
+        seed = derive_seed(self.seed, "subspace", self.draw_of(round_index))
+        moved = tuple((n, structure[n], self.factors.get(n, 1.0)) for n in sorted(structure))
+        return _draw(seed, moved, tuple(self._blocks(structure)))
+
+    def _blocks(self, structure: Structure) -> list[tuple[int, int]]:
+        """Parts of the sorted parameters that share no numbers: how many they are, and have."""
+        counts = [
+            sum(structure[name].num_elements for name in names)
+            for _, names in groupby(sorted(structure), key=self._block_of)
+        ]
+        counts = [count for count in counts if count]
+        if self.size < len(counts):
+            raise ShapeError(
+                "a subspace has fewer numbers than there are layers to move",
+                where="method.subspace.size",
+                got=self.size,
+                expected=f"at least {len(counts)}, or balance = 'parameters'",
+            )
+        size, shares = self.size, [0] * len(counts)
+        # The smallest first: what a small part has no use for goes to the others.
+        for left, index in enumerate(sorted(range(len(counts)), key=counts.__getitem__)):
+            shares[index] = min(counts[index], size // (len(counts) - left))
+            size -= shares[index]
+        return list(zip(counts, shares, strict=True))
+
+    def _block_of(self, name: str) -> str:
+        found = _LAYER.search(name) if self.balance == "layers" else None
+        return name[: found.end()] if found else ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Projection:
+    """``P``: from ``d`` numbers to the change of ``D`` parameters, and its transpose.
+
+    ``number_of`` ``(D,)`` says which number moves a parameter and ``factor`` ``(D,)`` by how much:
+    its sign, over the root of how many the number moves, times the root of how many it moves in the
+    mean; and times the parameter's own factor. So every number moves its parameters by about
+    itself, columns are orthogonal, of the squared lengths ``squares`` ``(d,)``, and without factors
+    ``|P theta|^2 = (D / d) |theta|^2`` within a block. ``members`` ``(most, d)`` are the parameters
+    that a number moves, filled up with ``D``. Tensors have the clients first.
+    """
+
+    specs: Mapping[str, TensorSpec]
+    number_of: Tensor
+    factor: Tensor
+    members: Tensor
+    squares: Tensor
+
+    def expand(self, theta: Tensor) -> Tensor:
+        """``P theta``: ``(K, d)`` to ``(K, D)``."""
+        return theta.index_select(1, self.number_of) * self.factor
+
+    def reduce(self, gradient: Tensor) -> Tensor:
+        """``P^T g``: ``(K, D)`` to ``(K, d)``."""
+        clients, most = len(gradient), len(self.members)
+        padded = torch.nn.functional.pad(gradient * self.factor, (0, 1))
+        return padded.index_select(1, self.members.flatten()).reshape(clients, most, -1).sum(1)
+
+    def to(self, device: torch.device) -> "Projection":
+        """The same on that device."""
+        if self.factor.device == device:
+            return self
+        return Projection(
+            specs=self.specs,
+            number_of=self.number_of.to(device),
+            factor=self.factor.to(device),
+            members=self.members.to(device),
+            squares=self.squares.to(device),
+        )
+
+    def change(self, theta: Tensor) -> dict[str, Tensor]:
+        """``P theta`` of one client, parameter by parameter."""
+        return self.split(self.expand(theta[None])[0])
+
+    def split(self, flat: Tensor) -> dict[str, Tensor]:
+        """``(D,)`` as the parameters that it is made of; views."""
+        parts = flat.split([spec.num_elements for spec in self.specs.values()])
+        named = zip(self.specs.items(), parts, strict=True)
+        return {name: part.reshape(spec.shape) for (name, spec), part in named}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubspaceStep:
+    """What a round did to the global model, in the ``d`` numbers of its subspace.
+
+    Whoever has the ``names`` as they were before the round has them after it by adding
+    ``P theta``: the same additions, and so the same bits, at the server and at every client.
+    """
+
+    names: frozenset[str]
+    theta: Tensor
+
+    def apply(self, params: Params, *, subspace: Subspace, round_index: int) -> dict[str, Tensor]:
+        """All of ``params`` after the round."""
+        specs = {
+            name: TensorSpec(shape=tuple(params[name].shape), dtype=params[name].dtype)
+            for name in self.names
+        }
+        change = subspace.projection(specs, round_index).change(self.theta)
+        return {**params, **{name: params[name] + moved for name, moved in change.items()}}
+
+
+@lru_cache(maxsize=2)  # the round's own, and one of the past for whoever missed it
+def _draw(
+    seed: int, params: Sequence[tuple[str, TensorSpec, float]], blocks: Sequence[tuple[int, int]]
+) -> Projection:
+    total = sum(count for count, _ in blocks)
+    length = sum(size for _, size in blocks)
+    keys = random_words(seed, "order", count=total)
+    number_of = np.empty(total, dtype=np.int32)
+    most = max((-(-count // size) for count, size in blocks), default=0)
+    members = np.full((most, length), total, dtype=np.int32)
+    scale = np.empty(length)
+    start = first = 0
+    for count, size in blocks:
+        order = np.argsort(keys[start : start + count], kind="stable")
+        place = np.arange(count)
+        number_of[start + order] = first + place % size
+        members[place // size, first + place % size] = start + order
+        moved = np.bincount(place % size, minlength=size)
+        scale[first : first + size] = np.sqrt(count / size / moved)
+        start, first = start + count, first + size
+    positive = random_words(seed, "sign", count=total) >> np.uint64(63)
+    sign = positive.astype(np.float32) * 2 - 1
+    sizes = [spec.num_elements for _, spec, _ in params]
+    own = np.repeat([of_one for _, _, of_one in params], sizes)
+    factor = (sign * (scale[number_of] * own)).astype(np.float32)
+    squares = np.bincount(number_of, factor.astype(np.float64) ** 2, minlength=length)
+    return Projection(
+        specs={name: spec for name, spec, _ in params},
+        number_of=torch.from_numpy(number_of),
+        factor=torch.from_numpy(factor),
+        members=torch.from_numpy(members),
+        squares=torch.from_numpy(squares.astype(np.float32)),
+    )
+
+
+def random_words(seed: int, purpose: str, *, count: int) -> np.ndarray:
+    """``count`` uniform 64-bit words of a stream of its own.
+
+    Philox counts: its words are the same on every machine and with every version of NumPy, whose
+    promise holds for a bit generator's raw words and for no method on top of them.
+    """
+    return np.random.Philox(key=derive_seed(seed, purpose)).random_raw(count)
