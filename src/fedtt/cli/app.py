@@ -297,6 +297,9 @@ def cost(
             help="A key of the method, such as rank=8; changes the methods that have it.",
         ),
     ] = None,
+    codec: Annotated[
+        str, typer.Option(metavar="NAME", help="What updates travel in: a wire.codec.")
+    ] = "plain",
     task: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="classification or causal (default: the model's own)."),
@@ -333,6 +336,7 @@ def cost(
         model=model,
         methods=method or ["fedtt", "lora"],
         overrides=overrides or [],
+        codec=codec,
         task=task,
         num_labels=num_labels,
         clients=clients,
