@@ -30,6 +30,7 @@ METHODS: dict[str, dict[str, object]] = {
     "fedtt": {"name": "fedtt", "rank": 5},
     "fedtt+ cycle": {"name": "fedtt+", "rank": 5, "schedule": "cycle"},
     "lora r=8": {"name": "lora", "rank": 8},
+    "metatt r=8": {"name": "metatt", "rank": 8},
     "houlsby": {"name": "adapter"},
 }
 TASKS = {"minilm": "classification", "smollm2": "language-modeling"}

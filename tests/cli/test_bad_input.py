@@ -120,10 +120,6 @@ def test_a_bad_setting(fails: Callable[..., str], config_file: Path, case: str) 
 
 BAD_ROWS = {
     "one class": [{"text": f"text {i}", "label": "good"} for i in range(30)],
-    "one class at one silo": [
-        *({"text": f"text {i}", "label": i % 2, "client": "a"} for i in range(30)),
-        *({"text": f"other {i}", "label": 1, "client": "b"} for i in range(30)),
-    ],
     "no rows": [],
     "labels that are lists": [{"text": f"text {i}", "label": [i % 2]} for i in range(30)],
     "labels that are fractions": [{"text": f"text {i}", "label": i % 2 + 0.5} for i in range(30)],
@@ -137,8 +133,6 @@ def test_bad_data(fails: Callable[..., str], config_file: Path, case: str) -> No
     path = data_file(config_file.parent / "data.jsonl", BAD_ROWS[case])
     error = fails("train", config_file, "--run", "run", "--set", f"data.path={path}")
     assert "fix:" in error
-    if "silo" in case:
-        assert "'b'" in error
 
 
 def test_a_data_file_that_is_not_there(fails: Callable[..., str], config_file: Path) -> None:

@@ -242,7 +242,8 @@ def test_a_key_that_two_axes_set_is_refused(tmp_path: Path) -> None:
     assert "seed: by compare.seeds and by setting 'alpha=0.1'" in message
 
 
-POINT = {"fedtt-round", "fedex-lora", "flexlora"}  # they set the global model to a point
+# They set the global model to a point.
+POINT = {"fedtt-round", "metatt-round", "fedex-lora", "flexlora"}
 RECIPE = """
 [[compare.methods]]
 name = "m"

@@ -258,13 +258,6 @@ def test_bad_clients_are_named_with_their_counts() -> None:
     empty = LabeledTexts(texts=(), labels=())
     with pytest.raises(DataError, match=r"client has no examples\n  where: data, client 'bad'"):
         split_clients(raw_data({"good": good, "bad": empty}), seed=0)
-    one_class = LabeledTexts(texts=own_texts("bad", 20).texts, labels=(1,) * 20)
-    with pytest.raises(
-        DataError,
-        match=r"client has one class only in train\n  where: data, client 'bad'\n"
-        r"  got: 15 train examples, all 'yes' \(15 train, 2 validation, 3 test\)",
-    ):
-        split_clients(raw_data({"good": good, "bad": one_class}), seed=0)
     tiny = own_texts("bad", 2)
     with pytest.raises(
         DataError,
@@ -293,3 +286,45 @@ def test_a_client_of_one_example_is_pointed_to_the_way_out() -> None:
     with pytest.raises(DataError) as caught:
         split_clients(raw_data({"tiny": many.select([3])}), seed=0)
     assert "min_client_examples" not in str(caught.value)
+
+
+def test_leaving_out_is_no_way_out_where_nobody_would_remain() -> None:
+    many = LabeledTexts(texts=tuple(f"text {i}" for i in range(20)), labels=(0, 1) * 10)
+    with pytest.raises(DataError, match="empty split") as caught:
+        split_clients(raw_data({"a": many.select([0]), "b": many.select([1])}), seed=0)
+    assert "min_client_examples" not in str(caught.value)
+
+
+def test_a_client_of_one_class_takes_part_with_a_note() -> None:
+    """A hospital that has no healthy patients."""
+    good = own_texts("good", 40)
+    one_class = LabeledTexts(texts=own_texts("bad", 20).texts, labels=(1,) * 20)
+    data = split_clients(raw_data({"good": good, "bad": one_class}), seed=0)
+    assert set(data.train["bad"].labels) == {1}
+    (note,) = data.notes
+    assert note.startswith("1 of 2 clients have training examples of one class only: bad (yes). ")
+    assert split_clients(raw_data({"good": good}), seed=0).notes == ()
+
+
+def test_a_note_names_some_of_many_clients() -> None:
+    rows = {f"c{i}": own_texts(f"c{i}", 20) for i in range(9)}
+    ones = {name: LabeledTexts(texts=own.texts, labels=(1,) * 20) for name, own in rows.items()}
+    data = split_clients(raw_data({**ones, "d": own_texts("d", 20)}), seed=0)
+    assert "9 of 10 clients" in data.notes[-1]
+    assert "c4 (yes), .... They" in data.notes[-1]
+
+
+def test_everybody_together_needs_two_classes_and_a_site_alone_does_not() -> None:
+    one_class = LabeledTexts(texts=own_texts("a", 20).texts, labels=(1,) * 20)
+    raw = raw_data({"a": one_class})
+    message = r"one class only in train\n  where: data\n  got: 15 train .* of 1 clients, all 'yes'"
+    with pytest.raises(DataError, match=message):
+        split_clients(raw, seed=0)
+    assert split_clients(raw, seed=0, whole=False).client_ids == ("a",)
+
+
+def test_texts_with_a_nul_character_are_counted() -> None:
+    texts = own_texts("a", 40)
+    held = LabeledTexts(texts=("nul \0", *texts.texts[1:]), labels=texts.labels)
+    (note,) = split_clients(raw_data({"a": held}), seed=0).notes
+    assert note == "1 texts hold a NUL character, which is no text: is the file whole?"

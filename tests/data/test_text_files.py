@@ -92,7 +92,7 @@ def test_a_missing_column_comes_with_a_suggestion(tmp_path: Path, extension: str
         load_text_file(path, text_column="Texts")
     with pytest.raises(DataError, match=r"no column 'sjop'(.|\n)*did you mean 'shop'\?"):
         load_text_file(path, text_column="Texts", label_column=" label", client_column="sjop")
-    with pytest.raises(DataError, match=r"no column 'zzz'(.|\n)*fix: Rename the column, or set"):
+    with pytest.raises(DataError, match=r"no column 'zzz'(.|\n)*fix: rename the column, or set"):
         load_text_file(path, text_column="zzz")
 
 
@@ -237,10 +237,43 @@ def test_files_that_are_not_there_or_of_another_kind(tmp_path: Path) -> None:
             load_text_file(tmp_path / name)
 
 
-def test_one_class_is_refused(tmp_path: Path) -> None:
+def test_one_class_is_refused_as_the_whole_files(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", [("a", "x", 1), ("b", "x", 1)])
-    with pytest.raises(DataError, match=r"one class only\n.*\n  got: 2 examples, all labeled 'x'"):
+    message = r"one class only\n  where: .*d.csv\n  got: 2 examples, all labeled 'x'"
+    with pytest.raises(DataError, match=message):
         load_text_file(path)
+
+
+def test_integers_that_cannot_be_placed_are_the_whole_files(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.csv", [("a", 1, 1), ("b", 1, 1)])
+    with pytest.raises(DataError, match=r"cannot be told\n  where: .*d.csv\n"):
+        load_text_file(path, classes=GivenClasses(names=("no", "yes")))
+
+
+@pytest.mark.parametrize(("separator", "shown"), [(";", "';'"), ("\t", "a tab"), ("|", r"'\|'")])
+def test_another_separator_is_called_that(tmp_path: Path, separator: str, shown: str) -> None:
+    path = tmp_path / "d.csv"
+    rows = [("text", "label"), ("good, indeed", "1"), ("bad", "0")]
+    path.write_text("".join(separator.join(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=rf"separated by {shown}.*\n  where: .*d.csv:1\n") as caught:
+        load_text_file(path)
+    assert "expected: a comma between columns" in str(caught.value)
+
+
+def test_a_lone_column_with_a_semicolon_in_its_name_is_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("a;b\nx\n")
+    with pytest.raises(DataError, match="no column 'text'"):
+        load_text_file(path)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
+def test_another_encoding_is_told_how_to_save(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "d.csv"
+    path.write_bytes("text,label\ncaf\xe9,1\nbad,0\n".encode(encoding))
+    with pytest.raises(DataError, match="fix: save the file as UTF-8") as caught:
+        load_text_file(path)
+    assert ("UTF-16" in str(caught.value)) == ("16" in encoding)
 
 
 def test_what_spreadsheets_write_is_read(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ IN_EVERY_TYPE: dict[str, dict] = {
     "fedtt, dense head": {**METHODS["fedtt"], "tensorize_classifier": True, "bias": True},
     "fedex-lora": {"name": "fedex-lora", "rank": 2},
     "lora-xs": {"name": "lora-xs", "rank": 4},
+    "metatt": {"name": "metatt", "rank": 3},
     "adapter": {"name": "adapter", "bottleneck": 4},
     "bitfit": {"name": "bitfit"},
     "prompt": {"name": "prompt", "num_tokens": 4},

@@ -29,11 +29,15 @@ EXACT: dict[str, dict] = {
     "rolora": {"name": "rolora", "rank": 2},
     "fedex-lora": {"name": "fedex-lora", "rank": 2},
     "lora-xs": {"name": "lora-xs", "rank": 4},
+    "metatt cycle": {"name": "metatt", "rank": 3, "schedule": "cycle"},
+    "metatt adaptive": {"name": "metatt", "rank": 3, "schedule": "adaptive"},
 }
 INEXACT: dict[str, dict] = {
     "fedtt": {"name": "fedtt", **TT},
     "fedtt+ ends+cycle": {"name": "fedtt+", "schedule": "ends+cycle", **TT},
     "lora": {"name": "lora", "rank": 2},
+    "metatt": {"name": "metatt", "rank": 3},
+    "metatt ends+cycle": {"name": "metatt", "rank": 3, "schedule": "ends+cycle"},
 }
 
 
@@ -122,10 +126,11 @@ def test_where_factors_are_averaged_it_is_not(method: str, make_config: MakeConf
 
 
 @pytest.mark.parametrize("schedule", ["all", "cycle", "ends+cycle", "adaptive"])
-def test_no_round_is_dead(schedule: str, make_config: MakeConfig) -> None:
+@pytest.mark.parametrize("method", [{"name": "fedtt+", **TT}, {"name": "metatt", "rank": 3}])
+def test_no_round_is_dead(method: dict, schedule: str, make_config: MakeConfig) -> None:
     """Whatever a round trains moves in it, from the first round on; nothing else does."""
     config = make_config(
-        method={"name": "fedtt+", "schedule": schedule, **TT},
+        method={**method, "schedule": schedule},
         client={"steps": 3, "batch_size": 8, "weight_decay": 0.5},
     )
     federation = build_federation(config)

@@ -39,6 +39,9 @@ METHODS: dict[str, dict] = {
     "fedex-lora": {"name": "fedex-lora", "rank": 2},
     "flexlora": {"name": "flexlora", "rank": 4, "ranks": [1, 4, 2]},
     "lora-xs": {"name": "lora-xs", "rank": 4},
+    "metatt": {"name": "metatt", "rank": 3},
+    "metatt cycle": {"name": "metatt", "rank": 3, "schedule": "cycle"},
+    "metatt, blocks": {"name": "metatt", "rank": 3, "target_modules": ["query", "dense"]},
     "adapter": {"name": "adapter", "bottleneck": 8, "bias": True},
     "bitfit": {"name": "bitfit"},
     "head": {"name": "head"},
@@ -63,6 +66,7 @@ QUICK = {
     "fedtt+ cycle",
     "flexlora",
     "lora-xs",
+    "metatt, blocks",
     "adapter",
     "bitfit",
 }
@@ -204,7 +208,7 @@ def test_logit_adjustment_is_each_clients_own(configured: Configured, cohorts: l
     assert cohorts == [3, 3]
 
 
-@pytest.mark.parametrize("method", each(["fedtt", "lora", "lora-xs"]))
+@pytest.mark.parametrize("method", each(["fedtt", "lora", "lora-xs", "metatt"]))
 def test_dropout_draws_the_masks_of_clients_one_by_one(
     method: str, configured: Configured, cohorts: list[int]
 ) -> None:
@@ -215,7 +219,7 @@ def test_dropout_draws_the_masks_of_clients_one_by_one(
     assert cohorts == [3, 3]
 
 
-@pytest.mark.parametrize("method", each(["fedtt", "lora"]))
+@pytest.mark.parametrize("method", each(["fedtt", "lora", "metatt"]))
 def test_a_base_model_in_bfloat16_is_batched_too(
     method: str, configured: Configured, tiny_bert: Path, cohorts: list[int]
 ) -> None:

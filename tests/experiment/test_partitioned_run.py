@@ -153,3 +153,28 @@ def test_a_run_on_pairs_reads_both_texts(
     assert run(first_only, tmp_path / "first")["test"] != both["test"]
     with pytest.raises(RunError, match=r"classifies pairs of texts(.|\n)*pair_column = 'other'"):
         predict_texts(tmp_path / "both", ["a text"])
+
+
+@pytest.mark.parametrize("adjustment", [0.0, 1.0])
+def test_a_natural_client_of_one_class_takes_part(
+    make_config: MakeConfig, tmp_path: Path, adjustment: float
+) -> None:
+    """Its own test set holds one class too: every metric is a number there, alone and federated."""
+    stream = random.Random(0)
+    rows = [
+        {"text": sentence(label, stream), "label": label, "client": client}
+        for client, labels in {"both": ("good", "bad"), "sick": ("bad", "bad")}.items()
+        for label in labels * 12
+    ]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = make_config(
+        rounds=1,
+        data={"path": str(data), "test": 0.2, "validation": 0.2},
+        client={"steps": 2, "batch_size": 4, "logit_adjustment": adjustment},
+    )
+    summary = run(config, tmp_path / "run")
+    for part in ("before", "alone", "test"):
+        assert all(-1e9 < values["sick"] < 1e9 for values in summary[part].values())
+    assert summary["test"]["matthews"]["sick"] == 0.0
+    assert summary["test"]["constant"]["sick"] == 0.0

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fedtt.federated.aggregate.tt_rounding import FAN_IN, TTRounding
 from fedtt.federated.aggregate.weighted_mean import WeightedMean
-from fedtt.tt import init_cores, to_dense, tt_shape, tt_svd
+from fedtt.tt import CrossLayerShape, init_cores, to_dense, tt_shape, tt_svd
 
 SHAPE = tt_shape(48, 12, rank=3, in_modes=[4, 4, 3], out_modes=[4, 3])
 NAMES = [f"up.core_{j}" for j in range(SHAPE.num_cores)]
@@ -125,3 +125,40 @@ def test_one_trained_core_averages_exactly(trained: int) -> None:
     mean = exact(updates, weights)
     error = torch.linalg.vector_norm(mean - matrix(aggregate(WeightedMean(), updates, weights)))
     assert error < 1e-5 * torch.linalg.vector_norm(mean)
+
+
+def test_a_train_over_layers_is_rounded_to_its_own_ranks() -> None:
+    """Modes input, layer, projection, output; what is averaged are the matrices of all of them."""
+    shape = CrossLayerShape(in_sizes=(6,), layers=4, projections=2, out_sizes=(5,), ranks=(3, 3, 3))
+    names = [f"layers.0.q_proj.metatt_cores.default.core_{index}" for index in range(4)]
+    generator = torch.Generator().manual_seed(0)
+    begin = {
+        name: torch.randn(size, generator=generator)
+        for name, size in zip(names, shape.core_shapes, strict=True)
+    }
+    clients = [
+        {name: torch.randn(core.shape, generator=generator) for name, core in begin.items()}
+        for _ in range(3)
+    ]
+
+    def matrices(params: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.einsum("aib,blc,cpd,doe->lpio", *(params[name].double() for name in names))
+
+    mean = sum(matrices({n: begin[n] + delta[n] for n in names}) for delta in clients) / 3
+    errors, ranks = {}, {}
+    for kind in (TTRounding, WeightedMean):
+        aggregation = kind()
+        for delta in clients:
+            aggregation = aggregation.include(delta, start=begin, weight=2.0)
+        change = aggregation.result(start=begin).delta
+        after = {name: begin[name] + change[name] for name in names}
+        ranks[kind] = [after[name].shape for name in names]
+        errors[kind] = torch.linalg.vector_norm(matrices(after) - mean)
+    assert ranks[TTRounding] == ranks[WeightedMean] == [torch.Size(s) for s in shape.core_shapes]
+    # Theorem: the error of TT-SVD is below the norm of what all three unfoldings are cut off.
+    whole = mean.permute(2, 0, 1, 3)  # (6, 4, 2, 5)
+    tails = [
+        torch.linalg.svdvals(whole.reshape(rows, -1))[3:].square().sum() for rows in (6, 24, 48)
+    ]
+    assert errors[TTRounding] <= torch.sqrt(sum(tails)) * (1 + 1e-5)
+    assert errors[TTRounding] < 0.9 * errors[WeightedMean]

@@ -19,6 +19,7 @@ from fedtt.methods import METHODS, MethodEntry, method_entry
 
 MakeConfig = Callable[..., RunConfig]
 WORDS = ("adapter", "sends", "aggregation", "reference")
+SETS_A_POINT = ["fedtt-round", "metatt-round", "fedex-lora", "flexlora"]
 NAMED = [name for name in METHODS if name != "peft:TYPE"]
 
 
@@ -64,7 +65,7 @@ def test_the_scaling_of_lora_takes_the_place_of_alpha(name: str) -> None:
     assert of("scaling=3", "alpha=5") == of("alpha=12") != of()
 
 
-@pytest.mark.parametrize("name", ["fedtt-round", "fedex-lora", "flexlora"])
+@pytest.mark.parametrize("name", SETS_A_POINT)
 def test_a_server_optimizer_that_would_miss_the_point_is_refused(name: str) -> None:
     server = ServerConfig(optimizer="fedadam", learning_rate=0.1)
     with pytest.raises(ConfigError, match="sets the global model to the aggregate itself"):
@@ -73,7 +74,7 @@ def test_a_server_optimizer_that_would_miss_the_point_is_refused(name: str) -> N
 
 def test_the_others_keep_the_server_and_the_mean() -> None:
     server = ServerConfig(optimizer="fedadam", learning_rate=0.1)
-    for name in sorted({*NAMED} - {"fedtt-round", "fedex-lora", "flexlora"}):
+    for name in sorted({*NAMED} - {*SETS_A_POINT}):
         method = build_method(
             parse_method(name, overrides=()), task="classification", server=server
         )
@@ -93,6 +94,7 @@ def test_a_key_of_the_section_reaches_the_adapter() -> None:
         "in_modes": [4, 8],
         "out_modes": [4, 8],
         "tensorize_classifier": True,
+        "frames": "orthonormal",
         "options": {"r": 3, "target_modules": ["query"]},
     }
     number = 3
@@ -101,7 +103,9 @@ def test_a_key_of_the_section_reaches_the_adapter() -> None:
         section = METHODS[name].section
         plain = parse_method(named, overrides=())
         for key, field in section.model_fields.items():
-            fit = {"schedule": name == "fedtt+", "ranks": name == "flexlora"}.get(key, True)
+            fit = {"schedule": name in {"fedtt+", "metatt"}, "ranks": name == "flexlora"}.get(
+                key, True
+            )
             if key in {"name", "subspace"} or not fit:  # a subspace has a test of its own
                 continue
             value = other.get(key, number)
@@ -121,7 +125,7 @@ def test_a_key_of_the_section_reaches_the_adapter() -> None:
             assert said[0] != said[1], f"{name}: {key}"
 
 
-MAKE_MORE_OF_IT = {"fedtt-round", "fedex-lora", "flexlora"}
+MAKE_MORE_OF_IT = {"fedtt-round", "metatt-round", "fedex-lora", "flexlora"}
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fedtt.peft import (
     BottleneckAdapterConfig,
     LoRAXSConfig,
+    MetaTTConfig,
     TTAdapterConfig,
     adapt,
     bitfit_config,
@@ -27,6 +28,7 @@ CONFIGS: dict[str, Callable[[str], Any]] = {
     "tt": lambda task: TTAdapterConfig(task_type=task, rank=2, bottleneck=8),
     "lora": lambda task: LoraConfig(task_type=task, r=2),
     "lora-xs": lambda task: LoRAXSConfig(task_type=task, r=4),
+    "metatt": lambda task: MetaTTConfig(task_type=task, rank=3),
     "adapter": lambda task: BottleneckAdapterConfig(task_type=task, bottleneck=8),
     "bitfit": bitfit_config,
     "prompt": lambda task: prompt_config(task, num_tokens=3),
@@ -45,6 +47,9 @@ CONFIGS: dict[str, Callable[[str], Any]] = {
         "loha", {"r": 2, "target_modules": "all-linear"}, task_type=task
     ),
 }
+
+# Those of them that are tuners of ours and put something beside layers of the model.
+OURS = ["tt", "lora-xs", "metatt", "adapter"]
 
 
 def adapted(base: nn.Module, method: str, *, task: str = "SEQ_CLS", seed: int = 0) -> PeftModel:

@@ -15,6 +15,7 @@ from fedtt.errors import ConfigError, FedttError, ModelError
 from fedtt.peft import (
     BottleneckAdapterConfig,
     LoRAXSConfig,
+    MetaTTConfig,
     TTAdapterConfig,
     adapt,
     load_adapted,
@@ -37,6 +38,7 @@ ABSURD: dict[str, Callable[[], Any]] = {
     "tt classifier": lambda: TT(tensorize_classifier=True, classifier_rank=10**9),
     "bottleneck": lambda: BottleneckAdapterConfig(task_type=TASK, bottleneck=10**8),
     "lora-xs": lambda: LoRAXSConfig(task_type=TASK, r=10**9),
+    "metatt": lambda: MetaTTConfig(task_type=TASK, rank=[1, 10**9, 1]),
     "lora": lambda: LoraConfig(task_type=TASK, r=10**9),
     "lora pattern": lambda: LoraConfig(task_type=TASK, rank_pattern={"query": 10**9}),
     "vera": lambda: vera_config(TASK, r=10**8),

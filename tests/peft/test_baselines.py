@@ -185,7 +185,7 @@ def test_an_architecture_without_defaults_lists_its_layers():
 @pytest.mark.parametrize("model_type", sorted(CONFIGS))
 def test_lora_goes_to_queries_and_values_of_every_known_architecture(model_type):
     """Where PEFT has no default of its own, ours; and where it has, ours are the same."""
-    for method in ("lora", "lora-xs", "vera"):
+    for method in ("lora", "lora-xs", "metatt", "vera"):
         model = adapted(tiny_classifier(model_type), method)
         layers = {name.split(".base_layer")[0] for name in state(model) if ".base_layer." in name}
         found = {name.removeprefix("base_model.model.") for name in layers}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
-from tests.peft.methods import CONFIGS, adapted, masked_logits, state, train
+from tests.peft.methods import CONFIGS, OURS, adapted, masked_logits, state, train
 from tests.peft.tiny_architectures import PEFT_WARNING, tiny_classifier, tiny_lm, tokens
 from transformers import AutoModelForSequenceClassification, BertConfig
 
@@ -204,7 +204,7 @@ def test_full_fine_tuning_trains_all_of_minilm():
     assert sum(count_by_kind(adapt(base, full_config("SEQ_CLS"))).values()) == total
 
 
-@pytest.mark.parametrize("method", ["tt", "adapter", "lora-xs", "lora", "ia3", "full", "prefix"])
+@pytest.mark.parametrize("method", [*OURS, "lora", "ia3", "full", "prefix"])
 def test_causal_language_models_too(method, tmp_path):
     ids = tokens()
     model = adapted(tiny_lm("llama", tie_word_embeddings=True), method, task="CAUSAL_LM")
@@ -220,7 +220,7 @@ def test_causal_language_models_too(method, tmp_path):
     )
 
 
-@pytest.mark.parametrize("method", ["tt", "adapter", "lora-xs"])
+@pytest.mark.parametrize("method", OURS)
 def test_our_tuners_turn_off_and_come_in_twos(method, tmp_path: Path):
     ids = tokens()
     base = masked_logits(tiny_classifier("bert"), ids)
@@ -252,7 +252,7 @@ def test_our_tuners_turn_off_and_come_in_twos(method, tmp_path: Path):
     )
 
 
-@pytest.mark.parametrize("method", ["tt", "adapter", "lora-xs", "full"])
+@pytest.mark.parametrize("method", [*OURS, "full"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_our_tuners_load_without_a_second_copy_and_in_low_precision(method, dtype, tmp_path):
     ids = tokens()

@@ -6,12 +6,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
-from fedtt.peft import BottleneckAdapterConfig, LoRAXSConfig, TTAdapterConfig
+from fedtt.peft import BottleneckAdapterConfig, LoRAXSConfig, MetaTTConfig, TTAdapterConfig
 
 CONFIGS = {
     "lora": LoraConfig(r=2, target_modules=["out"]),
     "tt": TTAdapterConfig(rank=2, bottleneck=8, bias=True, target_modules=["out"]),
     "lora-xs": LoRAXSConfig(r=2, target_modules=["out"]),
+    "metatt": MetaTTConfig(rank=[3, 3, 2], target_modules=["hidden", "out"]),
     "adapter": BottleneckAdapterConfig(bottleneck=4, target_modules=["out"]),
 }
 Weights = dict[str, Tensor]

@@ -20,7 +20,7 @@ from transformers import ErnieConfig, ErnieForSequenceClassification, Trainer, T
 
 from fedtt.errors import ConfigError, ModelError, ShapeError
 from fedtt.peft import LoRAXSConfig, LoRAXSLayer, exchanged_parameters
-from fedtt.peft.singular import singular_factors
+from fedtt.peft.singular import singular_factors, unit_columns
 
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
 LABELS = torch.tensor([0, 1, 1, 0])
@@ -108,6 +108,43 @@ def test_it_adds_the_product_to_the_weight(model_type):
     x = torch.randn(3, 5, weight.shape[1])
     expected = x @ (weight + 6.0 / 4 * us @ core @ v).T + linear.bias
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt2"])
+def test_orthonormal_frames_count_all_directions_alike(model_type):
+    model = get_peft_model(
+        tiny_classifier(model_type),
+        config(target_modules="all-linear", frames="orthonormal", scaling=4.0, alpha=6.0),
+    )
+    disturb(model)
+    for layer in layers(model):
+        linear = layer.get_base_layer()
+        matrix = linear.weight if model_type == "llama" else linear.weight.T
+        u, _, vt = torch.linalg.svd(matrix.detach().double(), full_matrices=False)
+        v, us = layer.lora_xs_v["default"], layer.lora_xs_us["default"]
+        signs = torch.sign((v * vt[:4]).sum(1))
+        torch.testing.assert_close(v, (signs.unsqueeze(1) * vt[:4]).float(), atol=1e-4, rtol=0)
+        torch.testing.assert_close(us, (u[:, :4] * signs).float(), atol=1e-4, rtol=0)
+        core, x = layer.lora_xs_core["default"], torch.randn(3, matrix.shape[1])
+        expected = linear(x) + 4.0 * x @ v.T @ core.T @ us.T
+        torch.testing.assert_close(layer(x), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_published_frames_and_scale_are_the_default():
+    default, named = config(alpha=6.0), config(frames="singular", scaling=1.5)  # 6 / 4
+    first, second = (
+        layers(get_peft_model(tiny_classifier("bert"), c))[0] for c in (default, named)
+    )
+    disturb_as = torch.randn(4, 4)
+    for layer in (first, second):
+        layer.lora_xs_core["default"].data.copy_(disturb_as)
+    deltas = [layer.get_delta_weight("default") for layer in (first, second)]
+    assert torch.equal(*deltas)
+
+
+def test_directions_without_a_singular_value_stay_zero():
+    assert torch.equal(unit_columns(torch.tensor([[3.0, 0.0], [4.0, 0.0]])),
+                       torch.tensor([[0.6, 0.0], [0.8, 0.0]]))  # fmt: skip
 
 
 def test_the_mean_of_the_cores_adds_the_mean_of_what_they_add():
@@ -207,6 +244,8 @@ def test_dropout_acts_in_training_only():
         ({"alpha": 0.0}, "expected: a positive number"),
         ({"alpha": math.inf}, "where: LoRAXSConfig.alpha"),
         ({"init": "identity"}, "expected: one of zero, gaussian"),
+        ({"frames": "random"}, "expected: one of singular, orthonormal"),
+        ({"scaling": 0.0}, "expected: a positive number"),
         ({"dropout": 1.0}, r"expected: a probability in \[0, 1\)"),
     ],
 )
@@ -232,6 +271,14 @@ def test_a_module_that_is_not_linear_is_refused():
     with pytest.raises(ModelError, match="LoRA-XS adapts linear layers only") as caught:
         get_peft_model(tiny_classifier("bert"), config(target_modules=["word_embeddings"]))
     assert "got: Embedding" in str(caught.value)
+
+
+def test_a_weight_of_codes_is_refused():
+    base = tiny_classifier("bert")
+    query = base.bert.encoder.layer[0].attention.self.query
+    query.weight = torch.nn.Parameter((query.weight * 64).to(torch.int8), requires_grad=False)
+    with pytest.raises(ModelError, match=r"computes from their weights(.|\n)*not quantized"):
+        get_peft_model(base, config())
 
 
 def test_the_trainer_takes_two_steps(tmp_path):

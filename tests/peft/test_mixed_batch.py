@@ -10,6 +10,7 @@ from tests.peft.tiny_architectures import PEFT_WARNING, tiny_classifier, tiny_lm
 from fedtt.peft import (
     BottleneckAdapterConfig,
     LoRAXSConfig,
+    MetaTTConfig,
     TTAdapterConfig,
     adapt,
     full_config,
@@ -22,6 +23,7 @@ CONFIGS = {
     "lora": lambda task: LoraConfig(task_type=task, r=2, init_lora_weights=False),
     "tt": lambda task: TTAdapterConfig(task_type=task, rank=2, bottleneck=8, init_weights=False),
     "lora-xs": lambda task: LoRAXSConfig(task_type=task, r=4, init="gaussian"),
+    "metatt": lambda task: MetaTTConfig(task_type=task, rank=3, init_weights=False),
     "adapter": lambda task: BottleneckAdapterConfig(task_type=task, bottleneck=8),
 }
 every_adapter = pytest.mark.parametrize("name", CONFIGS)
@@ -116,8 +118,9 @@ def test_what_cannot_be_is_refused(name: str) -> None:
         model.train()(input_ids=ids, adapter_names=ROWS)
 
 
-def test_merged_weights_have_no_rows() -> None:
-    model = two_adapters(tiny_lm(), lambda: CONFIGS["lora-xs"]("CAUSAL_LM"))
+@pytest.mark.parametrize("name", ["lora-xs", "metatt"])
+def test_merged_weights_have_no_rows(name: str) -> None:
+    model = two_adapters(tiny_lm(), lambda: CONFIGS[name]("CAUSAL_LM"))
     model.merge_adapter(["south"])
     with pytest.raises(ValueError, match="merged adapters cannot be told apart"):
         model(input_ids=tokens(), adapter_names=ROWS)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import cpu_offload, dispatch_model
-from tests.peft.methods import CONFIGS, adapted, masked_logits, train
+from tests.peft.methods import CONFIGS, OURS, adapted, masked_logits, train
 from tests.peft.tiny_architectures import PEFT_WARNING, tiny_classifier, tokens
 from torch import Tensor, nn
 
@@ -13,7 +13,6 @@ from fedtt.errors import ModelError
 from fedtt.peft import TTAdapterConfig, adapt, exchanged_parameters, load_adapted
 
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
-OURS = ["tt", "adapter", "lora-xs"]
 LABELS = torch.tensor([0, 1, 1, 0])
 
 
@@ -98,9 +97,10 @@ def test_a_tensorized_classifier_layer_lies_where_the_offloaded_one_computes(
     torch.testing.assert_close(*logits)
 
 
-def test_lora_xs_is_merged_into_weights_kept_on_the_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["lora-xs", "metatt"])
+def test_a_matrix_is_merged_into_weights_kept_on_the_disk(method: str, tmp_path: Path) -> None:
     ids = tokens()
-    model = adapted(offloaded(tmp_path), "lora-xs")
+    model = adapted(offloaded(tmp_path), method)
     train(model, ids, LABELS)
     trained = masked_logits(model, ids)
     merged = model.merge_and_unload()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils.hotswap import hotswap_adapter
-from tests.peft.methods import CONFIGS, adapted, masked_logits, train
+from tests.peft.methods import CONFIGS, OURS, adapted, masked_logits, train
 from tests.peft.tiny_architectures import PEFT_WARNING, tiny_classifier, tiny_lm, tokens
 
 from fedtt.models.options import enable_checkpointing
@@ -16,7 +16,7 @@ from fedtt.peft import exchanged_parameters
 
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
 LABELS = torch.tensor([0, 1, 1, 0])
-LAYERS = {"tt": 4, "adapter": 4, "lora-xs": 4, "full": 0, "head": 0, "bitfit": 0}
+LAYERS = {**dict.fromkeys(OURS, 4), "full": 0, "head": 0, "bitfit": 0}
 
 ours = pytest.mark.parametrize("method", LAYERS)
 wrapping = pytest.mark.parametrize("method", [name for name, count in LAYERS.items() if count])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tests.peft.methods import CONFIGS, adapted
+from tests.peft.methods import CONFIGS, OURS, adapted
 from tests.peft.tiny_architectures import CONFIGS as ARCHITECTURES
 from tests.peft.tiny_architectures import tiny_classifier
 from torch import nn
@@ -15,7 +15,7 @@ from fedtt.params import read_params
 from fedtt.peft import DenseLinear, TTLinear, can_batch, exchanged_parameters, stacked_forwards
 from fedtt.tt import TTShape
 
-CAN = {"tt", "lora", "lora-xs", "adapter", "bitfit", "head"}
+CAN = {*OURS, "lora", "bitfit", "head"}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Unsupported layer type:UserWarning"),  # norms, PEFT's own
     pytest.mark.filterwarnings("ignore:Specified to not .* vera_A and vera_B:UserWarning"),
@@ -137,6 +137,7 @@ def test_the_trial_says_whether_masks_must_be_drawn(rate: float) -> None:
     assert trial(adapted(tiny_classifier("bert", **rates), "lora")) == Stackable(draws=rate > 0)
 
 
+@pytest.mark.parametrize("method", ["tt", "metatt"])
 @pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
-def test_every_known_architecture_can_be_batched(model_type: str) -> None:
-    assert trial(adapted(tiny_classifier(model_type), "tt")) is not None
+def test_every_known_architecture_can_be_batched(model_type: str, method: str) -> None:
+    assert trial(adapted(tiny_classifier(model_type), method)) is not None

@@ -27,6 +27,8 @@ from fedtt.peft import (
     FullModel,
     LoRAXSConfig,
     LoRAXSModel,
+    MetaTTConfig,
+    MetaTTModel,
     TTAdapterConfig,
     TTAdapterModel,
 )
@@ -79,6 +81,7 @@ def test_peft_knows_the_tt_adapter():
     [
         ("BOTTLENECK_ADAPTER", BottleneckAdapterConfig, BottleneckAdapterModel),
         ("LORA_XS", LoRAXSConfig, LoRAXSModel),
+        ("METATT", MetaTTConfig, MetaTTModel),
         ("FULL", FullConfig, FullModel),
     ],
 )

@@ -61,6 +61,22 @@ def test_how_a_file_writes_its_labels(
     assert found.label_cells == cells
 
 
+def test_a_site_may_hold_one_of_the_classes_alone(
+    job: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text("text,label\n" + "".join(f"text number {i},good\n" for i in range(20)))
+    data = {"path": str(path), "label_names": ["bad", "good"], "test": 0.2, "validation": 0.2}
+    config = job(data=data)
+    found = build_site_data(config.data, config.task, client_id="own")
+    assert set(found.train["own"].labels) == {1}
+    assert "one class only: own (good)" in found.notes[-1]
+    # 1 alone may be counted from 1 or from 0: that is still to be said.
+    path.write_text("text,label\n" + "".join(f"text number {i},1\n" for i in range(20)))
+    with pytest.raises(DataError, match="which class each integer stands for cannot be told"):
+        build_site_data(config.data, config.task, client_id="own")
+
+
 def test_sites_that_contradict_each_other_do_not_train(job: Callable[..., RunConfig]) -> None:
     config = job(sites={"deadline": 5, "patience": 0.3})
     federation = federation_of(config)

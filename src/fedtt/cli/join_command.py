@@ -102,7 +102,7 @@ def _held(data: Path | None, share: str | None) -> "Path | Share":
         raise ConfigError(
             "a site has data of its own",
             where="--data",
-            expected="a .csv, .jsonl or .parquet file with this site's examples",
+            expected="a .csv, .jsonl, .json or .parquet file with this site's examples",
         )
     if share is not None:
         return parse_share(share)

@@ -20,7 +20,9 @@ class DataConfig(Section):
     directory: Path | None = Field(
         None, description="where the files of source are; left out: the Hugging Face hub"
     )
-    path: Path | None = Field(None, description=".csv, .jsonl or .parquet")
+    path: Path | None = Field(
+        None, description=".csv, .jsonl, .json (one object a line) or .parquet"
+    )
     test_path: Path | None = Field(
         None, description="same columns as path; the one test set that all clients share"
     )

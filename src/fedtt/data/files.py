@@ -62,7 +62,9 @@ def load_text_file(
         if client_column in wanted
         else [path.stem] * len(table.places)
     )
-    ids = number_labels(table.columns[label_column], places=table.places, given=classes)
+    ids = number_labels(
+        table.columns[label_column], places=table.places, given=classes, file=str(path)
+    )
     return RawData(
         name=path.stem,
         label_names=ids.label_names,
@@ -156,7 +158,7 @@ def _check_column(table: Table, column: str, path: Path) -> None:
         where=str(path),
         got=f"columns {', '.join(repr(name) for name in names) or 'none'}",
         expected=f"a column {column!r}",
-        fix=f"{hint}Rename the column, or set text_column, pair_column, label_column or "
+        fix=f"{hint}rename the column, or set text_column, pair_column, label_column or "
         "client_column",
     )
 

@@ -41,6 +41,7 @@ class _Column:
     cells: tuple[LabelCell, ...]
     values: tuple[object, ...]
     places: tuple[str, ...]
+    file: str
 
     def rows(self) -> Iterable[tuple[LabelCell, object, str]]:
         """What each row's label says, as written, and where."""
@@ -56,7 +57,11 @@ class _Column:
 
 
 def number_labels(
-    values: Sequence[object], *, places: Sequence[str], given: GivenClasses | None = None
+    values: Sequence[object],
+    *,
+    places: Sequence[str],
+    given: GivenClasses | None = None,
+    file: str | None = None,
 ) -> ClassIds:
     """Class ids 0..n-1 of labels that are all whole numbers or all names.
 
@@ -66,13 +71,14 @@ def number_labels(
     its names; whole numbers that are no names stand for the classes in ascending order where there
     are as many of them, and are refused otherwise, since nothing says which class is absent.
 
-    ``places`` tells a human where each value stands.
+    ``places`` tells a human where each value stands, ``file`` where all of them do.
 
     Raises:
         DataError: a label is missing, a boolean, a fraction, or nothing of the kind; whole numbers
-            are mixed with names; there is one class only; or ``given`` does not fit.
+            are mixed with names; there is one class only, and ``given`` names no other; or
+            ``given`` does not fit.
     """
-    column = _read(values, places)
+    column = _read(values, places, file=file)
     if given is None:
         names = _sorted_classes(column)
         numbers, cells = {name: index for index, name in enumerate(names)}, None
@@ -142,8 +148,13 @@ def hidden_label(place: str, *, got: str = f"label {HIDDEN}") -> DataError:
     )
 
 
-def _read(values: Sequence[object], places: Sequence[str]) -> _Column:
-    return _Column(cells=tuple(map(read_label, values)), values=tuple(values), places=tuple(places))
+def _read(values: Sequence[object], places: Sequence[str], *, file: str | None = None) -> _Column:
+    return _Column(
+        cells=tuple(map(read_label, values)),
+        values=tuple(values),
+        places=tuple(places),
+        file=file or (places[0] if places else ""),
+    )
 
 
 def _sorted_classes(column: _Column) -> tuple[str, ...]:
@@ -168,12 +179,11 @@ def _placed(column: _Column, given: GivenClasses) -> tuple[dict[str, int], tuple
     counted = not spoken and all(cell.is_number for cell in column.cells)
     if not counted:
         _check_known(column, known, given)
-    _check_several(column)
     if not counted:
         return known, None
     in_order = sorted(map(int, firsts))
     if len(in_order) != len(given.names):
-        _raise_unplaced(in_order, given, where=column.places[0])
+        _raise_unplaced(in_order, given, where=column.file)
     return {str(number): index for index, number in enumerate(in_order)}, tuple(in_order)
 
 
@@ -216,7 +226,7 @@ def _check_known(column: _Column, known: Mapping[str, int], given: GivenClasses)
             where=place,
             got=repr(value),
             expected=_one_of(known),
-            fix=f"{hint}Correct the label, or data.{key}",
+            fix=f"{hint}correct the label, or data.{key}",
         )
 
 
@@ -280,7 +290,7 @@ def _check_several(column: _Column) -> None:
     if len(firsts) < 2:
         raise DataError(
             "the data has one class only",
-            where=column.places[0],
+            where=column.file,
             got=f"{len(column.cells)} examples, all labeled {column.values[0]!r}",
             expected="at least two classes",
             fix="add examples of another class, or name another label column",

@@ -11,6 +11,7 @@ from fedtt.errors import ConfigError, DataError
 from fedtt.seeds import derive_seed
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SHOWN = 5  # clients that a note names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,12 @@ class _Fractions:
 
 
 def split_clients(
-    raw: RawData, *, seed: int, validation: float = 0.1, test: float = 0.15
+    raw: RawData,
+    *,
+    seed: int,
+    validation: float = 0.1,
+    test: float = 0.15,
+    whole: bool = True,
 ) -> FederatedData:
     """Every example in exactly one split of its client; the same text always in the same split.
 
@@ -37,9 +43,12 @@ def split_clients(
     The result depends neither on the order of the clients (they come out sorted by id) nor, for
     the assignment, on the order of the rows; within a split, examples keep their order.
 
+    A client may have one class only in train, with a note; all together may not, if ``raw`` is
+    the ``whole`` data and not one site's.
+
     Raises:
         ConfigError: a fraction is negative, or train would be left with nothing.
-        DataError: a client with no examples, an empty split, or one class in train.
+        DataError: a client with no examples or an empty split; one class in train at everybody.
     """
     fractions = _check_fractions(validation, 0.0 if raw.shared_test is not None else test)
     if not raw.texts_by_client:
@@ -69,11 +78,12 @@ def split_clients(
         client = _divide(client_id, texts, [sides[key] for key in client_keys])
         _check_client(client, fractions, raw, where=where)
         clients.append(client)
+    one_class = _check_classes(clients, raw, whole=whole)
     return federate(
         clients,
         name=raw.name,
         label_names=raw.label_names,
-        notes=(*raw.notes, *left_out, *_notes(held, keys, shared)),
+        notes=(*raw.notes, *left_out, *_notes(held, keys, shared), *one_class),
         shared_test=raw.shared_test,
     )
 
@@ -238,8 +248,8 @@ def _check_client(client: ClientData, fractions: _Fractions, raw: RawData, *, wh
         VALIDATION: (client.validation, fractions.validation > 0),
         TEST: (client.test, fractions.test > 0),
     }
-    others = len(raw.texts_by_client) > 1
-    leave_out = f"set data.min_client_examples = {len(client) + 1}, " if others else ""
+    remain = any(len(texts) > len(client) for texts in raw.texts_by_client.values())
+    leave_out = f"set data.min_client_examples = {len(client) + 1}, " if remain else ""
     empty = [side for side, (texts, needed) in wanted.items() if needed and len(texts) == 0]
     if empty:
         raise DataError(
@@ -250,17 +260,34 @@ def _check_client(client: ClientData, fractions: _Fractions, raw: RawData, *, wh
             fix=f"give the client more distinct texts, join it with another, {leave_out}or set the "
             "fraction of the split to 0",
         )
-    classes = set(client.train.labels)
-    if len(classes) < 2 <= len(raw.label_names):  # of plain texts there is one class and no choice
-        only = raw.label_names[next(iter(classes))]
+
+
+def _check_classes(clients: Sequence[ClientData], raw: RawData, *, whole: bool) -> list[str]:
+    """A note on the clients with one class in train; all together need two."""
+    if len(raw.label_names) < 2:  # of plain texts there is one class and no choice
+        return []
+    single = {
+        client.client_id: raw.label_names[client.train.labels[0]]
+        for client in clients
+        if len(set(client.train.labels)) == 1
+    }
+    if whole and len(set().union(*(client.train.labels for client in clients))) < 2:
         raise DataError(
-            "a client has one class only in train",
-            where=where,
-            got=f"{len(client.train)} train examples, all {only!r} ({counts})",
+            "the data has one class only in train",
+            where=raw.name,
+            got=f"{sum(len(client.train) for client in clients):,} train examples of "
+            f"{len(clients):,} clients, all {next(iter(single.values()))!r}",
             expected="at least two classes",
-            fix="give the client examples of another class, join it with another client, "
-            f"{leave_out}or take it out of the data",
+            fix="add examples of another class, or name another label column",
         )
+    shown = [f"{client_id} ({name})" for client_id, name in list(single.items())[:SHOWN]]
+    shown += ["..."] if len(single) > SHOWN else []
+    note = (
+        f"{len(single):,} of {len(clients):,} clients have training examples of one class only: "
+        f"{', '.join(shown)}. They take part; measured on one class, a model that always answers "
+        "with it is perfect."
+    )
+    return [note] if single else []
 
 
 def _notes(
@@ -279,6 +306,9 @@ def _notes(
                 f"{'examples' if groups is None else 'groups'} repeat another text "
                 "of the client; they are kept, all copies of a text in one split."
             )
+    nul = sum("\0" in text for own in held.values() for text in (*own.texts, *(own.pairs or ())))
+    if nul:
+        notes.append(f"{nul:,} texts hold a NUL character, which is no text: is the file whole?")
     if shared:
         notes.append(
             f"{len(shared):,} texts are held by more than one client; each is in the same split "

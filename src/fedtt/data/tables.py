@@ -9,6 +9,10 @@ from pathlib import Path
 
 from fedtt.errors import DataError
 
+WRITE_AGAIN = "correct this line, or write the file again with a CSV, JSON or parquet library"
+SAVE_AS_UTF8 = 'save the file as UTF-8 (in a spreadsheet: "CSV UTF-8")'
+OTHER_SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -35,7 +39,7 @@ def read_table(path: Path, wanted: Collection[str]) -> Table:
             "this type of data file is not known",
             where=str(path),
             got=path.suffix or "no extension",
-            expected=f"one of {', '.join(_READERS)}",
+            expected="one of .csv, .jsonl, .json (one object a line), .parquet",
             fix="save the data in one of these formats, with the matching extension",
         )
     try:
@@ -59,6 +63,7 @@ def _read_csv(path: Path, wanted: Collection[str]) -> Table:
     start = 1
     try:
         header = next(reader, [])
+        _check_separator(header, wanted, path)
         start = reader.line_num + 1
         for row in reader:
             if row[1:] == header[1:] != [] and row[0].strip("\ufeff") == header[0].strip("\ufeff"):
@@ -79,6 +84,22 @@ def _read_csv(path: Path, wanted: Collection[str]) -> Table:
         raise _broken(path, 1, f"column {repeated[0]!r} twice", "a different name for each column")
     columns = {name: [row[i] for row in rows] for i, name in enumerate(header) if name in wanted}
     return Table(names=header, columns=columns, places=places)
+
+
+def _check_separator(header: Sequence[str], wanted: Collection[str], path: Path) -> None:
+    """Where a comma is the decimal mark, spreadsheets separate columns by something else."""
+    if len(header) != 1 or header[0] in wanted:
+        return
+    for separator, shown in OTHER_SEPARATORS.items():
+        names = [name.strip() for name in header[0].split(separator)]
+        if {*names} & {*wanted}:
+            raise DataError(
+                f"the columns of the file are separated by {shown}, as it looks",
+                where=f"{path}:1",
+                got=repr(header[0][:80]),
+                expected="a comma between columns",
+                fix="write the file with commas, or as .jsonl or .parquet",
+            )
 
 
 def _read_json_lines(path: Path, wanted: Collection[str]) -> Table:
@@ -130,19 +151,28 @@ def _read_text(path: Path) -> str:
     data = path.read_bytes()
     try:
         # "-sig": spreadsheets put a byte-order mark before the first column name.
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise _broken(path, line, "bytes that are not UTF-8", "UTF-8 text") from error
+        raise _broken(path, line, _guess_encoding(data), "UTF-8 text", fix=SAVE_AS_UTF8) from error
+    if "\0" in text.partition("\n")[0]:
+        raise _broken(path, 1, "NUL characters, as in UTF-16", "UTF-8 text", fix=SAVE_AS_UTF8)
+    return text
 
 
-def _broken(path: Path, line: int, got: str, expected: str) -> DataError:
+def _guess_encoding(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data.partition(b"\n")[0]:
+        return "bytes that are not UTF-8, but UTF-16"
+    return "bytes that are not UTF-8, but perhaps Latin-1 or Windows-1252"
+
+
+def _broken(path: Path, line: int, got: str, expected: str, *, fix: str = WRITE_AGAIN) -> DataError:
     return DataError(
         "the data file is broken",
         where=f"{path}:{line}",
         got=got,
         expected=expected,
-        fix="correct this line, or write the file again with a CSV, JSON or parquet library",
+        fix=fix,
     )
 
 

@@ -117,6 +117,7 @@ def build_site_data(config: DataConfig, task: TaskConfig, *, client_id: str) -> 
         seed=config.split_seed,
         validation=config.validation,
         test=config.test,
+        whole=False,
     )
     return replace(data, label_cells=raw.label_cells)
 

@@ -19,6 +19,8 @@ METHODS: Registry[MethodEntry] = Registry(
         "fedex-lora": "fedtt.methods.lora_family:FEDEX_LORA",
         "flexlora": "fedtt.methods.lora_family:FLEXLORA",
         "lora-xs": "fedtt.methods.lora_xs_method:LORA_XS",
+        "metatt": "fedtt.methods.metatt_method:METATT",
+        "metatt-round": "fedtt.methods.metatt_method:METATT_ROUND",
         "adapter": "fedtt.methods.houlsby:ADAPTER",
         "bitfit": "fedtt.methods.part_of_model:BITFIT",
         "prompt": "fedtt.methods.virtual_tokens:PROMPT",

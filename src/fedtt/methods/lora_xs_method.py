@@ -1,6 +1,8 @@
 """LoRA-XS (arXiv 2405.17604), averaged as Fed-SB does (arXiv 2502.15436)."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
 
 from fedtt.methods.entry import MethodEntry, MethodSection, Setting, averaged, list_or_none
 from fedtt.section import Positive, Probability, Rank
@@ -14,6 +16,10 @@ class LoRAXSConfig(MethodSection):
 
     rank: Rank = 16
     alpha: Positive = 16.0
+    scaling: Positive | None = Field(None, description="in place of alpha / rank")
+    frames: Literal["singular", "orthonormal"] = Field(
+        "singular", description="U S and V, as published, or U and V"
+    )
     dropout: Probability = 0.0
     target_modules: tuple[str, ...] | None = None
 
@@ -26,6 +32,8 @@ def build(section: LoRAXSConfig, setting: Setting) -> "Method":
         task_type=setting.task_type,
         r=section.rank,
         alpha=section.alpha,
+        scaling=section.scaling,
+        frames=section.frames,
         dropout=section.dropout,
         target_modules=list_or_none(section.target_modules),
     )

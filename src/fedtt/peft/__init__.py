@@ -3,6 +3,7 @@
 from fedtt.peft.adapt import adapt, load_adapted
 from fedtt.peft.added_layer import AddedLayer, merge_refusal, present
 from fedtt.peft.added_layer_tuner import AddedLayerModel
+from fedtt.peft.added_matrix import AddedMatrixLayer, AddedMatrixModel
 from fedtt.peft.also_train import BIASES, also_trained, save_also_trained, train_also
 from fedtt.peft.baselines import (
     bitfit_config,
@@ -21,6 +22,8 @@ from fedtt.peft.full import FullConfig, FullModel
 from fedtt.peft.kinds import ParameterKind
 from fedtt.peft.lora_xs import LoRAXSLayer, LoRAXSModel
 from fedtt.peft.lora_xs_config import LoRAXSConfig
+from fedtt.peft.metatt import CrossLayerTrain, MetaTTLayer, MetaTTModel
+from fedtt.peft.metatt_config import MetaTTConfig
 from fedtt.peft.options_of_peft import peft_config_from_table
 from fedtt.peft.peft_type import peft_type
 from fedtt.peft.precision import keep_in_float32
@@ -37,15 +40,21 @@ __all__ = [
     "BIASES",
     "AddedLayer",
     "AddedLayerModel",
+    "AddedMatrixLayer",
+    "AddedMatrixModel",
     "BottleneckAdapterConfig",
     "BottleneckAdapterLayer",
     "BottleneckAdapterModel",
+    "CrossLayerTrain",
     "DenseLinear",
     "FullConfig",
     "FullModel",
     "LoRAXSConfig",
     "LoRAXSLayer",
     "LoRAXSModel",
+    "MetaTTConfig",
+    "MetaTTLayer",
+    "MetaTTModel",
     "ParameterKind",
     "TTAdapterConfig",
     "TTAdapterLayer",

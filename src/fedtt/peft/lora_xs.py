@@ -1,36 +1,28 @@
 """LoRA-XS as a PEFT tuner: layer and model (arXiv 2405.17604)."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from peft.tuners._buffer_dict import BufferDict
-from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.pytorch_utils import Conv1D
 
 from fedtt.errors import ModelError
-from fedtt.peft.added_layer_tuner import AddedLayerModel
-from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
+from fedtt.peft.added_matrix import AddedMatrixLayer, AddedMatrixModel, is_linear_in_numbers
 from fedtt.peft.dense_by_client import dense_linear
 from fedtt.peft.kinds import ParameterKind
-from fedtt.peft.layer_widths import describe_candidates
 from fedtt.peft.lora_xs_config import LoRAXSConfig
-from fedtt.peft.mixed_batch import rows_of_adapters
 from fedtt.peft.offload import compute_device, weight_of
 from fedtt.peft.register import register_adapter
-from fedtt.peft.singular import singular_factors
+from fedtt.peft.singular import singular_factors, unit_columns
 
 GAUSSIAN_STD = 1e-5
 
 
-class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
+class LoRAXSLayer(AddedMatrixLayer):
     """A linear layer, ``nn.Linear`` or ``Conv1D``, to which ``scaling * U_r S_r R V_r^T`` is added.
 
     ``R`` of an adapter is the parameter ``lora_xs_core[name] (r, r)``. ``V_r^T`` and ``U_r S_r``
-    are buffers that no state dict holds: they are computed when the adapter is added, from the
-    base weight as it is then.
+    (or ``U_r``) are buffers that no state dict holds: they are computed when the adapter is added,
+    from the base weight as it is then.
 
     ``torch.func.functional_call`` may put the cores ``(K, r, r)`` of ``K`` clients in place of
     ``R``; the rows of ``x`` are then ``(K * b, ...)``, those of a client contiguous.
@@ -38,19 +30,16 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
 
     adapter_layer_names = ("lora_xs_core",)
     other_param_names = ("lora_xs_v", "lora_xs_us", "scaling", "dropout")
-    active_adapters: list[str]
     added_kind = ParameterKind.LORA_XS
     stacks_clients = True
 
     def __init__(self, base_layer: nn.Module) -> None:
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.lora_xs_core = nn.ParameterDict()
         self.lora_xs_v = BufferDict(persistent=False)
         self.lora_xs_us = BufferDict(persistent=False)
         self.scaling: dict[str, float] = {}
         self.dropout: dict[str, float] = {}
-        self.merged_adapters: list[str] = []
 
     def add_adapter(self, adapter_name: str, config: LoRAXSConfig) -> None:
         """Add the adapter that ``config`` describes.
@@ -58,10 +47,13 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         Raises:
             ShapeError: a rank larger than the smaller side of the layer.
         """
-        self.scaling[adapter_name] = config.alpha / config.r
+        own = config.scaling
+        self.scaling[adapter_name] = config.alpha / config.r if own is None else own
         self.dropout[adapter_name] = config.dropout
         weight = self._matrix()
         down, up = singular_factors(weight, rank=config.r)
+        if config.frames == "orthonormal":
+            up = unit_columns(up)
         core = torch.zeros(config.r, config.r)
         if config.init == "gaussian":
             nn.init.normal_(core, std=GAUSSIAN_STD)
@@ -69,39 +61,9 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.lora_xs_core[adapter_name] = nn.Parameter(core)
         self._move_adapter_to_device_of_base_layer(adapter_name)
 
-    def forward(
-        self, x: Tensor, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any
-    ) -> Tensor:
-        """``x (..., in) -> (..., out)``; disabled, it unmerges and is the base layer.
-
-        ``adapter_names`` has one a row. Raises :class:`ModelError` for it on merged weights.
-        """
-        if self.disable_adapters and self.merged:
-            self.unmerge()
-        result: Tensor = self.base_layer(x, *args, **kwargs)
-        if self.disable_adapters or self.merged:
-            return self._not_mixed(result, adapter_names)
-        if adapter_names is not None:
-            result = result.clone()
-            for name, rows in rows_of_adapters(adapter_names, x).items():
-                if name in self.lora_xs_core:
-                    result[rows] += self._added(name, x[rows]).to(result.dtype)
-            return result
-        for name in self.active_adapters:
-            if name in self.lora_xs_core:
-                result = result + self._added(name, x).to(result.dtype)
-        return result
-
-    def _not_mixed(self, result: Tensor, adapter_names: Sequence[str] | None) -> Tensor:
-        """``result`` of the base weight, unless rows want adapters that are merged into it."""
-        if adapter_names is not None and self.merged:
-            raise ModelError(
-                "merged adapters cannot be told apart by row",
-                where="adapter_names",
-                got=f"{', '.join(self.merged_adapters)} merged",
-                fix="call unmerge_adapter() first",
-            )
-        return result
+    def has(self, name: str) -> bool:
+        """Whether the adapter of that name changes this layer."""
+        return name in self.lora_xs_core
 
     def get_delta_weight(self, adapter_name: str) -> Tensor:
         """What the adapter adds to the weight, in the layout of the base layer's weight."""
@@ -109,41 +71,8 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         delta: Tensor = self.scaling[adapter_name] * (us @ self.lora_xs_core[adapter_name] @ v)
         return delta.T if self._is_transposed() else delta
 
-    def merge(self, safe_merge: bool = False, adapter_names: Any = None) -> None:  # noqa: FBT001, FBT002 (PEFT's signature)
-        """Add the (active) adapters to the base weight, exactly. Changes the base layer.
-
-        Raises:
-            ModelError: with ``safe_merge``, a sum that is not finite; the weight is as it was.
-        """
-        for name in check_adapters_to_merge(self, adapter_names):
-            if name not in self.lora_xs_core:
-                continue
-            weight = self._linear().weight
-            merged = weight.data + self.get_delta_weight(name).to(weight.dtype)
-            if safe_merge and not bool(torch.isfinite(merged).all()):
-                raise ModelError("merging gives weights that are not finite", where=name)
-            weight.data = merged
-            self.merged_adapters.append(name)
-
-    def unmerge(self) -> None:
-        """Take the merged adapters out of the base weight again, up to rounding."""
-        while self.merged_adapters:
-            weight = self._linear().weight
-            weight.data -= self.get_delta_weight(self.merged_adapters.pop()).to(weight.dtype)
-
-    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:  # noqa: ARG002 (PEFT's signature)
-        """Whether PEFT may turn :meth:`get_delta_weight` into LoRA: yes."""
-        return True
-
-    def _linear(self) -> Any:
-        """The innermost base layer, an ``nn.Linear`` or a ``Conv1D``."""
-        return BaseTunerLayer.get_base_layer(self)
-
-    def _is_transposed(self) -> bool:
-        """Whether the base layer keeps its weight as ``(in, out)``."""
-        return isinstance(self._linear(), Conv1D)
-
-    def _added(self, name: str, x: Tensor) -> Tensor:
+    def added(self, name: str, x: Tensor) -> Tensor:
+        """What the adapter adds to the output, ``x (..., in) -> (..., out)``."""
         core = self.lora_xs_core[name]
         x = functional.dropout(x.to(core.dtype), self.dropout[name], training=self.training)
         inner = functional.linear(x, self.lora_xs_v[name])  # (..., r)
@@ -167,26 +96,11 @@ class LoRAXSLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
                 container[adapter_name] = container[adapter_name].to(target)
 
 
-class LoRAXSModel(AddedLayerModel):
+class LoRAXSModel(AddedMatrixModel):
     """PEFT's tuner for :class:`LoRAXSConfig`; made by ``get_peft_model``."""
 
     prefix = "lora_xs_"
     tuner_layer_cls = LoRAXSLayer
-    target_module_mapping = LORA_TARGETS
-
-    def _prepare_adapter_config(
-        self, peft_config: LoRAXSConfig, model_config: dict[str, Any]
-    ) -> LoRAXSConfig:
-        known = model_config.get("model_type") in self.target_module_mapping
-        if peft_config.target_modules is None and not known:
-            raise ModelError(
-                "LoRA has no default target modules for this architecture",
-                where=f"{type(self.model).__name__}, model_type {model_type_of(self.model)}",
-                got=f"linear layers as wide as the model: {describe_candidates(self.model)}",
-                fix='name the linear layers to adapt: LoRAXSConfig(target_modules=["...", "..."])',
-            )
-        prepared: LoRAXSConfig = super()._prepare_adapter_config(peft_config, model_config)
-        return prepared
 
     def layer_around(
         self,
@@ -195,13 +109,14 @@ class LoRAXSModel(AddedLayerModel):
         name: str,
     ) -> LoRAXSLayer:
         """The layer of a linear layer. Raises :class:`ModelError` for anything else."""
-        if not isinstance(target, nn.Linear | Conv1D):
+        self.check_is_called(name)
+        if not is_linear_in_numbers(target):
             raise ModelError(
-                "LoRA-XS adapts linear layers only",
+                "LoRA-XS adapts linear layers only, and computes from their weights",
                 where=name,
                 got=type(target).__name__,
-                expected="nn.Linear or transformers' Conv1D",
-                fix="name other target_modules",
+                expected="nn.Linear or transformers' Conv1D, not quantized",
+                fix="name other target_modules, or take lora for quantized ones",
             )
         return LoRAXSLayer(target)
 

@@ -18,6 +18,7 @@ from fedtt.peft.sizes import MOST_RANK
 from fedtt.peft.traits import Traits
 
 STARTS = ("zero", "gaussian")
+FRAMES = ("singular", "orthonormal")
 
 
 @dataclass(kw_only=True)
@@ -25,9 +26,9 @@ class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
     """LoRA-XS: a trained r x r matrix between frozen singular factors (arXiv 2405.17604).
 
     ``W + (alpha / r) * U_r S_r R V_r^T``, where ``U_r S_r V_r^T`` is the best approximation of rank
-    ``r`` of the frozen weight ``W``. The factors follow from ``W``: they are neither sent nor
-    saved, and the mean of the clients' ``R`` adds the mean of what they add (Fed-SB, arXiv
-    2502.15436).
+    ``r`` of the frozen weight ``W``; with ``frames="orthonormal"`` without ``S_r``. The factors
+    follow from ``W``: they are neither sent nor saved, and the mean of the clients' ``R`` adds the
+    mean of what they add (Fed-SB, arXiv 2502.15436).
 
     Raises:
         ConfigError: a value out of its range.
@@ -37,6 +38,16 @@ class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
 
     r: int = field(default=16, metadata={"help": "Rank: R has r x r entries a targeted layer."})
     alpha: float = field(default=16.0, metadata={"help": "What is added is scaled by alpha / r."})
+    scaling: float | None = field(
+        default=None, metadata={"help": "Factor of what is added, in place of alpha / r."}
+    )
+    frames: str = field(
+        default="singular",
+        metadata={
+            "help": "What R stands between: singular (U S and V^T, the paper's: leading directions "
+            "count by their singular values) or orthonormal (U and V^T: all alike)."
+        },
+    )
     dropout: float = field(
         default=0.0, metadata={"help": "Dropout probability of what goes into the factors."}
     )
@@ -68,7 +79,10 @@ class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
         check_positive_int(self, "r", most=MOST_RANK)
         positive = (math.ulp(0), math.inf)
         check_number(self, "alpha", expected="a positive number", within=positive)
-        if not isinstance(self.init, str) or self.init not in STARTS:
-            raise out_of_range(self, "init", f"one of {', '.join(STARTS)}")
+        if self.scaling is not None:
+            check_number(self, "scaling", expected="a positive number", within=positive)
+        for name, choices in (("init", STARTS), ("frames", FRAMES)):
+            if getattr(self, name) not in choices:
+                raise out_of_range(self, name, f"one of {', '.join(choices)}")
         check_dropout(self)
         own_lists(self)

@@ -47,3 +47,9 @@ def singular_factors(
     factors = (right * signs).T, left * values * signs
     down, up = (factor.to(torch.float32).contiguous() for factor in factors)
     return down, up
+
+
+def unit_columns(factor: Float[Tensor, "out rank"]) -> Float[Tensor, "out rank"]:
+    """``U_r`` of ``U_r S_r``: every column at length 1, and zero where it was zero."""
+    lengths = torch.linalg.vector_norm(factor, dim=0)
+    return torch.where(lengths > 0, factor / lengths, 0.0)

@@ -40,9 +40,9 @@ _VARIANTS = "lora_variant"
 def can_batch(model: nn.Module, names: Collection[str]) -> bool:
     """Whether clients that train ``names`` can train in one step, by the types of the modules.
 
-    A classification head, a TT adapter, a bottleneck adapter, LoRA on linear layers, LoRA-XS, and
-    biases and layer norms of the base model can. What mixes the rows of a batch, a parameter that
-    lies in two places, and anything unknown cannot.
+    A classification head, what a layer of ours adds that says so (``stacks_clients``), LoRA on
+    linear layers, and biases and layer norms of the base model can. What mixes the rows of a batch,
+    a parameter that lies in two places, and anything unknown cannot.
     """
     if not names or any(modules_of_type(model, _BatchNorm)):
         return False

@@ -2,6 +2,13 @@
 
 from fedtt.tt.contraction import contract_sides, to_dense, tt_linear, tt_sides
 from fedtt.tt.cores import core_std, init_cores
+from fedtt.tt.cross_layer import (
+    CrossLayerShape,
+    MatrixPlace,
+    block_of,
+    cross_layer_factors,
+    init_cross_layer_cores,
+)
 from fedtt.tt.gauge import tt_align
 from fedtt.tt.modes import balanced_modes
 from fedtt.tt.residual import close_residual, open_residual
@@ -17,12 +24,17 @@ from fedtt.tt.rounding import (
 from fedtt.tt.shapes import TTShape, tt_shape
 
 __all__ = [
+    "CrossLayerShape",
+    "MatrixPlace",
     "TTShape",
     "balanced_modes",
+    "block_of",
     "close_residual",
     "contract_sides",
     "core_std",
+    "cross_layer_factors",
     "init_cores",
+    "init_cross_layer_cores",
     "open_residual",
     "to_dense",
     "tt_add",
