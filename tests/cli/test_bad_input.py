@@ -2,6 +2,7 @@
 nothing half-written."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -303,3 +304,23 @@ def test_preview_of_bad_data(fails: Callable[..., str], config_file: Path) -> No
     write_reviews(config_file.parent / "few.jsonl", clients={"a": 2})
     error = fails("data", "preview", config_file, "--set", "data.path=few.jsonl")
     assert "'a'" in error
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "--engine", "flower"),
+        ("serve", "--set", 'sites.names=["a", "b"]', "--address", "FREE"),
+    ],
+)
+def test_sites_that_would_have_to_keep_an_optimizer(
+    command: tuple[str, ...], fails: Callable[..., str], config_file: Path
+) -> None:
+    pytest.importorskip("flwr")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    name, *options = (address if word == "FREE" else word for word in command)
+    message = fails(name, config_file, *options, "--set", "client.optimizer_state=kept")
+    assert "optimizers are kept where all clients train in the process" in message
+    assert "got: sites" in message

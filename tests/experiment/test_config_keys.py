@@ -76,6 +76,7 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "client.epochs": ({"client.steps": None}, 1, 2),
     "client.batch_size": ({}, 8, 4),
     "client.optimizer": ({}, "adamw", "sgd"),
+    "client.optimizer_state": ({}, "fresh", "kept"),
     "client.learning_rate": ({}, 1e-2, 2e-2),
     "client.head_learning_rate": ({}, None, 2e-2),
     "client.zero_start_factor": ({}, 1.0, 4.0),

@@ -10,6 +10,7 @@ from fedtt import params as p
 from fedtt.errors import DivergenceError
 from fedtt.federated.local.alone import train_locally
 from fedtt.federated.local.client import Batch, LocalClient
+from fedtt.federated.local.kept_moments import moments_structure
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.types import ClientUpdate
 
@@ -112,6 +113,33 @@ def test_factors_of_one_change_no_bit() -> None:
     plain = train(make_model(), ALL, make_batches(4))
     ones = replace(ADAMW, factors=dict.fromkeys(ALL, 1.0))
     same = train(make_model(), ALL, make_batches(4), training=ones)
+    assert all(torch.equal(plain.delta[name], same.delta[name]) for name in ALL)
+
+
+def test_a_client_that_keeps_its_optimizer_trains_as_if_no_round_had_ended() -> None:
+    fast = replace(ADAMW, factors={"3.weight": 4.0})
+    start = p.read_params(make_model(), ALL)
+    whole = train(make_model(), ALL, make_batches(6), training=fast)
+
+    def second(first: ClientUpdate, kept: p.Params | None) -> p.Params:
+        between = {name: start[name] + first.delta[name] for name in ALL}
+        client = client_of(between, make_batches(6)[3:], kept=kept)
+        update = train_locally(make_model(), client, learning_rate=0.05, training=fast)
+        assert (update.kept == {}) is (kept is None)
+        return {name: between[name] + update.delta[name] for name in ALL}
+
+    first = train(make_model(), ALL, make_batches(6)[:3], training=fast, kept={})
+    assert first.kept["step/3.bias"].item() == 3
+    kept, fresh = second(first, first.kept), second(first, None)
+    for name in ALL:
+        torch.testing.assert_close(kept[name], start[name] + whole.delta[name])
+        assert (fresh[name] - kept[name]).abs().max() > 1e-2
+
+
+def test_zeros_are_an_optimizer_that_starts_afresh() -> None:
+    zeros = p.zeros(moments_structure(p.structure_of(p.read_params(make_model(), ALL))))
+    plain = train(make_model(), ALL, make_batches(4))
+    same = train(make_model(), ALL, make_batches(4), kept=zeros)
     assert all(torch.equal(plain.delta[name], same.delta[name]) for name in ALL)
 
 

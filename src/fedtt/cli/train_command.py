@@ -93,9 +93,15 @@ def _train_on_sites(
     """The summary and the directory of the run."""
     with loading(silent=silent):
         from fedtt.cli.loopback import train_on_loopback
-        from fedtt.engine.build import build_federation
+        from fedtt.engine.build import Federation, build_federation
+        from fedtt.engine.build_checks import check_kept_here
 
     stop_if_asked(stop, fix="start again; nothing was written")
-    begun = begin(asked, given, build_federation, stop=stop)
+
+    def build(config: RunConfig) -> Federation:
+        check_kept_here(config, elsewhere="sites")
+        return build_federation(config)
+
+    begun = begin(asked, given, build, stop=stop)
     summary = train_on_loopback(begun, sites=sites, silent=silent, stop=stop)
     return summary, begun.directory.path

@@ -14,6 +14,11 @@ class ClientConfig(Section):
     epochs: Passes | None = Field(None, description="local passes a round (default 1)")
     batch_size: BatchSize = 16
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer_state: Literal["fresh", "kept"] = Field(
+        "fresh",
+        description="kept: AdamW's moments of a client go on from its last round; for silos in one "
+        "process, everyone in every round",
+    )
     learning_rate: Rate = 5e-3
     head_learning_rate: Rate | None = Field(
         None, description="of the classification head; left out: learning_rate"
@@ -38,4 +43,10 @@ class ClientConfig(Section):
     def _one_length(self) -> Self:
         if self.steps is not None and self.epochs is not None:
             raise ValueError("give steps or epochs, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _state_to_keep(self) -> Self:
+        if self.optimizer_state == "kept" and self.optimizer != "adamw":
+            raise ValueError(f'optimizer_state = "kept" needs adamw: {self.optimizer} has no state')
         return self

@@ -19,6 +19,7 @@ from fedtt.engine.build_base_model import (
 from fedtt.engine.build_checks import (
     check_cohort,
     check_head,
+    check_kept,
     check_room,
     check_size,
     checked_max_length,
@@ -196,6 +197,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     check_size(message)
     check_head(config, message)
     check_cohort(config, method, population=num_clients(config, data))
+    check_kept(config, method, population=num_clients(config, data))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)
     task = build_task(

@@ -61,6 +61,39 @@ def check_cohort(config: RunConfig, method: Method, *, population: int) -> None:
         )
 
 
+def check_kept(config: RunConfig, method: Method, *, population: int) -> None:
+    """An optimizer's state is kept by silos that take part in every round, of what they train."""
+    if config.client.optimizer_state == "fresh":
+        return
+    reason, got = None, ""
+    if config.cohort.size not in (None, population):
+        reason = "the moments of clients that are seldom drawn would be of another model"
+        got = f"cohort.size {config.cohort.size} of {population}"
+    if method.subspace is not None:
+        reason = "a subspace's numbers start anew in every round, and their moments with them"
+        got = f"method.subspace.size {method.subspace.size}"
+    if reason is not None:
+        raise ConfigError(
+            reason,
+            where="client.optimizer_state",
+            got=got,
+            expected="everyone in every round, and no subspace",
+            fix='optimizer_state = "fresh"',
+        )
+
+
+def check_kept_here(config: RunConfig, *, elsewhere: str) -> None:
+    """Clients' state is saved with the run by the one process that trains them all."""
+    if config.client.optimizer_state == "kept":
+        raise ConfigError(
+            "optimizers are kept where all clients train in the process that saves the run",
+            where="client.optimizer_state",
+            got=elsewhere,
+            expected="fedtt train in one process",
+            fix='optimizer_state = "fresh"',
+        )
+
+
 def checked_max_length(
     config: RunConfig, model_config: PretrainedConfig, adapter: PeftConfig
 ) -> int:

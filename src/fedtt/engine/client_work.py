@@ -7,6 +7,7 @@ from peft import PeftModel
 
 from fedtt import params as p
 from fedtt.data import TokenizedTexts, collate, epoch_steps, step_batches
+from fedtt.engine.client_state import ClientStates
 from fedtt.federated.local.alone import LossFunction, train_locally
 from fedtt.federated.local.client import Batch, LocalClient, Loss
 from fedtt.federated.local.client import StepHook as ClientHook
@@ -27,7 +28,8 @@ class SharedByClients:
     """What all clients of a process share; ``model`` is the one mutable thing.
 
     A client's batches and dropout depend on ``seed``, the round and the client alone.
-    ``after_step(task, step, steps, loss)`` is called after every local step.
+    ``after_step(task, step, steps, loss)`` is called after every local step. ``kept`` is what every
+    client's optimizer goes on from, which training replaces; None: optimizers start afresh.
     """
 
     model: PeftModel
@@ -37,6 +39,7 @@ class SharedByClients:
     pad_token_id: int
     seed: int
     after_step: StepHook | None
+    kept: ClientStates | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,8 @@ def train_alone(shared: SharedByClients, work: Work) -> bytes:
         training=shared.training,
         projection=work.projection,
     )
+    if shared.kept is not None:
+        shared.kept[work.task.client_id] = update.kept
     return reply_to(shared, work, update)
 
 
@@ -104,6 +109,7 @@ def local_client(
         where=work.where,
         loss=loss,
         after_step=hook_of(shared, work),
+        kept=None if shared.kept is None else shared.kept.get(work.task.client_id, {}),
     )
 
 

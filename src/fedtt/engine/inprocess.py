@@ -6,6 +6,7 @@ import torch
 
 from fedtt import params as p
 from fedtt.engine.build import Federation
+from fedtt.engine.client_state import ClientStates
 from fedtt.engine.client_work import SharedByClients, StepHook, Work, train_alone, work_of
 from fedtt.engine.cohort_work import train_together
 from fedtt.engine.turn import Turn
@@ -129,6 +130,7 @@ def local_clients(
     seed: int,
     max_tokens: int | None = None,
     after_step: StepHook | None = None,
+    kept: ClientStates | None = None,
 ) -> LocalClients:
     """What carries tasks to clients of this process and brings back their replies.
 
@@ -147,5 +149,6 @@ def local_clients(
         pad_token_id=int(federation.tokenizer.pad_token_id),
         seed=seed,
         after_step=after_step,
+        kept=kept,
     )
     return LocalClients(federation, shared, state, max_tokens=max_tokens)

@@ -6,6 +6,7 @@
     data.json            label names, examples a client and split, notes and digests of the data
     state.safetensors    the server's state after the last finished round
     rounds.jsonl         one line a finished round
+    clients/             the clients' optimizers beside that state, where they are kept
     baselines.json       the measurements before training and of the clients alone, as they come
     adapter/             the global adapter, a PEFT directory; written with every state
     summary.json         the result; written last
@@ -37,6 +38,7 @@ from fedtt.engine.checkpoint import (
     saved_config,
     write_atomically,
 )
+from fedtt.engine.client_state import FOLDER as CLIENTS
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment.lock import locked
 from fedtt.experiment.measure import Metrics
@@ -285,7 +287,8 @@ def _fill(path: Path, config: RunConfig, *, overwrite: bool) -> RunDirectory:
             # leaves here must still be known as a run.
             for name in LATER:
                 (path / name).unlink(missing_ok=True)
-            shutil.rmtree(path / "adapter", ignore_errors=True)
+            for folder in ("adapter", CLIENTS):
+                shutil.rmtree(path / folder, ignore_errors=True)
         except OSError as error:
             raise uncreatable(path, error.strerror or error) from error
         write_atomically(path / CONFIG, (MARKER + dump_config(config)).encode())

@@ -6,6 +6,8 @@ from typing import Any
 from fedtt.config import RunConfig, parse_config
 from fedtt.engine.between_processes import help_leader
 from fedtt.engine.build import Federation, build_federation
+from fedtt.engine.build_checks import check_kept_here
+from fedtt.engine.client_state import ClientStates
 from fedtt.engine.client_work import StepHook
 from fedtt.engine.inprocess import LocalClients, local_clients
 from fedtt.engine.processes import LEADER, Message, Processes
@@ -18,7 +20,12 @@ ShouldStop = Callable[[], bool]
 
 
 def clients_here(
-    config: RunConfig, federation: Federation, state: ServerState, *, after_step: StepHook
+    config: RunConfig,
+    federation: Federation,
+    state: ServerState,
+    *,
+    after_step: StepHook,
+    kept: ClientStates | None = None,
 ) -> LocalClients:
     """The clients of the run as this process trains them."""
     return local_clients(
@@ -27,6 +34,7 @@ def clients_here(
         seed=config.seed,
         max_tokens=_max_tokens(config, federation),
         after_step=after_step,
+        kept=kept,
     )
 
 
@@ -35,6 +43,7 @@ def call_helpers(processes: Processes, config: RunConfig) -> None:
 
     Raises :class:`ConfigError` for a model that is told to lie on devices of its own.
     """
+    check_kept_here(config, elsewhere=f"{processes.size} processes")
     indexed = config.model.device.partition(":")[2]
     if config.model.device_map is not None or indexed:
         raise ConfigError(
@@ -90,7 +99,8 @@ def help_experiment(processes: Processes, *, should_stop: ShouldStop = lambda: F
 def _max_tokens(config: RunConfig, federation: Federation) -> int | None:
     """The budget of clients that train together; None: one by one."""
     cohort = config.cohort
-    if cohort.batched == "off":
+    # Clients that keep their optimizers' state have taken different numbers of steps.
+    if cohort.batched == "off" or config.client.optimizer_state == "kept":
         return None
     if cohort.max_tokens == "auto":
         causal = federation.task.model_class == "causal"

@@ -12,6 +12,7 @@ from typing import Any
 from fedtt.config import RunConfig
 from fedtt.engine.between_processes import keep_waiting, spread_clients, stop_helpers
 from fedtt.engine.build import Federation
+from fedtt.engine.client_state import ClientStateFiles, ClientStates
 from fedtt.engine.error_feedback import RememberingClients
 from fedtt.engine.processes import Processes
 from fedtt.errors import InterruptedRunError
@@ -34,6 +35,7 @@ from fedtt.experiment.helper_processes import clients_here
 from fedtt.experiment.measure import Metrics, Portion, measure
 from fedtt.experiment.run_files import Record
 from fedtt.experiment.run_summary import summarize
+from fedtt.federated.local.kept_moments import moments_structure
 from fedtt.federated.round import CallClients, ClientTask
 from fedtt.federated.types import ServerState
 from fedtt.metrics import MEAN, mean_over_clients
@@ -86,7 +88,9 @@ def run_experiment(
 def _run_rounds(
     run: Run, state: ServerState, records: list[Record]
 ) -> tuple[ServerState, list[Record]]:
-    call_clients, residuals = _clients(run, state, alone=False), None
+    files = _client_state_files(run)
+    kept = files.load(state.next_round) if files is not None else None
+    call_clients, residuals = _clients(run, state, alone=False, kept=kept), None
     if run.federation.method.error_feedback:
         residuals = run.directory.load_residuals(expected=structure_of_run(run))
         call_clients = RememberingClients(
@@ -96,6 +100,8 @@ def _run_rounds(
         started = time.perf_counter()
         state, report = one_round(run, state, call_clients)
         validation = _validate(run, state)
+        if files is not None and kept is not None:
+            files.save(state.next_round, kept)
         record = finish_round(
             run,
             state,
@@ -104,11 +110,28 @@ def _run_rounds(
             seconds=time.perf_counter() - started,
             residuals=residuals,
         )
+        if files is not None:
+            files.forget_all_but(state.next_round)
         records = [*records, record]
     return state, records
 
 
-def _clients(run: Run, state: ServerState, *, alone: bool) -> CallClients:
+def _client_state_files(run: Run) -> ClientStateFiles | None:
+    """Where the clients' optimizers are kept; None where they start afresh."""
+    if run.config.client.optimizer_state == "fresh":
+        return None
+    whole = structure_of_run(run)
+    pretrained = run.federation.method.pretrained(whole)
+    return ClientStateFiles(
+        run=run.directory.path,
+        clients=run.federation.population,
+        structure=moments_structure({n: s for n, s in whole.items() if n not in pretrained}),
+    )
+
+
+def _clients(
+    run: Run, state: ServerState, *, alone: bool, kept: ClientStates | None
+) -> CallClients:
     def after_step(task: ClientTask, step: int, steps: int, loss: float) -> None:
         run.notify(
             StepDone(
@@ -122,7 +145,7 @@ def _clients(run: Run, state: ServerState, *, alone: bool) -> CallClients:
         )
         _stop_if_asked(run, where=f"round {task.round_index}, client {task.client_id}, step {step}")
 
-    local = clients_here(run.config, run.federation, state, after_step=after_step)
+    local = clients_here(run.config, run.federation, state, after_step=after_step, kept=kept)
     if run.processes is None or alone:  # one client a round: there is nothing to deal out
         return local
     return spread_clients(run.processes, local, state)
@@ -188,7 +211,8 @@ def _measure_alone(run: Run) -> Metrics | None:
         if client_id in done:
             continue
         state = run.federation.initial
-        call_clients = _clients(run, state, alone=True)
+        fresh: ClientStates | None = None if _client_state_files(run) is None else {}
+        call_clients = _clients(run, state, alone=True, kept=fresh)
         while state.next_round < run.config.rounds:
             if run.processes is not None:
                 keep_waiting(run.processes)

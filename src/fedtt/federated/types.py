@@ -41,13 +41,15 @@ class ServerState:
 class ClientUpdate:
     """What one client reports after its local training: ``delta`` = new - old parameters.
 
-    ``loss`` is the mean training loss over its ``num_steps`` local steps, in nats.
+    ``loss`` is the mean training loss over its ``num_steps`` local steps, in nats. ``kept`` is the
+    optimizer's state, which stays with the client, where it keeps one.
     """
 
     delta: Params
     num_examples: int
     num_steps: int
     loss: float
+    kept: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fedtt import params as p
 from fedtt.errors import DivergenceError
 from fedtt.federated.local.client import Batch, LocalClient
+from fedtt.federated.local.kept_moments import put_back, taken_out
 from fedtt.federated.local.stacked_state import StackedState
 from fedtt.federated.local.step import LocalTraining, Trained, local_step, make_optimizer
 from fedtt.federated.subspace import Projection
@@ -48,7 +49,7 @@ def train_locally(
     weights = freeze_all_but(model, origin)
     if projection is None:
         moving: _Moving = _Parameters(
-            weights, origin, training=training, learning_rate=learning_rate
+            weights, origin, training=training, learning_rate=learning_rate, kept=client.kept
         )
     else:
         moving = _InSubspace(
@@ -78,6 +79,7 @@ def train_locally(
         num_examples=client.num_examples,
         num_steps=len(losses),
         loss=sum(losses) / len(losses),
+        kept={} if client.kept is None else {**client.kept, **moving.state()},
     )
 
 
@@ -90,6 +92,9 @@ class _Moving(Protocol):
     def delta(self) -> dict[str, Tensor]:
         """The change so far, on the CPU."""
 
+    def state(self) -> dict[str, Tensor]:
+        """The optimizer's, on the CPU: what a client can go on from in its next round."""
+
 
 class _Parameters:
     """Every parameter by itself."""
@@ -101,6 +106,7 @@ class _Parameters:
         *,
         training: LocalTraining,
         learning_rate: float,
+        kept: Params | None,
     ) -> None:
         self._weights, self._origin, self._training = weights, origin, training
         self._there = {name: origin[name].to(weight.device) for name, weight in weights.items()}
@@ -110,6 +116,7 @@ class _Parameters:
             learning_rate=learning_rate,
             factors=[training.factor(name) for name in weights],
         )
+        put_back(self._optimizer, weights, kept or {})
 
     def step(self) -> None:
         local_step(_trained(self._weights, self._there), training=self._training)
@@ -120,6 +127,9 @@ class _Parameters:
             name: weight.detach().to("cpu", copy=True) for name, weight in self._weights.items()
         }
         return p.subtract(p.select(reached, reached), self._origin)
+
+    def state(self) -> dict[str, Tensor]:
+        return taken_out(self._optimizer, self._weights)
 
 
 class _InSubspace:
@@ -156,6 +166,9 @@ class _InSubspace:
     def delta(self) -> dict[str, Tensor]:
         self._state.end(0)
         return self._state.deltas()[0]
+
+    def state(self) -> dict[str, Tensor]:
+        raise AssertionError("the numbers of a subspace start anew in every round")
 
 
 def freeze_all_but(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:

@@ -18,7 +18,8 @@ class LocalClient(Generic[Loss]):
     """A client in a round: from where it trains, on which ``batches``, a step each, by which loss.
 
     ``where`` is what messages call it; ``after_step(step, loss)`` may raise to stop early. Dropout
-    draws from the client's own stream, ``dropout_seed``.
+    draws from the client's own stream, ``dropout_seed``. ``kept`` is the optimizer's state that the
+    client goes on from (``kept_moments``); None: it starts afresh, and nothing is kept.
     """
 
     start: Params
@@ -28,3 +29,4 @@ class LocalClient(Generic[Loss]):
     where: str
     loss: Loss
     after_step: StepHook | None = None
+    kept: Mapping[str, Tensor] | None = None

@@ -35,7 +35,7 @@ class LocalTraining:
     for a name that is not there.
 
     The optimizer starts afresh every round: clients keep no state between rounds, which is what
-    cross-device federation needs and what makes a resumed run bit-identical.
+    cross-device federation needs. Silos may keep it (``kept_moments``).
     """
 
     optimizer: str = "adamw"
