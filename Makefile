@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test test-all lint bench fuzz clean
 
 # The main job: FedTT over four silos with MiniLM; three to four minutes of training on two cores,
-# and as long again for the silos trained alone.
+# then three to four more for all the silos trained alone.
 demo: $(READY)
 	$(VENV)/bin/fedtt train presets/silos.toml --run runs/demo --overwrite
 

@@ -17,6 +17,8 @@ from fedtt.experiment.events import RunPrepared, StepDone
 
 MakeConfig = Callable[..., RunConfig]
 CLIENTS = ["[/b] ward", "[red]", ":smile:", "back\\", "{task}"]
+CONTROL = "\x1b[31mred\r\x9b2J\u202e"
+ESCAPED = r"\x1b[31mred\r\x9b2J\u202e"
 LABELS = ["[bold]good[/]", ":poop:"]
 TEXT = "a [red]great[/nothing] plot :smile: " + "word " * 100 + "end\\"
 
@@ -26,7 +28,7 @@ def config_file(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("hostile")
     rows = [
         {"text": f"film {client} {i}", "label": LABELS[i % 2], "client": client}
-        for client in CLIENTS
+        for client in [*CLIENTS, CONTROL]
         for i in range(20)
     ]
     data = folder / "data.jsonl"
@@ -74,7 +76,35 @@ def test_names_and_texts_are_printed_as_they_are(
     assert set(document["probabilities"]) == set(LABELS)
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+def test_control_characters_reach_no_terminal(
+    fedtt: Callable[..., str], config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    text = f"a great {CONTROL} plot"
+    shown = {
+        "preview": fedtt("data", "preview", config_file),
+        "preview --json": fedtt("data", "preview", config_file, "--json"),
+        "train": fedtt("train", config_file, "--run", run, "--set", "evaluation.alone=true"),
+        "evaluate": fedtt("evaluate", run),
+        "evaluate --json": fedtt("evaluate", run, "--json"),
+        "predict": fedtt("predict", run, text),
+        "predict --json": fedtt("predict", run, text, "--json"),
+    }
+    for name, output in shown.items():
+        assert console_module.CONTROLS.findall(output) == [], name
+        assert ESCAPED in output or "json" in name, name
+    (document,) = json.loads(shown["predict --json"])
+    assert document["text"] == text
+    console_module.print_error("error: ", f"no file {CONTROL}\n  fix: give one", style="red")
+    assert capsys.readouterr().err == f"error: no file {ESCAPED}\n  fix: give one\n"
+
+
+def test_letters_of_every_script_are_no_controls() -> None:
+    for text in ("Grüße, 你好\t\u05e9\u05dc\n", "\u06cc\u200c\u062e", "👩\u200d⚕️ 12\xa0€"):
+        assert console_module.escape_controls(text) == text
+
+
+@pytest.mark.parametrize("client", [*CLIENTS, CONTROL])
 def test_the_live_line_shows_names_as_they_are(client: str) -> None:
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=120, markup=False, emoji=False)
@@ -92,7 +122,7 @@ def test_the_live_line_shows_names_as_they_are(client: str) -> None:
     with watch(terminal, silent=False) as notify:
         notify(prepared)
         notify(step)
-    assert f"round 1/1 {client}" in screen.getvalue()
+    assert f"round 1/1 {console_module.escape_controls(client)}" in screen.getvalue()
 
 
 @pytest.mark.parametrize(("encoding", "expected"), [("utf-8", '"ü\U0001f600"'), ("ascii", None)])

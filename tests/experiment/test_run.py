@@ -19,10 +19,12 @@ from fedtt.engine.build import build_federation
 from fedtt.engine.checkpoint import save_state
 from fedtt.errors import DataError, DivergenceError, InterruptedRunError, RunError
 from fedtt.experiment import (
+    BaselineRoundDone,
     Evaluated,
     Event,
     RoundDone,
     RunPrepared,
+    TrainingDone,
     create_run,
     evaluate_run,
     open_run,
@@ -265,6 +267,16 @@ def test_events_tell_the_story_in_order(make_config: MakeConfig, tmp_path: Path)
         Evaluated,
     ]
     assert [e.what for e in milestones if isinstance(e, Evaluated)] == ["before", "alone", "test"]
+    ends = [e for e in events if isinstance(e, RoundDone | TrainingDone | BaselineRoundDone)]
+    kinds = [RoundDone] * 2 + [TrainingDone] + [BaselineRoundDone] * 6
+    assert [type(e) for e in ends] == kinds
+    assert ends[2].validation == ends[1].record["validation"]
+    assert [(e.client_id, e.number, e.clients, e.round_index) for e in ends[3:]] == [
+        (client_id, number, 3, round_index)
+        for number, client_id in enumerate(("north", "south", "west"), start=1)
+        for round_index in (0, 1)
+    ]
+    assert all(e.seconds > 0 and e.loss > 0 for e in ends[3:])
 
 
 def test_divergence_names_round_client_and_the_last_saved_state(

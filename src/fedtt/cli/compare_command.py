@@ -12,7 +12,14 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from fedtt.cli.console import console, format_bytes, format_seconds, print_json, print_line
+from fedtt.cli.console import (
+    console,
+    escape_controls,
+    format_bytes,
+    format_seconds,
+    print_json,
+    print_line,
+)
 from fedtt.cli.interrupt import interrupt_flag
 from fedtt.config import check_cells, load_comparison
 from fedtt.errors import RunError
@@ -99,7 +106,7 @@ class _Lines:
     def _show(self, detail: str) -> None:
         if self._live is not None:
             # As text: a status reads a string as markup, and client ids are any string.
-            self._live.update(Text(f"{self._now}  {detail}"))
+            self._live.update(Text(escape_controls(f"{self._now}  {detail}")))
 
     def _line(self, event: "CellEnded") -> str:
         elapsed = 0.0 if self._started is None else time.monotonic() - self._started

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from fedtt.cli.console import print_json
+from fedtt.cli.console import escape_controls, print_json
 from fedtt.cli.saved_run_commands import note_state
 from fedtt.run_place import check_run
 
@@ -34,7 +34,7 @@ def generate_command(
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(escape_controls(text))
     sys.stdout.flush()
 
 

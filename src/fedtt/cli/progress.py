@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fedtt.cli.console import format_bytes, format_seconds, print_line
+from fedtt.cli.console import escape_controls, format_bytes, format_seconds, print_line
 from fedtt.experiment.events import (
+    BaselineRoundDone,
     Evaluated,
     Event,
     Notify,
@@ -16,9 +17,11 @@ from fedtt.experiment.events import (
     SiteNews,
     StepDone,
     TrackerLost,
+    TrainingDone,
     Waiting,
 )
 
+LINES_A_BASELINE = 10  # at most; a baseline has as many rounds as the run
 MEASURED = {"before": "before training", "validation": "  validation after the round before"}
 
 
@@ -41,13 +44,14 @@ def watch(out: Console, *, silent: bool) -> Iterator[Notify]:
 
 
 class PlainLines:
-    """Prints one line a round and one a baseline; no control characters."""
+    """Prints one line a round, and some a baseline; no control characters."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
         self._sent = 0
         self._durations: list[float] = []
-        self._announced: set[str] = set()
+        self._alone_durations: list[float] = []
+        self._alone = False
         self._rounds_after = 0
 
     def __call__(self, event: Event) -> None:
@@ -57,23 +61,27 @@ class PlainLines:
             print_line(self._out, line)
 
     def _line(self, event: Event) -> str | None:
+        line: str | None = None
         match event:
             case RunPrepared():
                 # Training every client alone costs about what the federation costs.
                 self._sent = event.sent_bytes
+                self._alone = event.alone
                 self._rounds_after = event.rounds if event.alone else 0
-                return describe_start(event)
-            case StepDone(alone=True) if event.client_id not in self._announced:
-                self._announced.add(event.client_id)
-                return f"baseline: {event.client_id} alone ..."
+                line = describe_start(event)
             case RoundDone():
-                return self._round_line(event)
+                line = self._round_line(event)
+            case TrainingDone():
+                line = describe_end(event, alone=self._alone)
+            case BaselineRoundDone():
+                line = self._baseline_line(event)
             case Evaluated() if event.what in MEASURED:
-                return f"{MEASURED[event.what]}: {describe_score(event.metrics)}"
+                line = f"{MEASURED[event.what]}: {describe_score(event.metrics)}"
             case SiteNews() | TrackerLost():
-                return describe_news(event)
+                line = describe_news(event)
             case _:
-                return None
+                pass
+        return line
 
     def _round_line(self, event: RoundDone) -> str:
         record = event.record
@@ -85,6 +93,20 @@ class PlainLines:
             f"round {record['round'] + 1:>3}/{event.rounds}  {describe_round(event)}  "
             f"sent {format_bytes(self._sent)}  {record['seconds']:.1f} s  "
             f"left {format_seconds(remaining)}"
+        )
+
+    def _baseline_line(self, event: BaselineRoundDone) -> str | None:
+        self._alone_durations.append(event.seconds)
+        done = event.round_index + 1
+        lines = min(LINES_A_BASELINE, event.rounds)
+        if done * lines // event.rounds == event.round_index * lines // event.rounds:
+            return None
+        left = event.rounds - done + (event.clients - event.number) * event.rounds
+        remaining = left * sum(self._alone_durations) / len(self._alone_durations)
+        return (
+            f"baseline {event.number}/{event.clients}: {event.client_id} alone  "
+            f"round {done:>3}/{event.rounds}  {describe_loss(event.loss)}  "
+            f"{event.seconds:.1f} s  left {format_seconds(remaining)}"
         )
 
 
@@ -104,6 +126,8 @@ class LiveLine:
                 self._prepare(event)
             case StepDone():
                 self._step(event)
+            case BaselineRoundDone():
+                self._count_baseline(event)
             case Waiting():
                 self._wait(event)
             case _:
@@ -123,13 +147,21 @@ class LiveLine:
         prepared = self._prepared
         if prepared is None:
             return
-        phase = f"{event.client_id} alone" if event.alone else f"{event.client_id}"
+        phase = escape_controls(event.client_id) + (" alone" if event.alone else "")
         self._progress.update(
             self._task,
             advance=1 / event.steps,
             description=f"round {event.round_index + 1}/{prepared.rounds} {phase}",
             detail=f"step {event.step + 1}/{event.steps} loss {event.loss:.3f}",
         )
+
+    def _count_baseline(self, event: BaselineRoundDone) -> None:
+        """Exactly, as clients that an earlier process trained alone took no step here."""
+        if self._prepared is not None:
+            federated = event.rounds * self._prepared.cohort_size
+            before = (event.number - 1) * event.rounds
+            completed = federated + before + event.round_index + 1
+            self._progress.update(self._task, completed=completed)
 
     def _wait(self, event: Waiting) -> None:
         rounds = self._prepared.rounds if self._prepared else "?"
@@ -164,12 +196,26 @@ def describe_round(event: RoundDone) -> str:
     record = event.record
     called = len(record["clients"]) + len(record["dropped"])
     answered = f"{len(record['clients'])} of {called}" if record["dropped"] else f"{called}"
-    loss = "loss -" if record["loss"] is None else f"loss {record['loss']:.4f}"
-    parts = [f"cohort {answered}", loss]
+    parts = [f"cohort {answered}", describe_loss(record["loss"])]
     if "unused" in record:
         parts.append(f"no step: {record['unused']}")
     if record["validation"] is not None:
         parts.append(f"validation {describe_score(record['validation'])}")
+    return "  ".join(parts)
+
+
+def describe_loss(loss: float | None) -> str:
+    """The training loss; of a round in which nobody took a step there is none."""
+    return "loss -" if loss is None else f"loss {loss:.4f}"
+
+
+def describe_end(event: TrainingDone, *, alone: bool) -> str:
+    """How the federated model does after the last round; ``alone``: the baselines come next."""
+    parts = [f"training done: {event.rounds} rounds"]
+    if event.validation is not None:
+        parts.append(f"validation {describe_score(event.validation)}")
+    if alone:
+        parts.append("next: each client trained alone, to compare")
     return "  ".join(parts)
 
 

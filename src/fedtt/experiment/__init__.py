@@ -8,6 +8,7 @@ from fedtt.experiment.directory import (
     open_run,
 )
 from fedtt.experiment.events import (
+    BaselineRoundDone,
     Evaluated,
     Event,
     Notify,
@@ -17,6 +18,7 @@ from fedtt.experiment.events import (
     SiteNews,
     StepDone,
     TrackerLost,
+    TrainingDone,
     Waiting,
 )
 from fedtt.experiment.generated_text import Sampling, generate_text
@@ -26,6 +28,7 @@ from fedtt.experiment.run_in_process import run_experiment
 from fedtt.experiment.sites import run_with_sites
 
 __all__ = [
+    "BaselineRoundDone",
     "Evaluated",
     "Event",
     "Notify",
@@ -38,6 +41,7 @@ __all__ = [
     "SiteNews",
     "StepDone",
     "TrackerLost",
+    "TrainingDone",
     "Waiting",
     "call_helpers",
     "check_same_config",

@@ -44,6 +44,27 @@ class RoundDone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingDone:
+    """The rounds are over; ``validation``: the last that was measured, None where none was."""
+
+    rounds: int
+    validation: dict[str, dict[str, float]] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineRoundDone:
+    """A client trained alone, ``number`` of ``clients`` from 1, finished a round of its own."""
+
+    client_id: str
+    number: int
+    clients: int
+    round_index: int
+    rounds: int
+    loss: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluated:
     """A measurement on the test split is done: ``before``, ``alone`` or ``test``."""
 
@@ -84,5 +105,16 @@ class TrackerLost:
     error: str
 
 
-Event = RunPrepared | StepDone | RoundDone | Evaluated | SiteNews | Waiting | RunDone | TrackerLost
+Event = (
+    RunPrepared
+    | StepDone
+    | RoundDone
+    | TrainingDone
+    | BaselineRoundDone
+    | Evaluated
+    | SiteNews
+    | Waiting
+    | RunDone
+    | TrackerLost
+)
 Notify = Callable[[Event], None]

@@ -30,7 +30,7 @@ from fedtt.experiment.common_steps import (
     take_up,
 )
 from fedtt.experiment.directory import RunDirectory
-from fedtt.experiment.events import Evaluated, Notify, StepDone
+from fedtt.experiment.events import BaselineRoundDone, Evaluated, Notify, StepDone, TrainingDone
 from fedtt.experiment.helper_processes import clients_here
 from fedtt.experiment.measure import Metrics, Portion, measure
 from fedtt.experiment.run_files import Record
@@ -113,6 +113,10 @@ def _run_rounds(
         if files is not None:
             files.forget_all_but(state.next_round)
         records = [*records, record]
+    validations = [record["validation"] for record in records if record["validation"]]
+    run.notify(
+        TrainingDone(rounds=run.config.rounds, validation=validations[-1] if validations else None)
+    )
     return state, records
 
 
@@ -205,7 +209,8 @@ def _measure_alone(run: Run) -> Metrics | None:
     """Every client trained alone: the same start, rounds, steps and batches, nobody to average."""
     if not _wants_alone(run):
         return None
-    for client_id in run.federation.population:
+    population = run.federation.population
+    for number, client_id in enumerate(population, start=1):
         baselines = run.directory.baselines()
         done = baselines.get("alone", {})
         if client_id in done:
@@ -216,7 +221,19 @@ def _measure_alone(run: Run) -> Metrics | None:
         while state.next_round < run.config.rounds:
             if run.processes is not None:
                 keep_waiting(run.processes)
-            state, _ = one_round(run, state, call_clients, alone=client_id)
+            started = time.perf_counter()
+            state, report = one_round(run, state, call_clients, alone=client_id)
+            run.notify(
+                BaselineRoundDone(
+                    client_id=client_id,
+                    number=number,
+                    clients=len(population),
+                    round_index=report.round_index,
+                    rounds=run.config.rounds,
+                    loss=report.loss,
+                    seconds=time.perf_counter() - started,
+                )
+            )
         metrics = _measure(run, state, Portion(split="test", client_id=client_id))
         done = {**done, client_id: {name: values[MEAN] for name, values in metrics.items()}}
         run.directory.save_baselines({**baselines, "alone": done})
