@@ -87,6 +87,7 @@ def _data(table: Table) -> Table:
 
 
 def _client(table: Table) -> Table:
+    table = _without(table, "optimizer_state") if table.get("optimizer") == "sgd" else table
     return _without(table, "epochs") if "steps" in table else table
 
 
