@@ -252,6 +252,7 @@ WITHOUT_TORCH = {
     "train --resume nix": "no run here",
     "train config.toml --run run": "there is a run already",
     "train config.toml --run run/config.toml": "the run directory is no directory",
+    "cost --model ./nix": "cannot load the base model: no such directory",
     "train config.toml --set model.name=./nix": "cannot load the base model: no such directory",
 }
 RUNNER = """

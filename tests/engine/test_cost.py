@@ -52,7 +52,7 @@ def test_a_cycle_sends_one_core_a_layer_and_the_head() -> None:
     numbers = 4 * (37_440 / 5 + 1_538)
     assert numbers < cycle.uplink_bytes < numbers + 400
     assert numbers < cycle.downlink_bytes < numbers + 500  # only what the last round changed
-    assert cycle.first_downlink_bytes > 4 * (37_440 + 1_538)
+    assert cycle.first_downlink_bytes < 300  # what a run begins with, both ends draw
 
 
 def test_ffa_and_rolora_send_half_of_lora() -> None:

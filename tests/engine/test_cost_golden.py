@@ -247,7 +247,7 @@ def test_a_whole_run_on_two_blocks_of_bert_base() -> None:
     assert cost.memory.trained_bytes == 16 * count
     # Everything trains in every round, so all rounds are alike: headers, and 4 bytes a number.
     numbers = 100 * 4 * count
-    assert cost.traffic.first_broadcast_bytes == cost.traffic.round_downlink_bytes
+    assert 0 < cost.traffic.first_broadcast_bytes < 100 * 300
     assert numbers < cost.traffic.round_downlink_bytes < cost.traffic.round_uplink_bytes
     assert cost.traffic.round_uplink_bytes < numbers + 100 * 400
     assert cost.traffic.uplink_bytes == 50 * cost.traffic.round_uplink_bytes

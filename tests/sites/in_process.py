@@ -72,9 +72,21 @@ class QuickSite(SiteData):
         return federation_of(config)
 
 
-def make_worker(name: str, share: Share) -> Worker:
-    site = QuickSite(name=name, data=share)
+def make_worker(name: str, share: Share, *, kind: type[SiteData] = QuickSite) -> Worker:
+    site = kind(name=name, data=share)
     return Worker(site, tell=lambda _line: None, should_stop=lambda: False)
+
+
+class StrangeSite(SiteData):
+    """A site whose torch draws other parameters to begin with than the server's."""
+
+    def build(self, config: RunConfig) -> Federation:
+        federation = build_federation(config)
+        other = {
+            name: tensor + 1 if "core" in name else tensor
+            for name, tensor in federation.initial.params.items()
+        }
+        return replace(federation, initial=replace(federation.initial, params=other))
 
 
 def share_workers() -> dict[int, Worker]:

@@ -120,7 +120,13 @@ def greet(config: RunConfig, content: dict, *, names: dict[int, str] | None = No
     return news
 
 
-GOOD = {"site": "site-1", "session": "s", "num_examples": {"south": 36}, "label_cells": None}
+GOOD = {
+    "site": "site-1",
+    "session": "s",
+    "start": "same",
+    "num_examples": {"south": 36},
+    "label_cells": None,
+}
 
 
 @pytest.mark.parametrize(

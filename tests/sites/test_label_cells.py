@@ -84,7 +84,9 @@ def test_sites_that_contradict_each_other_do_not_train(job: Callable[..., RunCon
     cells = {"site-0": [0, 1], "site-1": [1, 2], "site-2": [0, 1]}
 
     def answer(name: str) -> Callable[[Frame], Frame]:
-        joined = Joined(site=name, session="s", num_examples=sizes[name], label_cells=cells[name])
+        joined = Joined(
+            site=name, session="s", start="same", num_examples=sizes[name], label_cells=cells[name]
+        )
         return lambda _: Frame(content=joined.model_dump())
 
     bench = Bench({index: answer(name) for index, name in enumerate(sizes)})

@@ -39,7 +39,9 @@ def test_neither_broadcasts_nor_replies_are_all_held(
     names = [f"site-{index}" for index in range(SITES)]
 
     def answer(name: str) -> Callable[[Frame], Frame]:
-        joined = Joined(site=name, session="s", num_examples={name: 5}, label_cells=None)
+        joined = Joined(
+            site=name, session="s", start="same", num_examples={name: 5}, label_cells=None
+        )
 
         def say(asked: Frame) -> Frame:
             if asked.content["do"] == "hello":

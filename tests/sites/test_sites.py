@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from tests.experiment.runs import run
 from tests.sites.in_process import (
     Bench,
+    StrangeSite,
     answers_of,
     connect,
     make_worker,
@@ -77,6 +78,23 @@ def test_sites_end_with_the_local_engine_s_parameters(
         assert mean_loss(theirs["validation"]) == pytest.approx(mean_loss(mine["validation"]))
     for measured in ("before", "test"):
         assert mean_loss(over[measured]) == pytest.approx(mean_loss(local[measured]))
+
+
+def test_a_site_that_begins_with_other_parameters_is_sent_the_run_s(
+    job: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    """The others draw what the run begins with, and are sent none of it."""
+    config = job(method=METHODS["fedtt"])
+    workers = share_workers()
+    workers[2] = make_worker("site-1", Share(index=1, count=3), kind=StrangeSite)
+    run(config, tmp_path / "local")
+    run_sites(config, tmp_path / "sites", Bench(answers_of(workers)))
+    first = records(tmp_path / "sites")[0]["clients"]
+    (stranger,) = Share(index=1, count=3).of(tuple(first))
+    numbers = sum(tensor.numel() for tensor in parameters(tmp_path / "sites").values())
+    for client, report in first.items():
+        assert (report["downlink_bytes"] > 3 * numbers) == (client == stranger)
+    assert_same(tmp_path / "local", tmp_path / "sites")
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from fedtt.cli.console import console, format_bytes, print_json, print_line
 from fedtt.config import WireConfig, parse_methods
 from fedtt.errors import ConfigError
 from fedtt.federated.wire.codec import CODECS
+from fedtt.model_place import check_model_place
 
 Row = dict[str, Any]
 
@@ -35,6 +36,7 @@ def cost_command(asked: CostQuestion, *, as_json: bool) -> None:
     task, dtype = asked.task, asked.dtype
     sections = parse_methods(asked.methods, overrides=asked.overrides)
     wire = _wire(asked.codec)
+    check_model_place(asked.model)
     from fedtt.engine.build_method import build_method
     from fedtt.engine.run_cost import DTYPES, LocalStep, count_base, count_cost, default_length
     from fedtt.models import PEFT_TASK_TYPES, guess_task, load_model_config

@@ -63,6 +63,7 @@ def save_state(
         "checksum": NO_CHECKSUM,
         "config": None if config is None else dict(config),
         "next_round": state.next_round,
+        "steps_since": state.steps_since,
         # What the step of a round moves: nothing where that is everything.
         "steps": {
             str(index): [] if step.names == state.params.keys() else sorted(step.names)
@@ -106,6 +107,7 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
             params=sections["params"],
             optimizer=sections["optimizer"],
             factors={name: (left[name], right[name]) for name in left},
+            steps_since=int(header.get("steps_since", 0)),
             steps=_steps(header.get("steps", {}), sections["steps"], names=expected.keys()),
             **books,
         )

@@ -30,7 +30,7 @@ class MessageCost:
     """One client's share of one round: parameters that can travel, and bytes that do.
 
     Bytes are lengths of payloads, averaged over rounds where a schedule makes them differ, for a
-    client that takes part in every round. The first broadcast, of everything, is counted apart.
+    client that takes part in every round. The first broadcast, of no values, is counted apart.
     """
 
     exchanged_parameters: Mapping[str, int]

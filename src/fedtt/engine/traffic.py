@@ -34,9 +34,8 @@ class ServerTraffic:
     """Bytes through the server in ``rounds`` rounds that ``clients`` clients all take part in.
 
     ``round_*`` are means over the schedule of what all clients together send and get in a round.
-    ``first_broadcast_bytes`` is what all of them get before the first local step: everything that
-    is exchanged, but no base weights that only the server changes. ``downlink_bytes`` is the rest
-    of the run's downlink.
+    ``first_broadcast_bytes`` is what all of them get before the first local step: what to train,
+    but no values, which both ends draw. ``downlink_bytes`` is the rest of the run's downlink.
     """
 
     clients: int

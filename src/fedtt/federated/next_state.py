@@ -59,12 +59,16 @@ def _move_in_subspace(
     step = SubspaceStep(names=method.trained(state), theta=moved[THETA])
     params = step.apply(state.params, subspace=method.subspace, round_index=state.next_round)
     changes = p.subtract(p.select(params, step.names), p.select(state.params, step.names))
+    steps = {**state.steps, state.next_round: step}
+    kept = _latest(steps, params)
+    dropped = steps.keys() - kept.keys()
     after = replace(
         state,
         params=params,
         optimizer=optimizer,
         progress={**state.progress, **progress_of(changes)},
-        steps=_latest({**state.steps, state.next_round: step}, params),
+        steps=kept,
+        steps_since=max((index + 1 for index in dropped), default=state.steps_since),
     )
     return _next(state, after, changed=step.names, heard=heard)
 

@@ -20,11 +20,14 @@ class ServerState:
     optimizer's own tensors (none for FedAvg).
 
     ``changed_at`` maps a parameter to the last round whose server step changed it, ``synced_at`` a
-    client to the last round in which it was heard: together they say what a client is missing.
+    client to the last round in which it was heard: together they say what a client is missing. One
+    that was never heard has the parameters as a run begins with them, since it draws them from the
+    same seed; ``strangers`` are clients that draw others.
     ``progress`` maps a parameter to the root mean square of its last aggregated update, which the
     adaptive schedule looks at. ``factors`` are changes of the last step that are cheaper to send as
     two thin factors. ``steps`` are, by round, the last rounds' changes in their subspaces, as many
-    as are smaller than ``params`` together: what a client that missed a few is sent.
+    as are smaller than ``params`` together: what a client that missed a few is sent. None is
+    missing from round ``steps_since`` on.
     """
 
     next_round: int
@@ -35,6 +38,8 @@ class ServerState:
     progress: Mapping[str, float] = field(default_factory=dict)
     factors: Factors = field(default_factory=dict)
     steps: Mapping[int, SubspaceStep] = field(default_factory=dict)
+    steps_since: int = 0
+    strangers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

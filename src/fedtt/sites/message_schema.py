@@ -94,12 +94,16 @@ class End(Message):
 class Joined(Message):
     """A site that takes part: how many examples each client trains on, and how labels are written.
 
+    ``start`` is a digest of the parameters that it begins with: the server sends them to a site
+    that has drawn others.
+
     ``label_cells`` are the integers that stand for the classes in the site's file, in their order;
     None where it writes their names.
     """
 
     site: Name
     session: Token
+    start: Token
     num_examples: dict[Name, Annotated[int, Field(gt=0, le=MOST_EXAMPLES)]]
     label_cells: list[Annotated[int, Field(ge=-(10**18), le=10**18)]] | None
 

@@ -27,11 +27,12 @@ ASK_AGAIN = 30.0  # seconds until one that did not answer is, then twice as long
 
 @dataclass(frozen=True, kw_only=True)
 class PresentSite:
-    """A site that is there. ``session`` changes when it starts afresh, knowing nothing."""
+    """A site that is there. ``session`` changes when it starts afresh, from ``start``."""
 
     name: str
     node: int
     session: str
+    start: str  # digest of the parameters that it begins with
     num_examples: Mapping[str, int]  # of each of its clients, for training
     label_cells: Sequence[int] | None  # what stands for each class in its file
 
@@ -187,6 +188,7 @@ class Roster:
             name=name,
             node=node,
             session=said.session,
+            start=said.start,
             num_examples=said.num_examples,
             label_cells=said.label_cells,
         )

@@ -30,7 +30,8 @@ class Terms:
     """What a run asks of its sites.
 
     ``expected`` maps each site to its clients, ``population`` is all of them in the run's order.
-    ``limit`` is the most bytes of a reply; ``fewest`` updates make a round.
+    ``limit`` is the most bytes of a reply; ``fewest`` updates make a round. ``start`` is the digest
+    of the parameters that the run begins with.
     """
 
     config: SitesConfig
@@ -38,6 +39,7 @@ class Terms:
     population: Sequence[str]
     limit: int
     fewest: int
+    start: str
     measured: Measured
 
 
@@ -46,7 +48,7 @@ class Sites:
 
     def __init__(self, carrier: Carrier, roster: Roster, *, terms: Terms, hooks: Hooks) -> None:
         self._carrier, self._roster = carrier, roster
-        self._config, self._fewest = terms.config, terms.fewest
+        self._config, self._fewest, self._start = terms.config, terms.fewest, terms.start
         self._expected, self._measured = terms.expected, terms.measured
         self._population = tuple(terms.population)
         self._site_of = {client: name for name, own in terms.expected.items() for client in own}
@@ -93,7 +95,7 @@ class Sites:
         synced = {
             c: at for c, at in state.synced_at.items() if here.get(c, "") == self._heard.get(c)
         }
-        return replace(state, synced_at=synced)
+        return replace(state, synced_at=synced, strangers=self._strangers())
 
     def needed(self, called: int) -> int:
         """How many of the clients that are called must answer."""
@@ -180,6 +182,12 @@ class Sites:
         """Clients whose site is there, and its session."""
         sites = self._roster.present.values()
         return {client: site.session for site in sites for client in self._expected[site.name]}
+
+    def _strangers(self) -> frozenset[str]:
+        """Clients of sites that began with other parameters: another torch draws others."""
+        sites = self._roster.present.values()
+        others = (site.name for site in sites if site.start != self._start)
+        return frozenset(client for name in others for client in self._expected[name])
 
     def _by_site(self, tasks: Iterable[ClientTask]) -> dict[str, list[ClientTask]]:
         by_site: dict[str, list[ClientTask]] = {}

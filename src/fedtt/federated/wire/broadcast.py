@@ -23,6 +23,7 @@ from fedtt.params import Params, Structure, TensorSpec
 
 _LEFT, _RIGHT = "/left", "/right"
 _STEP = "step/"
+_NEVER = -1  # the round before the first
 _MAX_STEPS_TEXT = MAX_HEADER_BYTES // 2  # characters of the header, which holds more
 
 
@@ -57,11 +58,13 @@ def broadcast_for(
 ) -> Broadcast:
     """What ``client_id`` needs: whatever changed since it was last heard.
 
-    A client that was never heard gets everything but what it has from the pretrained model. A
-    client that was heard in the round before gets factored changes where they are smaller, and one
-    that missed rounds in a subspace gets their steps.
+    A client that was never heard has what the run began with, and gets what changed since; a
+    stranger gets everything but what it has from the pretrained model. A client that was heard in
+    the round before gets factored changes where they are smaller, and one that missed rounds in a
+    subspace gets their steps.
     """
-    synced = state.synced_at.get(client_id)
+    unheard = None if client_id in state.strangers else _NEVER
+    synced = state.synced_at.get(client_id, unheard)
     missing = [name for name in state.params if _is_missing(state, name, synced, pretrained)]
     factors = {}
     if synced == state.next_round - 1:
@@ -72,12 +75,12 @@ def broadcast_for(
         }
     values = p.select(state.params, [name for name in missing if name not in factors])
     news = Broadcast(values=values, trained=trained, factors=factors)
-    steps = {index: step for index, step in state.steps.items() if index >= (synced or 0)}
-    # The oldest of a client's steps is that of the round in which it was heard: what it missed
-    # before is not kept any more.
-    if synced in steps and _is_smaller(steps, news, structure=p.structure_of(state.params)):
-        return replace(news, values={}, steps=steps)
-    return news
+    if synced is None or max(synced, 0) < state.steps_since:
+        return news  # some of the steps are not kept any more
+    steps = {index: step for index, step in state.steps.items() if index >= synced}
+    if not steps or not _is_smaller(steps, news, structure=p.structure_of(state.params)):
+        return news
+    return replace(news, values={}, steps=steps)
 
 
 def _is_smaller(
