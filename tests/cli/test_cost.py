@@ -65,6 +65,26 @@ def test_methods_side_by_side_as_json(
     assert lora["memory"]["trained_parameters"] == lora["exchanged_parameters"]["total"]
 
 
+def test_a_codec_makes_updates_shorter_and_nothing_else(
+    cost: Callable[..., tuple[str, str]], tiny_bert: Path
+) -> None:
+    asked = ("--model", tiny_bert, "--method", "lora", "--json")
+    plain, sign = (json.loads(cost(*asked, "--codec", codec)[0]) for codec in ("plain", "sign"))
+    assert (plain["codec"], sign["codec"]) == ("plain", "sign")
+    one, other = (document["methods"]["lora"] for document in (plain, sign))
+    numbers = one["exchanged_parameters"]["total"]
+    # A bit a number, a scale of two bytes for 128 of them, a byte for whether it is deflated; and
+    # the header's "sign, deflated" is 9 longer than "plain".
+    saved = 4 * numbers - (-(-numbers // 8) + 2 * -(-numbers // 128) + 1 + 9)
+    assert one["uplink_bytes"] - other["uplink_bytes"] == saved
+    assert one["downlink_bytes"] == other["downlink_bytes"]
+    assert one["memory"] == other["memory"]
+    shown, _ = cost("--model", tiny_bert, "--method", "lora", "--codec", "sign")
+    assert "up in sign, at most" in shown
+    _, errors = cost("--model", tiny_bert, "--codec", "sing", code=2)
+    assert "Did you mean 'sign'?" in errors
+
+
 def test_tables(cost: Callable[..., tuple[str, str]], tiny_bert: Path) -> None:
     shown, _ = cost("--model", tiny_bert, "--clients", 1000, "--rounds", 1, "--method", "fedtt")
     assert "the server, 1,000 clients in every round" in shown

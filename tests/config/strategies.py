@@ -87,6 +87,7 @@ def _data(table: Table) -> Table:
 
 
 def _client(table: Table) -> Table:
+    table = _without(table, "optimizer_state") if table.get("optimizer") == "sgd" else table
     return _without(table, "epochs") if "steps" in table else table
 
 
@@ -111,12 +112,18 @@ def _evaluation(table: Table) -> Table:
 
 
 def _wire(table: Table) -> Table:
-    coarse = CODECS[table.get("codec", "plain")].coarse
-    return _without(table, "rounding") if coarse else table
+    row = CODECS[table.get("codec", "plain")]
+    table = _without(table, "rounding") if row.coarse else table
+    return table if row.lossy else _without(table, "error_feedback")
 
 
 def _run(table: Table) -> Table:
-    coarse = CODECS[table.get("wire", {}).get("codec", "plain")].coarse
+    wire = table.get("wire", {})
+    if wire.get("error_feedback") and "cohort" in table:
+        table = table | {"cohort": _without(table["cohort"], "size")}
+    if wire.get("error_feedback"):
+        table = table | {"method": _without(table["method"], "subspace")}
+    coarse = CODECS[wire.get("codec", "plain")].coarse
     if coarse and "server" in table:
         return table | {"server": _without(table["server"], "aggregation")}
     return table

@@ -35,7 +35,10 @@ def test_few_levels_do_not_go_with_an_aggregation_of_the_middle(
 def test_few_levels_are_not_rounded_to_the_nearest(codec: str) -> None:
     with pytest.raises(ConfigError, match="loses the same part of every update"):
         parsed({"codec": codec, "rounding": "nearest"})
+    with pytest.raises(ConfigError, match="more noise than there is update"):
+        parsed({"codec": codec, "rounding": "stochastic", "error_feedback": True})
     assert parsed({"codec": codec}).wire.is_stochastic
+    assert not parsed({"codec": codec, "error_feedback": True}).wire.is_stochastic
     assert not parsed({"codec": "int4", "rounding": "nearest"}).wire.is_stochastic
 
 
@@ -43,3 +46,13 @@ def test_few_levels_are_not_rounded_to_the_nearest(codec: str) -> None:
 def test_a_block_has_a_plausible_size(block: Any) -> None:
     with pytest.raises(ConfigError, match=r"wire\.block"):
         parsed({"codec": "int4", "block": block})
+
+
+def test_feedback_is_of_what_is_lost_and_of_clients_that_come_again() -> None:
+    with pytest.raises(ConfigError, match="loses nothing that error_feedback could send"):
+        parsed({"error_feedback": True})
+    with pytest.raises(ConfigError, match=r"error_feedback is for silos(.|\n)*cohort\.size"):
+        parsed({"codec": "int4", "error_feedback": True}, cohort={"size": 2})
+    method = {"name": "fedtt", "subspace": {"size": 100}}
+    with pytest.raises(ConfigError, match=r"does not go with method\.subspace"):
+        parsed({"codec": "int4", "error_feedback": True}, method=method)

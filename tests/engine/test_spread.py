@@ -18,6 +18,7 @@ from fedtt.config import RunConfig
 from fedtt.engine import between_processes as spread
 from fedtt.engine.between_processes import help_leader, judge_between, spread_clients, stop_helpers
 from fedtt.engine.build import Federation, build_federation
+from fedtt.engine.error_feedback import RememberingClients
 from fedtt.engine.evaluation import join_judged, judge, judge_share
 from fedtt.engine.inprocess import LocalClients, local_clients
 from fedtt.engine.processes import Message, Processes, _pack, _unpack
@@ -50,8 +51,10 @@ def threads() -> tuple[Threads, Threads]:
     return Threads(rank=0, size=2, queues=queues), Threads(rank=1, size=2, queues=queues)
 
 
-def clients(federation: Federation, state: ServerState) -> LocalClients:
-    return local_clients(federation, state=state, seed=3, max_tokens=256)
+def clients(
+    federation: Federation, state: ServerState, *, max_tokens: int | None = 256
+) -> LocalClients:
+    return local_clients(federation, state=state, seed=3, max_tokens=max_tokens)
 
 
 def run(
@@ -72,14 +75,17 @@ def run(
 
 
 @contextmanager
-def helped(config: RunConfig) -> Iterator[Processes]:
+def helped(config: RunConfig, *, max_tokens: int | None = 256) -> Iterator[Processes]:
     """The leader's end, while another process's part runs beside: its own federation."""
     leader, helper = threads()
     federation = build_federation(config)
     thread = threading.Thread(
         target=help_leader,
         args=(helper, federation),
-        kwargs={"start_clients": lambda state: clients(federation, state), "before_batch": None},
+        kwargs={
+            "start_clients": lambda state: clients(federation, state, max_tokens=max_tokens),
+            "before_batch": None,
+        },
     )
     thread.start()
     try:
@@ -122,6 +128,45 @@ def test_two_processes_are_one(make_config: MakeConfig, name: str) -> None:
     assert [r.uplink_bytes for r in two] == [r.uplink_bytes for r in one]
     assert [r.downlink_bytes for r in two] == [r.downlink_bytes for r in one]
     assert state.synced_at == expected.synced_at
+
+
+@pytest.mark.parametrize("codec", ["int2", "sign"])
+@pytest.mark.parametrize("feedback", [False, True], ids=["by chance", "with feedback"])
+def test_a_codec_between_two_processes_is_that_of_one(
+    make_config: MakeConfig, codec: str, feedback: bool
+) -> None:
+    config = make_config(
+        partition={"kind": "iid", "clients": 5},
+        wire={"codec": codec, "block": 16, "error_feedback": feedback},
+        method=METHODS["cycle"],
+        model={**make_config().model.model_dump(exclude_none=True), "dropout": 0.0},
+    )
+    federation = build_federation(config)
+    owed: tuple[dict, dict] = ({}, {})
+
+    def remembering(call: CallClients, residuals: dict) -> CallClients:
+        if not feedback:
+            return call
+        return RememberingClients(clients=call, residuals=residuals, seed=3)
+
+    def alone(state: ServerState) -> CallClients:
+        return remembering(clients(federation, state, max_tokens=None), owed[0])
+
+    expected, one = run(federation, alone, size=5)
+    with helped(config, max_tokens=None) as leader:
+
+        def between(state: ServerState) -> CallClients:
+            local = clients(federation, state, max_tokens=None)
+            return remembering(spread_clients(leader, local, state), owed[1])
+
+        state, two = run(federation, between, size=5)
+    assert all(torch.equal(state.params[n], tensor) for n, tensor in expected.params.items())
+    assert [r.uplink_bytes for r in two] == [r.uplink_bytes for r in one]
+    assert owed[0].keys() == owed[1].keys()
+    assert len(owed[0]) == 5 * feedback
+    for client_id, residual in owed[0].items():
+        assert any(tensor.any() for tensor in residual.values())
+        assert all(torch.equal(owed[1][client_id][n], t) for n, t in residual.items())
 
 
 def test_a_measurement_between_two_is_that_of_one(make_config: MakeConfig) -> None:

@@ -102,6 +102,8 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "wire.codec": ({}, "plain", "toy-half"),
     "wire.block": ({"wire.codec": "int4"}, 128, 32),
     "wire.rounding": ({"wire.codec": "int4"}, "stochastic", "nearest"),
+    "wire.deflate": ({"wire.codec": "int4"}, True, False),
+    "wire.error_feedback": ({"wire.codec": "sign"}, False, True),
     "evaluation.every": ({}, 1, 2),
     "evaluation.batch_size": ({}, 64, 4),
     "evaluation.validation_examples": ({}, None, 1),

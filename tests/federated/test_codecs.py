@@ -1,6 +1,8 @@
 """Properties of every row of ``CODECS``: a new codec is held to them without an edit here."""
 
 import math
+import tracemalloc
+import zlib
 from dataclasses import dataclass
 from itertools import product
 
@@ -15,10 +17,12 @@ from fedtt import params as p
 from fedtt.errors import WireError
 from fedtt.federated.wire.chance import uniform
 from fedtt.federated.wire.codec import CODECS, Codec, CodecOptions
+from fedtt.federated.wire.deflated import Deflated
 from fedtt.federated.wire.flat import rounded_up
 from fedtt.federated.wire.levels import Levels
 
 CASES = [f"{name}, {rounding}" for name, rounding in product(CODECS, ("by chance", "to nearest"))]
+CASES += [f"{case}, deflated" for case in CASES]
 LOSSY = [case for case in CASES if CODECS[case.partition(",")[0]].lossy]
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 # Of the largest magnitude in a number's block: how far off it may be, at the most.
@@ -37,8 +41,9 @@ BOUNDS = {
 
 
 def codec_of(case: str, *, block: int = 64) -> Codec:
-    name, _, rounding = case.partition(", ")
-    return CODECS[name].build(CodecOptions(block=block, stochastic=rounding == "by chance"))
+    name, rounding, *deflated = case.split(", ")
+    codec = CODECS[name].build(CodecOptions(block=block, stochastic=rounding == "by chance"))
+    return Deflated(inner=codec) if deflated else codec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,8 @@ def test_a_number_is_off_by_no_more_than_its_block_allows(case: str, given_: Dra
     eps = flat({n: torch.full(t.shape, limits[n].eps) for n, t in tensors})
     least = flat({n: torch.full(t.shape, limits[n].tiny * limits[n].eps) for n, t in tensors})
     slack = (2 * eps * largest + least + 2e-40) * (case in LOSSY)
-    assert (np.abs(sent - got) <= BOUNDS.get(case, 0.0) * largest + slack).all()
+    bound = BOUNDS.get(case.removesuffix(", deflated"), 0.0)
+    assert (np.abs(sent - got) <= bound * largest + slack).all()
 
 
 def largest_of_block(numbers: np.ndarray, block: int) -> np.ndarray:
@@ -190,12 +196,13 @@ def test_int8_is_what_a_loop_makes_of_it() -> None:
 
 def test_lengths_carry_their_arithmetic() -> None:
     structure = p.structure_of({"a": torch.zeros(10, 13), "b": torch.zeros(3)})
-    lengths = {case: codec_of(case).length(structure) for case in CASES if "chance" in case}
+    lengths = {case: codec_of(case).length(structure) for case in CASES}
     assert lengths["bfloat16, by chance"] == 266  # 133 numbers of 2 bytes
     assert lengths["int8, by chance"] == 139  # 3 scales of 2 bytes, 133 codes
     assert lengths["int4, by chance"] == 73  # 6 + 67
     assert lengths["int2, by chance"] == 40  # 6 + 34
     assert lengths["sign, by chance"] == 23  # 6 + 17
+    assert lengths["sign, by chance, deflated"] == 24  # at most: 1 + 23
 
 
 @pytest.mark.parametrize("case", LOSSY)
@@ -276,3 +283,40 @@ def test_the_stream_of_chance_is_the_same_for_ever() -> None:
 def flat(params: dict[str, torch.Tensor]) -> np.ndarray:
     pieces = [params[name].double().flatten() for name in sorted(params)]
     return torch.cat(pieces).numpy() if pieces else np.zeros(0)
+
+
+def raw(content: bytes) -> bytes:
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return deflater.compress(content) + deflater.flush()
+
+
+WHOLE = raw(bytes(8))
+NOT_DEFLATED = {
+    "a bomb": (b"\1" + raw(bytes(10**7)), "and more to come"),
+    "one byte more": (b"\1" + raw(bytes(9)), "and more to come"),
+    "one byte less": (b"\1" + raw(bytes(7)), "another length than its parameters"),
+    "something after the end": (b"\1" + WHOLE + b"x", "another end"),
+    "no end": (b"\1" + WHOLE[:-1], "another end"),
+    "no deflate": (b"\1" + b"\xff" * 9, "cannot be inflated"),
+    "neither": (b"\2" + bytes(8), "does not say whether it is deflated"),
+    "nothing": (b"", "does not say whether it is deflated"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_DEFLATED)
+def test_what_is_not_deflated_right_is_refused_before_it_is_inflated(case: str) -> None:
+    body, message = NOT_DEFLATED[case]
+    codec = codec_of("bfloat16, by chance, deflated")
+    structure = p.structure_of({"w": torch.zeros(4)})
+    tracemalloc.start()
+    with pytest.raises(WireError, match=message):
+        codec.decode(body, expected=structure)
+    assert tracemalloc.get_traced_memory()[1] < 200_000
+    tracemalloc.stop()
+
+
+def test_what_is_regular_is_not_sent() -> None:
+    params = {"w": torch.zeros(10_000)}
+    body = codec_of("int4, by chance, deflated").encode(params, seed=0)
+    assert len(body) < 60
+    assert len(codec_of("int4, by chance").encode(params, seed=0)) == 5314  # 5000 + 2 * 157

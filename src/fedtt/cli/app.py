@@ -153,6 +153,13 @@ def join(
     logs: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep Flower's own log here.")
     ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep what wire.error_feedback owes here (default: beside the keys).",
+        ),
+    ] = None,
     patience: Annotated[
         float,
         typer.Option(
@@ -176,6 +183,7 @@ def join(
             agreed=config,
             overrides=overrides or [],
             logs=logs,
+            state=state,
             patience=patience,
         ),
         quiet=quiet,
@@ -289,6 +297,9 @@ def cost(
             help="A key of the method, such as rank=8; changes the methods that have it.",
         ),
     ] = None,
+    codec: Annotated[
+        str, typer.Option(metavar="NAME", help="What updates travel in: a wire.codec.")
+    ] = "plain",
     task: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="classification or causal (default: the model's own)."),
@@ -325,6 +336,7 @@ def cost(
         model=model,
         methods=method or ["fedtt", "lora"],
         overrides=overrides or [],
+        codec=codec,
         task=task,
         num_labels=num_labels,
         clients=clients,

@@ -6,8 +6,9 @@ from typing import Any
 from rich.table import Table
 
 from fedtt.cli.console import console, format_bytes, print_json, print_line
-from fedtt.config import parse_methods
+from fedtt.config import WireConfig, parse_methods
 from fedtt.errors import ConfigError
+from fedtt.federated.wire.codec import CODECS
 from fedtt.model_place import check_model_place
 
 Row = dict[str, Any]
@@ -20,6 +21,7 @@ class CostQuestion:
     model: str
     methods: list[str]
     overrides: list[str]
+    codec: str
     task: str | None
     num_labels: int
     clients: int
@@ -33,6 +35,7 @@ def cost_command(asked: CostQuestion, *, as_json: bool) -> None:
     """Print parameters, bytes of a round and of a run, and a client's memory, for every method."""
     task, dtype = asked.task, asked.dtype
     sections = parse_methods(asked.methods, overrides=asked.overrides)
+    wire = _wire(asked.codec)
     check_model_place(asked.model)
     from fedtt.engine.build_method import build_method
     from fedtt.engine.run_cost import DTYPES, LocalStep, count_base, count_cost, default_length
@@ -47,7 +50,9 @@ def cost_command(asked: CostQuestion, *, as_json: bool) -> None:
     task = task or guess_task(config)
     if task == "classification":
         config = load_model_config(asked.model, num_labels=asked.num_labels)
-    built = {name: build_method(section, task=task) for name, section in sections.items()}
+    built = {
+        name: build_method(section, task=task, wire=wire) for name, section in sections.items()
+    }
     length = asked.max_length or default_length(config, built.values())
     step = LocalStep(batch_size=asked.batch_size, length=length, dtype=DTYPES[dtype])
     base = count_base(config, task=task, dtype=step.dtype)
@@ -62,6 +67,7 @@ def cost_command(asked: CostQuestion, *, as_json: bool) -> None:
     document = {
         "model": asked.model,
         "task": task,
+        "codec": wire.codec,
         "base_model": {"parameters": base.parameters, "bytes": base.bytes, "dtype": dtype},
         "clients": asked.clients,
         "rounds": asked.rounds,
@@ -73,6 +79,15 @@ def cost_command(asked: CostQuestion, *, as_json: bool) -> None:
         print_json(document)
     else:
         _print(document)
+
+
+def _wire(codec: str) -> WireConfig:
+    """As a configuration that names that codec and nothing else."""
+    try:
+        CODECS.check(codec)
+    except ValueError as error:
+        raise ConfigError(str(error), where="--codec") from error
+    return WireConfig(codec=codec)
 
 
 def _row(cost: Any) -> Row:
@@ -109,7 +124,7 @@ def _print(document: Row) -> None:
         f"{document['model']}, {document['task']}: {base['parameters']:,} parameters, "
         f"{format_bytes(base['bytes'])} in {base['dtype']}",
     )
-    out.print(_message_table(rows))
+    out.print(_message_table(rows, codec=document["codec"]))
     rounds = "1 round" if document["rounds"] == 1 else f"{document['rounds']:,} rounds"
     everyone = "1 client" if clients == 1 else f"{clients:,} clients"
     out.print(_server_table(rows, title=f"the server, {everyone} in every round", rounds=rounds))
@@ -129,9 +144,10 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _message_table(rows: dict[str, Row]) -> Table:
+def _message_table(rows: dict[str, Row], *, codec: str) -> Table:
+    lossy = f"; up in {codec}, at most" if CODECS[codec].lossy else ""
     columns = ("method", "parameters by kind", "total", "up", "down", "first down")
-    table = _table("one client, one round", *columns)
+    table = _table(f"one client, one round{lossy}", *columns)
     for name, row in rows.items():
         counts = dict(row["exchanged_parameters"])
         total = counts.pop("total")

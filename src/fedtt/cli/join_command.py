@@ -20,7 +20,7 @@ class Joining:
     """Which server, as which site, with which data.
 
     ``share`` stands for data where one machine plays all sites; ``agreed`` is the configuration
-    that the server's must equal.
+    that the server's must equal; ``state``, left out, is where the keys are.
     """
 
     server: str
@@ -32,6 +32,7 @@ class Joining:
     agreed: Path | None
     overrides: list[str]
     logs: Path | None
+    state: Path | None
     patience: float
 
 
@@ -62,6 +63,7 @@ def join_command(asked: Joining, *, quiet: bool) -> None:
             SiteData(name=own_name, data=held, agreed=asked.agreed, overrides=asked.overrides),
             tell=(lambda _line: None) if quiet else (lambda line: print_line(out, line)),
             should_stop=stop.is_set,
+            state=asked.state or asked.keys,
         )
         if asked.logs is not None:
             asked.logs.mkdir(parents=True, exist_ok=True)

@@ -65,6 +65,7 @@ def _started(
         for name, share in shares.items():
             argv = [sys.executable, "-m", "fedtt", "join", "--server", str(address)]
             argv += ["--name", name, "--share", str(share), "--logs", str(logs / name)]
+            argv += ["--state", str(logs / name)]
             (logs / name).mkdir(exist_ok=True)
             child = start(name, argv, log=logs / name / "join.log", env=env)
             stack.callback(child.stop)

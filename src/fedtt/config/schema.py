@@ -98,6 +98,25 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _feedback_finds_its_clients_again(self) -> Self:
+        if self.wire.error_feedback and self.cohort.size is not None:
+            raise ValueError(
+                "wire.error_feedback is for silos, which take part in every round: a client that "
+                "is seldom called sends what it owes when that is long out of date; leave "
+                "cohort.size out, or error_feedback"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _feedback_finds_its_numbers_again(self) -> Self:
+        if self.wire.error_feedback and self.method.subspace is not None:
+            raise ValueError(
+                "wire.error_feedback does not go with method.subspace: its numbers move other "
+                "parameters when it is drawn anew, and what they owe would go astray"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _codec_fits_the_aggregation(self) -> Self:
         codec, aggregation = self.wire.codec, self.server.aggregation
         if CODECS[codec].coarse and aggregation != MEAN:

@@ -15,9 +15,16 @@ class WireConfig(Section):
     block: Annotated[int, Field(ge=1, le=65_536)] = Field(
         128, description="numbers that share a scale: of int8, int4, int2 and sign"
     )
-    rounding: Literal["stochastic", "nearest"] = Field(
-        "stochastic",
-        description="of every codec but plain; stochastic: up or down by chance, right in the mean",
+    rounding: Literal["stochastic", "nearest"] | None = Field(
+        None,
+        description="stochastic: up or down by chance, right in the mean; left out: that, or with "
+        "error_feedback nearest",
+    )
+    deflate: bool = Field(
+        default=True, description="make it smaller still, by zlib; of every codec but plain"
+    )
+    error_feedback: bool = Field(
+        default=False, description="a client adds what its last update lost to the next one"
     )
 
     @field_validator("codec")
@@ -26,15 +33,24 @@ class WireConfig(Section):
         return CODECS.check(name)
 
     @model_validator(mode="after")
-    def _right_in_the_mean(self) -> Self:
-        if CODECS[self.codec].coarse and not self.is_stochastic:
+    def _nothing_is_lost_for_good(self) -> Self:
+        row, spelled = CODECS[self.codec], f"codec = {self.codec!r}"
+        if self.error_feedback and not row.lossy:
+            raise ValueError(f"{spelled} loses nothing that error_feedback could send later")
+        if row.coarse and not self.error_feedback and not self.is_stochastic:
             raise ValueError(
-                f"codec = {self.codec!r} with rounding = {self.rounding!r} loses the same part of "
-                "every update, and no mean brings it back; leave rounding out"
+                f"{spelled} with rounding = {self.rounding!r} loses the same part of every update, "
+                "and no mean brings it back; leave rounding out, or take error_feedback = true"
+            )
+        if row.coarse and self.error_feedback and self.is_stochastic:
+            raise ValueError(
+                f"{spelled} by chance adds more noise than there is update, and error_feedback "
+                "would send the noise again, and more with it; leave rounding out"
             )
         return self
 
     @property
     def is_stochastic(self) -> bool:
         """Whether numbers are rounded by chance."""
-        return self.rounding == "stochastic"
+        default = "nearest" if self.error_feedback else "stochastic"
+        return (self.rounding or default) == "stochastic"

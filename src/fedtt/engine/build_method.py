@@ -12,6 +12,7 @@ from fedtt.federated.schedules.everything import all_parameters
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.subspace import Subspace
 from fedtt.federated.wire.codec import CODECS, Codec, CodecOptions
+from fedtt.federated.wire.deflated import Deflated
 from fedtt.methods import Setting, method_entry
 from fedtt.models import PEFT_TASK_TYPES
 
@@ -29,7 +30,7 @@ def build_method(
     ``seed`` is the run's: a subspace is drawn from it. Raises :class:`ConfigError` for a server or
     a subspace that does not go with the method.
     """
-    server = server or ServerConfig()
+    server, wire = server or ServerConfig(), wire or WireConfig()
     entry = method_entry(config.name)
     setting = Setting(
         name=config.name,
@@ -40,7 +41,8 @@ def build_method(
     )
     method = replace(
         entry.build(config, setting),
-        codec=build_codec(wire or WireConfig()),
+        codec=build_codec(wire),
+        error_feedback=wire.error_feedback,
         also_train=frozenset(config.also_train),
     )
     method = _in_subspace(method, config, server, seed=seed)
@@ -78,7 +80,9 @@ def _in_subspace(
 def build_codec(wire: WireConfig) -> Codec:
     """The codec that a ``[wire]`` section describes."""
     options = CodecOptions(block=wire.block, stochastic=wire.is_stochastic)
-    return CODECS[wire.codec].build(options)
+    row = CODECS[wire.codec]
+    codec = row.build(options)
+    return Deflated(inner=codec) if row.lossy and wire.deflate else codec
 
 
 def _server_step(server: ServerConfig) -> ServerOptimizer:

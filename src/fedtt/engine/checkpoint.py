@@ -15,7 +15,7 @@ from fedtt.atomic_write import replace_file
 from fedtt.errors import RunError, ShapeError
 from fedtt.federated.subspace import SubspaceStep
 from fedtt.federated.types import ServerState
-from fedtt.params import Structure
+from fedtt.params import Params, Structure, TensorSpec
 from fedtt.run_place import parse_header, state_header
 
 FORMAT = "fedtt-state-3"
@@ -23,7 +23,7 @@ FORMAT = "fedtt-state-3"
 UNCHECKED_FORMAT = "fedtt-state-2"
 NO_CHECKSUM = "0" * 64  # what stands in the place of the checksum while it is taken
 PIECE = 2**20
-SECTIONS = ("params", "optimizer", "left", "right", "steps")
+SECTIONS = ("params", "optimizer", "left", "right", "steps", "residual")
 BOOKS: Mapping[str, type] = {"changed_at": int, "synced_at": int, "progress": float}
 
 
@@ -35,8 +35,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise RunError("cannot write a file of the run", where=str(path), got=error) from error
 
 
-def save_state(path: Path, state: ServerState, *, config: Mapping[str, Any] | None = None) -> None:
+def save_state(
+    path: Path,
+    state: ServerState,
+    *,
+    config: Mapping[str, Any] | None = None,
+    residuals: Mapping[str, Params] | None = None,
+) -> None:
     """Write the state, atomically, with the ``config`` that it was made with: key -> value.
+
+    ``residuals`` are what the clients of this process owe after the same round, by client.
 
     The checksum is the SHA-256 of the whole file with zeros in its own place.
     """
@@ -45,6 +53,10 @@ def save_state(path: Path, state: ServerState, *, config: Mapping[str, Any] | No
     for name, (left, right) in state.factors.items():
         tensors |= {f"left/{name}": left.contiguous(), f"right/{name}": right.contiguous()}
     tensors |= {f"steps/{index}": step.theta for index, step in state.steps.items()}
+    owing = sorted(residuals or {})
+    for index, client_id in enumerate(owing):
+        owed = (residuals or {})[client_id].items()
+        tensors |= {f"residual/{index}/{name}": tensor.contiguous() for name, tensor in owed}
     books = {name: dict(getattr(state, name)) for name in BOOKS}
     header = {
         "format": FORMAT,
@@ -58,6 +70,7 @@ def save_state(path: Path, state: ServerState, *, config: Mapping[str, Any] | No
             for index, step in state.steps.items()
         },
         **books,
+        **({"owing": owing} if owing else {}),
     }
     # One entry, because safetensors writes several in no particular order: the same state is
     # always the same bytes.
@@ -105,6 +118,44 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
             got=error,
             fix="start a new run with another --run directory, or with --overwrite",
         ) from error
+
+
+def load_residuals(path: Path, *, expected: Structure) -> dict[str, Params]:
+    """What the clients owe after the state's last round, by client: parts of ``expected``.
+
+    Raises :class:`RunError` like :func:`load_state`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = parse_header(file.metadata())
+            _check_whole(path, header)
+            owing = header.get("owing", [])
+            residuals: dict[str, dict[str, Tensor]] = {str(client_id): {} for client_id in owing}
+            keys = list(file.keys())
+            for key in keys:
+                section, _, rest = key.partition("/")
+                if section == "residual":
+                    index, _, name = rest.partition("/")
+                    tensor = file.get_tensor(key)
+                    _check_part(name, tensor, expected[name])
+                    residuals[owing[int(index)]][name] = tensor
+        return dict(residuals)
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError) as error:
+        raise RunError(
+            "what the clients owe cannot be used",
+            where=str(path),
+            got=error,
+            fix="start a new run with another --run directory, or with --overwrite",
+        ) from error
+
+
+def _check_part(name: str, tensor: Tensor, spec: TensorSpec) -> None:
+    """A client of a lower rank has a leading part of what the server has."""
+    fits = len(tensor.shape) == len(spec.shape) and all(
+        own <= whole for own, whole in zip(tensor.shape, spec.shape, strict=True)
+    )
+    if not fits or tensor.dtype != spec.dtype:
+        raise ShapeError("a residual is of another shape or type", where=name)
 
 
 def saved_config(path: Path) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from fedtt.engine.turn import Turn
 from fedtt.federated.round import ClientTask
 from fedtt.federated.types import ServerState
 from fedtt.federated.wire.broadcast import Broadcast, decode_broadcast
+from fedtt.federated.wire.plain import PLAIN
 
 
 class LocalCopy:
@@ -90,18 +91,22 @@ class LocalClients:
     def task(
         self, client_id: str, *, payload: bytes, round_index: int, learning_rate: float
     ) -> ClientTask:
-        """The task as the server made it, from the little of it that has to travel."""
+        """The task as the server made it, from the little of it that has to travel.
+
+        With error feedback it is the leader who encodes: it knows what the clients owe.
+        """
         federation = self._federation
         position = federation.splits["train"].parts.position(client_id)
         whole = p.structure_of(federation.initial.params)
+        method = federation.method
         return ClientTask(
             round_index=round_index,
             client_id=client_id,
             payload=payload,
-            structure=federation.method.client_structure(whole, position),
+            structure=method.client_structure(whole, position),
             learning_rate=learning_rate,
-            codec=federation.method.codec,
-            subspace=federation.method.subspace,
+            codec=PLAIN if method.error_feedback else method.codec,
+            subspace=method.subspace,
         )
 
     def _understood(self, task: ClientTask) -> Work:

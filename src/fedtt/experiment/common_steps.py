@@ -1,6 +1,6 @@
 """The steps of a run that are the same wherever its clients are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from fedtt.federated.cohort import Cohorts
 from fedtt.federated.learning_rate import learning_rate_at
 from fedtt.federated.round import CallClients, run_round
 from fedtt.federated.types import RoundReport, ServerState
+from fedtt.federated.wire.plain import PLAIN
 from fedtt.peft import also_trained, save_also_trained
 
 ShouldStop = Callable[[], bool]
@@ -108,12 +109,13 @@ def one_round(
 ) -> tuple[ServerState, RoundReport]:
     """The next state, by :func:`run_round` with the run's method, cohorts and learning rate.
 
-    With ``alone``, of that client trained by itself: nobody drops out, and there is nobody to
-    defend against.
+    With ``alone``, of that client trained by itself: nobody drops out, there is nobody to defend
+    against, and nothing travels that a codec could change.
     """
     method, cohorts = run.federation.method, cohorts_of(run)
     if alone is not None:
-        method = replace(method, aggregation=without_defense(method.aggregation))
+        aggregation = without_defense(method.aggregation)
+        method = replace(method, aggregation=aggregation, codec=PLAIN)
         cohorts = replace(cohorts, only=alone, dropout_rate=0.0)
     return run_round(
         state,
@@ -135,9 +137,17 @@ def cohorts_of(run: Run) -> Cohorts:
 
 
 def finish_round(
-    run: Run, state: ServerState, report: RoundReport, validation: Metrics | None, *, seconds: float
+    run: Run,
+    state: ServerState,
+    report: RoundReport,
+    validation: Metrics | None,
+    *,
+    seconds: float,
+    residuals: Mapping[str, p.Params] | None = None,
 ) -> Record:
-    """Save the round's record and the state after it; the record."""
+    """Save the round's record and the state after it, with what clients of this process owe; the
+    record.
+    """
     record = round_record(
         report,
         validation,
@@ -147,7 +157,7 @@ def finish_round(
     # The record first: a crash between the two leaves a record too many, which is dropped on
     # resuming, never one too few.
     run.directory.append_round(record)
-    run.directory.save_state(state)
+    run.directory.save_state(state, residuals=residuals)
     save_adapter(run, state)
     run.notify(RoundDone(record=record, rounds=run.config.rounds))
     return record

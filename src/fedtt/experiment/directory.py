@@ -16,7 +16,7 @@
 import itertools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from fedtt.config.parse import read_table
 from fedtt.engine.checkpoint import (
     dump_json,
     is_unchecked,
+    load_residuals,
     load_state,
     save_state,
     saved_config,
@@ -50,7 +51,7 @@ from fedtt.experiment.run_files import (
     read_record,
 )
 from fedtt.federated.types import ServerState
-from fedtt.params import Structure
+from fedtt.params import Params, Structure
 from fedtt.run_place import CONFIG, MARKER, STATE, check_new_run, check_run, uncreatable
 from fedtt.strict_json import parse_json
 
@@ -82,11 +83,13 @@ class RunDirectory:
         """The configuration that the run was started with."""
         return load_config(self.path / CONFIG)
 
-    def save_state(self, state: ServerState) -> None:
-        """Replace the saved state."""
+    def save_state(
+        self, state: ServerState, *, residuals: Mapping[str, Params] | None = None
+    ) -> None:
+        """Replace the saved state, and what the clients owe after it."""
         # The configuration of a run is that of its first state, whatever became of the file since.
         config = saved_config(self.state_path) or _settings(self.path / CONFIG)
-        save_state(self.state_path, state, config=config)
+        save_state(self.state_path, state, config=config, residuals=residuals)
 
     def load_state(self, *, expected: Structure) -> ServerState:
         """The state after the last finished round. Raises :class:`RunError`."""
@@ -94,6 +97,10 @@ class RunDirectory:
         if state.next_round > rounds:
             raise self._damaged(STATE, f"a state after {state.next_round} of {rounds} rounds")
         return state
+
+    def load_residuals(self, *, expected: Structure) -> dict[str, Params]:
+        """What the clients owe after the saved state, by client. Raises :class:`RunError`."""
+        return load_residuals(self.state_path, expected=expected)
 
     def notes(self) -> tuple[str, ...]:
         """What is to be said of the saved state."""

@@ -13,6 +13,7 @@ from fedtt.config import RunConfig
 from fedtt.engine.between_processes import keep_waiting, spread_clients, stop_helpers
 from fedtt.engine.build import Federation
 from fedtt.engine.client_state import ClientStateFiles, ClientStates
+from fedtt.engine.error_feedback import RememberingClients
 from fedtt.engine.processes import Processes
 from fedtt.errors import InterruptedRunError
 from fedtt.experiment.common_steps import (
@@ -89,14 +90,26 @@ def _run_rounds(
 ) -> tuple[ServerState, list[Record]]:
     files = _client_state_files(run)
     kept = files.load(state.next_round) if files is not None else None
-    call_clients = _clients(run, state, alone=False, kept=kept)
+    call_clients, residuals = _clients(run, state, alone=False, kept=kept), None
+    if run.federation.method.error_feedback:
+        residuals = run.directory.load_residuals(expected=structure_of_run(run))
+        call_clients = RememberingClients(
+            clients=call_clients, residuals=residuals, seed=run.config.seed
+        )
     while state.next_round < run.config.rounds:
         started = time.perf_counter()
         state, report = one_round(run, state, call_clients)
         validation = _validate(run, state)
         if files is not None and kept is not None:
             files.save(state.next_round, kept)
-        record = finish_round(run, state, report, validation, seconds=time.perf_counter() - started)
+        record = finish_round(
+            run,
+            state,
+            report,
+            validation,
+            seconds=time.perf_counter() - started,
+            residuals=residuals,
+        )
         if files is not None:
             files.forget_all_but(state.next_round)
         records = [*records, record]

@@ -29,8 +29,9 @@ class Method:
     ``stays_home`` says of a trainable parameter that it is never exchanged, nor trained: every
     site has it from the same seed. ``shifts_base`` says of a base weight that the server changes
     it, so it is part of the exchange. ``client_ranks``, if any, are LoRA ranks of the clients in
-    turn. ``codec`` is what updates travel in. ``also_train`` are parts of the base model that train
-    and travel beside the adapter (``fedtt.peft.train_also``). With a ``subspace``, what the
+    turn. ``codec`` is what updates travel in; with ``error_feedback`` a client adds what it lost of
+    one to the next. ``also_train`` are parts of the base model that train and travel beside the
+    adapter (``fedtt.peft.train_also``). With a ``subspace``, what the
     schedule chooses moves by the few numbers of it, and those are what trains, travels and is
     aggregated.
     """
@@ -46,6 +47,7 @@ class Method:
     shifts_base: bool = False
     client_ranks: Sequence[int] = ()
     codec: Codec = PLAIN
+    error_feedback: bool = False
     also_train: frozenset[str] = frozenset()
     subspace: Subspace | None = None
 

@@ -2,12 +2,15 @@
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
+from fedtt.engine.error_feedback import RememberingClients
 from fedtt.engine.evaluation import judge
 from fedtt.engine.inprocess import LocalClients, local_clients
 from fedtt.errors import (
@@ -21,6 +24,7 @@ from fedtt.errors import (
 from fedtt.federated.round import ClientTask
 from fedtt.sites.agreement import digest_of_start, fact_differences, facts_of
 from fedtt.sites.frames import Frame
+from fedtt.sites.kept_residuals import KeptResiduals
 from fedtt.sites.message_schema import (
     Done,
     End,
@@ -61,16 +65,25 @@ class _Joined:
     federation: Federation
     clients: LocalClients
     own: Sequence[str]
+    residuals: KeptResiduals | None
 
 
 class Worker:
     """Answers the server's messages, one after another.
 
-    ``over`` says why the site is done, once it is: None for a run that ended, or an error.
+    ``over`` says why the site is done, once it is: None for a run that ended, or an error. What
+    its clients owe, with error feedback, is kept in the folder ``state``, if there is one.
     """
 
-    def __init__(self, site: SiteData, *, tell: Tell, should_stop: Callable[[], bool]) -> None:
-        self._site = site
+    def __init__(
+        self,
+        site: SiteData,
+        *,
+        tell: Tell,
+        should_stop: Callable[[], bool],
+        state: Path | None = None,
+    ) -> None:
+        self._site, self._state = site, state
         self._tell, self._should_stop = tell, should_stop
         self._joined: _Joined | None = None
         self._deadline = 0.0
@@ -145,10 +158,12 @@ class Worker:
             return joined
         config = self._site.config(hello.config)
         if joined is not None and joined.config == config:
-            federation = joined.federation  # another server process, the same run or its like
+            # Another server process, the same run or its like.
+            federation, residuals = joined.federation, joined.residuals
         else:
             self._tell(f"loading {config.model.name} ...")
             federation = self._site.build(config)
+            residuals = self._residuals(hello.config, federation)
         p.write_params(federation.model, federation.initial.params)
         differences = fact_differences(hello.facts, facts_of(config, federation))
         if differences:
@@ -167,6 +182,7 @@ class Worker:
             federation=federation,
             clients=self._clients(config, federation),
             own=own,
+            residuals=residuals,
         )
         self._tell(f"joined as {self._site.name}")
         return self._joined
@@ -193,11 +209,38 @@ class Worker:
         metrics = self._measure(joined, tasks, work.splits)
         updates: list[bytes] = []
         if work.do == "train":
-            updates = list(joined.clients(tasks))
+            updates = list(self._trained(joined, tasks))
             self._tell(f"round {work.round + 1}: {time.monotonic() - started:.1f} s")
         reply = Frame(content=Outcome(metrics=metrics).model_dump(), blobs=updates)
         self._done = (known, reply)
         return reply
+
+    def _trained(self, joined: _Joined, tasks: Sequence[ClientTask]) -> Iterable[bytes]:
+        """The updates as they travel."""
+        if joined.residuals is None or not tasks:
+            return joined.clients(tasks)
+        before = joined.residuals.begin(tasks[0].round_index)
+        after = dict(before)
+        remembering = RememberingClients(
+            clients=joined.clients, residuals=after, seed=joined.config.seed
+        )
+        updates = list(remembering(tasks))
+        joined.residuals.end(tasks[0].round_index, before=before, after=after)
+        return updates
+
+    def _residuals(self, run: Mapping[str, Any], federation: Federation) -> KeptResiduals | None:
+        if not federation.method.error_feedback:
+            return None
+        if self._state is None:
+            self._tell("what the codec loses is kept in memory only: --state DIR keeps it")
+        whole = p.structure_of(federation.initial.params)
+        pretrained = federation.method.pretrained(whole)
+        return KeptResiduals(
+            self._state,
+            run=run,
+            clients=self._site.clients(federation),
+            structure={name: spec for name, spec in whole.items() if name not in pretrained},
+        )
 
     def _check_latest(self, index: int) -> None:
         """An old message that comes late would set the copy of the global model back."""
