@@ -9,7 +9,7 @@ Stochastic: the scale is the largest magnitude in the block, rounded up, and a n
 levels goes to the upper one with the probability that makes its mean right (QSGD, Alistarh et al.,
 NeurIPS 2017). To the nearest: the scale is that of ``SHARES`` of the largest magnitude with the
 least squared error, and what lies outside goes to the outermost level. int8 and int4 have a level
-for zero; int2 has not: three levels lose 1.5 times as much as four (docs/protocol.md).
+for zero; int2 has not: it would leave one of its four codes unused.
 """
 
 from dataclasses import dataclass
