@@ -56,10 +56,11 @@ def _lora_reference(federation: Federation, records: list[dict[str, Any]]) -> di
     reference = federation.lora_reference
     if reference is None:
         return None
-    client_rounds = sum(len(record["clients"]) for record in records)
+    first, *later = [len(record["clients"]) for record in records]
+    down = first * reference.first_downlink_bytes + sum(later) * reference.downlink_bytes
     return {
-        "uplink_bytes": round(client_rounds * reference.uplink_bytes),
-        "downlink_bytes": round(client_rounds * reference.downlink_bytes),
+        "uplink_bytes": round((first + sum(later)) * reference.uplink_bytes),
+        "downlink_bytes": round(down),
         "exchanged_parameters": {
             **reference.exchanged_parameters,
             "total": reference.total_parameters,
