@@ -76,6 +76,7 @@ def test_train_tells_its_story_in_plain_lines(config_file: Path, tmp_path: Path)
     assert (directory / "summary.json").exists()
 
 
+@pytest.mark.slow  # several processes that each load torch
 def test_train_quiet_and_json(config_file: Path, tmp_path: Path) -> None:
     assert fedtt("train", config_file, "--run", tmp_path / "a", "--quiet") == ""
     summary = json.loads(fedtt("train", config_file, "--run", tmp_path / "b", "--json"))
@@ -97,6 +98,7 @@ def test_predict(run: Path) -> None:
     assert "[bold] dull" in fedtt("predict", run, "[bold] dull")
 
 
+@pytest.mark.slow  # a process that loads torch
 def test_predict_notes_what_it_cut_beside_its_output(run: Path) -> None:
     argv = [*FEDTT, "predict", str(run), "a plot", "a great plot " * 99, "--json"]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
@@ -104,6 +106,7 @@ def test_predict_notes_what_it_cut_beside_its_output(run: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("note: text 2 is longer than model.max_length")
 
 
+@pytest.mark.slow  # several processes that each load torch
 def test_generate_prints_what_the_model_writes(
     make_config: MakeConfig, tiny_llama: Path, tmp_path: Path
 ) -> None:

@@ -130,7 +130,7 @@ def test_two_processes_are_one(make_config: MakeConfig, name: str) -> None:
     assert state.synced_at == expected.synced_at
 
 
-@pytest.mark.parametrize("codec", ["int2", "sign"])
+@pytest.mark.parametrize("codec", ["sign", pytest.param("int2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("feedback", [False, True], ids=["by chance", "with feedback"])
 def test_a_codec_between_two_processes_is_that_of_one(
     make_config: MakeConfig, codec: str, feedback: bool

@@ -53,7 +53,22 @@ METHODS: dict[str, dict] = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+# The default tests run these; the others are like one of them, and slow together.
+QUICK = {
+    "fedtt+ adaptive",
+    "fedtt-round",
+    "metatt cycle",
+    "fedex-lora",
+    "flexlora",
+    "lora, 90 numbers a round",
+    "bitfit",
+    "prompt",
+}
+CASES = [pytest.param(m, marks=() if m in QUICK else pytest.mark.slow) for m in METHODS]
+assert METHODS.keys() >= QUICK
+
+
+@pytest.mark.parametrize("method", CASES)
 def test_a_stopped_run_of_any_method_ends_with_the_same_bits(
     method: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -83,7 +98,7 @@ def test_a_stopped_run_of_any_method_ends_with_the_same_bits(
     assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CASES)
 def test_everything_that_is_exchanged_moves(
     method: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:

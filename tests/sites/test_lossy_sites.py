@@ -54,7 +54,13 @@ def same_params(one: Path, two: Path) -> bool:
     return all(torch.equal(states[0][name], states[1][name]) for name in names)
 
 
-@pytest.mark.parametrize("case", LOSSY)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(c, marks=() if c in ("int4", "sign, feedback") else pytest.mark.slow)
+        for c in LOSSY
+    ],
+)
 def test_sites_send_what_one_process_would_and_as_many_bytes_as_are_noted(
     job: Job, tmp_path: Path, case: str
 ) -> None:
