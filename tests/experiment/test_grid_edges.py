@@ -52,3 +52,16 @@ def test_one_point_an_edge_and_no_more_values_than_allowed() -> None:
     assert beyond(more[0], declared=declared, tried=[*declared, *more], at_most=2) == (
         {"rate": 0.8, "rank": 4},
     )
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0, 1.001], [1000.0, 1001.0], [0.999, 0.9991, 0.9995], [0.01, 0.010001]]
+)
+def test_the_next_of_values_close_together_is_none_of_them(values: list[float]) -> None:
+    """A value that was tried already would be run, and widened from, for ever."""
+    for _ in range(20):
+        low, high = next_beyond(values, "lowest"), next_beyond(values, "highest")
+        assert low is not None
+        assert high is not None
+        assert low < values[0] < values[-1] < high
+        values = [low, *values, high]

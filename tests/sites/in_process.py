@@ -8,6 +8,7 @@ from typing import Any
 from fedtt.config import RunConfig
 from fedtt.data.holdings import Held, Parts
 from fedtt.engine.build import Federation, build_federation
+from fedtt.engine.fingerprint import digest_of_start
 from fedtt.experiment import create_run, open_run, run_with_sites
 from fedtt.sites.carrier import CarriedReply
 from fedtt.sites.data_shares import Share
@@ -86,7 +87,8 @@ class StrangeSite(SiteData):
             name: tensor + 1 if "core" in name else tensor
             for name, tensor in federation.initial.params.items()
         }
-        return replace(federation, initial=replace(federation.initial, params=other))
+        start = digest_of_start(other)
+        return replace(federation, initial=replace(federation.initial, params=other, start=start))
 
 
 def share_workers() -> dict[int, Worker]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.experiment.runs import run
+from tests.sites import in_process
 from tests.sites.in_process import (
     Bench,
     StrangeSite,
@@ -95,6 +96,27 @@ def test_a_site_that_begins_with_other_parameters_is_sent_the_run_s(
     for client, report in first.items():
         assert (report["downlink_bytes"] > 3 * numbers) == (client == stranger)
     assert_same(tmp_path / "local", tmp_path / "sites")
+
+
+def test_a_server_resumed_where_others_are_drawn_sends_what_the_run_began_with(
+    job: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Server and sites draw alike, and all of them otherwise than the run did: another torch."""
+    config = job(method=METHODS["fedtt+"], rounds=3)
+    run_sites(config, tmp_path / "whole", Bench(answers_of(share_workers())))
+
+    class Killed(BaseException):
+        pass
+
+    def kill(index: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        run_sites(config, tmp_path / "cut", Bench(answers_of(share_workers())), on_round=kill)
+    drawn = StrangeSite(name="site-0", data=Share(index=0, count=3)).build(config)
+    monkeypatch.setattr(in_process, "federation_of", lambda _config: drawn)
+    run_sites(config, tmp_path / "cut", Bench(answers_of(share_workers())))
+    assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ from fedtt.engine.build_splits import (
 from fedtt.engine.build_task import build_task, model_class_of, output_names
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds
 from fedtt.engine.data import build_data, naming_refused_chats
+from fedtt.engine.fingerprint import digest_of_start
 from fedtt.engine.positions import text_positions
 from fedtt.engine.token_budget import tokens_that_fit
 from fedtt.errors import ModelError
@@ -233,7 +234,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         loss=client_loss(
             task, num_classes=len(data.label_names), logit_adjustment=config.client.logit_adjustment
         ),
-        initial=ServerState(next_round=0, params=initial),
+        initial=ServerState(next_round=0, params=initial, start=digest_of_start(initial)),
         kinds=kinds,
         lora_reference=_lora_reference(model_config, model_class),
         label_cells=data.label_cells,

@@ -64,6 +64,7 @@ def save_state(
         "config": None if config is None else dict(config),
         "next_round": state.next_round,
         "steps_since": state.steps_since,
+        "start": state.start,
         # What the step of a round moves: nothing where that is everything.
         "steps": {
             str(index): [] if step.names == state.params.keys() else sorted(step.names)
@@ -108,6 +109,7 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
             optimizer=sections["optimizer"],
             factors={name: (left[name], right[name]) for name in left},
             steps_since=int(header.get("steps_since", 0)),
+            start=str(header.get("start", "")),  # an older state does not say: all are strangers
             steps=_steps(header.get("steps", {}), sections["steps"], names=expected.keys()),
             **books,
         )

@@ -11,6 +11,7 @@ from peft.tuners.tuners_utils import BasePromptEncoder, BaseTunerLayer
 from torch import Tensor, nn
 
 from fedtt.data import Held, TokenizedTexts
+from fedtt.federated.wire.payload import encode
 from fedtt.params import Params
 from fedtt.peft.modules_of_type import modules_of_type
 
@@ -44,6 +45,11 @@ def digest_base(model: PeftModel, initial: Params) -> str:
             tensor = initial.get(name, parameter.detach())
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {_bits(tensor)}".encode())
     return digest.hexdigest()
+
+
+def digest_of_start(params: Params) -> str:
+    """Of every bit that a run begins with: who has the same is not sent it."""
+    return hashlib.sha256(encode(params)).hexdigest()
 
 
 def _added_parameters(model: nn.Module) -> Iterator[nn.Parameter]:

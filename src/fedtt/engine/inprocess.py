@@ -31,7 +31,7 @@ class LocalCopy:
     def update(self, broadcast: Broadcast, *, task: ClientTask) -> dict[str, torch.Tensor]:
         """The parameters after the broadcast, in the sizes of the task's client."""
         # What is added must not be added once for every client.
-        known, self._round = self._round, task.round_index
+        known = self._round
         factors = broadcast.factors if known < task.round_index else {}
         news = Broadcast(
             values=p.overlay(self._params, broadcast.values),
@@ -40,6 +40,7 @@ class LocalCopy:
             trained=broadcast.trained,
         )
         self._params = news.apply(self._params, subspace=task.subspace)
+        self._round = task.round_index
         return p.widen(p.narrow(self._params, task.structure), p.structure_of(self._params))
 
 

@@ -22,7 +22,8 @@ class ServerState:
     ``changed_at`` maps a parameter to the last round whose server step changed it, ``synced_at`` a
     client to the last round in which it was heard: together they say what a client is missing. One
     that was never heard has the parameters as a run begins with them, since it draws them from the
-    same seed; ``strangers`` are clients that draw others.
+    same seed; ``strangers`` are clients that draw others. ``start`` is the digest of what the run
+    began with.
     ``progress`` maps a parameter to the root mean square of its last aggregated update, which the
     adaptive schedule looks at. ``factors`` are changes of the last step that are cheaper to send as
     two thin factors. ``steps`` are, by round, the last rounds' changes in their subspaces, as many
@@ -40,6 +41,7 @@ class ServerState:
     steps: Mapping[int, SubspaceStep] = field(default_factory=dict)
     steps_since: int = 0
     strangers: frozenset[str] = frozenset()
+    start: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

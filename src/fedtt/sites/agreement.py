@@ -1,13 +1,10 @@
 """What a server and a site must agree on before a round, and how they differ."""
 
-import hashlib
-
 from fedtt import params as p
 from fedtt._version import __version__
 from fedtt.config import RunConfig, config_differences
 from fedtt.engine.build import Federation
 from fedtt.engine.fingerprint import digest_base
-from fedtt.federated.wire.payload import encode
 from fedtt.sites.message_schema import Facts, TensorFacts
 from fedtt.sites.peer_text import quote_peer
 
@@ -49,11 +46,6 @@ def facts_of(config: RunConfig, federation: Federation) -> Facts:
         },
         base_model=digest_base(federation.model, federation.initial.params),
     )
-
-
-def digest_of_start(params: p.Params) -> str:
-    """Of every bit that a run begins with: who has the same is not sent it."""
-    return hashlib.sha256(encode(params)).hexdigest()
 
 
 def fact_differences(server: Facts, site: Facts) -> list[str]:

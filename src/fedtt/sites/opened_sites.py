@@ -7,7 +7,7 @@ from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
 from fedtt.federated.wire.update import update_length
-from fedtt.sites.agreement import digest_of_start, facts_of
+from fedtt.sites.agreement import facts_of
 from fedtt.sites.carrier import Carrier
 from fedtt.sites.exchange import Hooks
 from fedtt.sites.expected_metrics import measured_in
@@ -42,7 +42,6 @@ def open_sites(
         population=federation.population,
         limit=reply_limit(federation, expected),
         fewest=federation.method.aggregation.fewest,
-        start=digest_of_start(federation.initial.params),
         measured=measured_in(config, federation),
     )
     return Sites(carrier, roster, terms=terms, hooks=hooks)

@@ -30,8 +30,7 @@ class Terms:
     """What a run asks of its sites.
 
     ``expected`` maps each site to its clients, ``population`` is all of them in the run's order.
-    ``limit`` is the most bytes of a reply; ``fewest`` updates make a round. ``start`` is the digest
-    of the parameters that the run begins with.
+    ``limit`` is the most bytes of a reply; ``fewest`` updates make a round.
     """
 
     config: SitesConfig
@@ -39,7 +38,6 @@ class Terms:
     population: Sequence[str]
     limit: int
     fewest: int
-    start: str
     measured: Measured
 
 
@@ -48,7 +46,7 @@ class Sites:
 
     def __init__(self, carrier: Carrier, roster: Roster, *, terms: Terms, hooks: Hooks) -> None:
         self._carrier, self._roster = carrier, roster
-        self._config, self._fewest, self._start = terms.config, terms.fewest, terms.start
+        self._config, self._fewest = terms.config, terms.fewest
         self._expected, self._measured = terms.expected, terms.measured
         self._population = tuple(terms.population)
         self._site_of = {client: name for name, own in terms.expected.items() for client in own}
@@ -95,7 +93,7 @@ class Sites:
         synced = {
             c: at for c, at in state.synced_at.items() if here.get(c, "") == self._heard.get(c)
         }
-        return replace(state, synced_at=synced, strangers=self._strangers())
+        return replace(state, synced_at=synced, strangers=self._strangers(state.start))
 
     def needed(self, called: int) -> int:
         """How many of the clients that are called must answer."""
@@ -183,10 +181,10 @@ class Sites:
         sites = self._roster.present.values()
         return {client: site.session for site in sites for client in self._expected[site.name]}
 
-    def _strangers(self) -> frozenset[str]:
-        """Clients of sites that began with other parameters: another torch draws others."""
+    def _strangers(self, start: str) -> frozenset[str]:
+        """Clients of sites that begin with other parameters than the run: another torch does."""
         sites = self._roster.present.values()
-        others = (site.name for site in sites if site.start != self._start)
+        others = (site.name for site in sites if site.start != start)
         return frozenset(client for name in others for client in self._expected[name])
 
     def _by_site(self, tasks: Iterable[ClientTask]) -> dict[str, list[ClientTask]]:

@@ -22,7 +22,7 @@ from fedtt.errors import (
     WireError,
 )
 from fedtt.federated.round import ClientTask
-from fedtt.sites.agreement import digest_of_start, fact_differences, facts_of
+from fedtt.sites.agreement import fact_differences, facts_of
 from fedtt.sites.frames import Frame
 from fedtt.sites.kept_residuals import KeptResiduals
 from fedtt.sites.message_schema import (
@@ -147,7 +147,7 @@ class Worker:
         return Joined(
             site=self._site.name,
             session=joined.session,
-            start=digest_of_start(federation.initial.params),
+            start=federation.initial.start,
             num_examples=counts,
             label_cells=None if federation.label_cells is None else list(federation.label_cells),
         )

@@ -41,8 +41,14 @@ def next_beyond(values: Sequence[Number], side: str) -> Number | None:
     outer, inner = (values[-1], values[-2]) if side == HIGHEST else (values[0], values[1])
     value = outer * (outer / inner) if _is_geometric(values) else outer + (outer - inner)
     if all(isinstance(value, int) for value in values):
-        return None if round(value) == outer else round(value)
-    return float(f"{value:.{DIGITS}g}")
+        return round(value) if _is_beyond(round(value), outer, side) else None
+    # Of values close together three digits may be none of their own: as many as it takes.
+    written = (float(f"{value:.{digits}g}") for digits in range(DIGITS, 18))
+    return next((one for one in written if _is_beyond(one, outer, side)), None)
+
+
+def _is_beyond(value: Number, outer: Number, side: str) -> bool:
+    return value > outer if side == HIGHEST else value < outer
 
 
 def beyond(

@@ -5,6 +5,7 @@ zero (B of LoRA, the last core of Up) multiplies what does not, and learns best 
 (LoRA+, Hayou et al. 2024, arXiv 2402.12354).
 """
 
+import math
 from collections.abc import Mapping
 
 from fedtt.federated.local.step import LocalTraining
@@ -37,4 +38,4 @@ def moved_by(training: LocalTraining) -> dict[str, float]:
     """
     if training.decouples_decay:
         return dict(training.factors)
-    return {name: factor**0.5 for name, factor in training.factors.items()}
+    return {name: math.sqrt(factor) for name, factor in training.factors.items()}
