@@ -4,8 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from peft.config import PeftConfig
-
+from fedtt.peft.added_matrix_config import AddedMatrixConfig
 from fedtt.peft.config_checks import (
     check_dropout,
     check_number,
@@ -22,7 +21,7 @@ FRAMES = ("singular", "orthonormal")
 
 
 @dataclass(kw_only=True)
-class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
+class LoRAXSConfig(AddedMatrixConfig):
     """LoRA-XS: a trained r x r matrix between frozen singular factors (arXiv 2405.17604).
 
     ``W + (alpha / r) * U_r S_r R V_r^T``, where ``U_r S_r V_r^T`` is the best approximation of rank
@@ -56,20 +55,6 @@ class LoRAXSConfig(PeftConfig):  # type: ignore[misc]
         metadata={
             "help": "How R starts: zero (the base model, bit for bit; R has a gradient from the "
             "first step) or gaussian (the paper's, standard deviation 1e-5)."
-        },
-    )
-    target_modules: list[str] | str | None = field(
-        default=None,
-        metadata={
-            "help": "Linear layers to adapt: names or name endings, one regular expression of "
-            "whole names, or all-linear. None: those that LoRA takes for the architecture."
-        },
-    )
-    modules_to_save: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Modules apart from the adapter that are trained and saved whole. PEFT adds "
-            "the classification head for its classification tasks."
         },
     )
 

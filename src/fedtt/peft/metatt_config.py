@@ -4,8 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from peft.config import PeftConfig
-
+from fedtt.peft.added_matrix_config import AddedMatrixConfig
 from fedtt.peft.config_checks import (
     check_bool,
     check_dropout,
@@ -22,7 +21,7 @@ from fedtt.peft.traits import Traits
 
 
 @dataclass(kw_only=True)
-class MetaTTConfig(PeftConfig):  # type: ignore[misc]
+class MetaTTConfig(AddedMatrixConfig):
     """One tensor train for all targeted matrices (after MetaTT, arXiv 2506.09105).
 
     ``W[l, p] + scaling * A G_layer[l] G_projection[p] B``: all layers and projections share A and
@@ -51,20 +50,6 @@ class MetaTTConfig(PeftConfig):  # type: ignore[misc]
         metadata={
             "help": "Refuse targets that leave entries of the train unused: matrices of several "
             "sizes, or a projection that some layer lacks."
-        },
-    )
-    target_modules: list[str] | str | None = field(
-        default=None,
-        metadata={
-            "help": "Linear layers to adapt: names or name endings, one regular expression of "
-            "whole names, or all-linear. None: those that LoRA takes for the architecture."
-        },
-    )
-    modules_to_save: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Modules apart from the adapter that are trained and saved whole. PEFT adds "
-            "the classification head for its classification tasks."
         },
     )
 
