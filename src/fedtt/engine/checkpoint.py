@@ -23,7 +23,8 @@ FORMAT = "fedtt-state-3"
 UNCHECKED_FORMAT = "fedtt-state-2"
 NO_CHECKSUM = "0" * 64  # what stands in the place of the checksum while it is taken
 PIECE = 2**20
-SECTIONS = ("params", "optimizer", "left", "right", "steps", "residual")
+SECTIONS = ("params", "optimizer", "left", "right", "steps")
+RESIDUAL = "residual"  # what clients owe, for whoever asks for it
 BOOKS: Mapping[str, type] = {"changed_at": int, "synced_at": int, "progress": float}
 
 
@@ -53,10 +54,11 @@ def save_state(
     for name, (left, right) in state.factors.items():
         tensors |= {f"left/{name}": left.contiguous(), f"right/{name}": right.contiguous()}
     tensors |= {f"steps/{index}": step.theta for index, step in state.steps.items()}
-    owing = sorted(residuals or {})
+    residuals = residuals or {}
+    owing = sorted(residuals)
     for index, client_id in enumerate(owing):
-        owed = (residuals or {})[client_id].items()
-        tensors |= {f"residual/{index}/{name}": tensor.contiguous() for name, tensor in owed}
+        owed = residuals[client_id].items()
+        tensors |= {f"{RESIDUAL}/{index}/{name}": tensor.contiguous() for name, tensor in owed}
     books = {name: dict(getattr(state, name)) for name in BOOKS}
     header = {
         "format": FORMAT,
@@ -99,7 +101,8 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
             sections: dict[str, dict[str, Tensor]] = {name: {} for name in SECTIONS}
             for key in keys:
                 section, _, name = key.partition("/")
-                sections[section][name] = file.get_tensor(key)
+                if section != RESIDUAL:
+                    sections[section][name] = file.get_tensor(key)
         p.check_same_structure(sections["params"], expected)
         left, right = sections["left"], sections["right"]
         books: dict[str, Any] = {name: _book(header[name], kind) for name, kind in BOOKS.items()}
@@ -136,7 +139,7 @@ def load_residuals(path: Path, *, expected: Structure) -> dict[str, Params]:
             keys = list(file.keys())
             for key in keys:
                 section, _, rest = key.partition("/")
-                if section == "residual":
+                if section == RESIDUAL:
                     index, _, name = rest.partition("/")
                     tensor = file.get_tensor(key)
                     _check_part(name, tensor, expected[name])

@@ -38,15 +38,16 @@ class StackedState:
         self._weights = nn.Parameter(self._origin.clone(), requires_grad=False)
         self._weights.grad = torch.zeros_like(self._origin)
         self._training = training
-        self._optimizer = RowOptimizer(
-            self._weights,
-            [(training.factor(name), size) for name, _, size in self._columns()],
-            training=training,
-            learning_rate=learning_rate,
-        )
         self._reached: set[str] = set()
         self._subspace: SubspaceState | None = None
-        if projection is not None:
+        if projection is None:
+            self._optimizer = RowOptimizer(
+                self._weights,
+                [(training.factor(name), size) for name, _, size in self._columns()],
+                training=training,
+                learning_rate=learning_rate,
+            )
+        else:  # which has an optimizer of its own, of its numbers
             self._subspace = SubspaceState(
                 self._origin, projection=projection, training=training, learning_rate=learning_rate
             )
