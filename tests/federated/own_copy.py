@@ -5,10 +5,11 @@ from peft import LoraConfig
 
 from fedtt import params as p
 from fedtt.federated.aggregate.aggregation import WEIGHTINGS
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.method import Method
-from fedtt.federated.round import ClientTask
+from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.server import ServerOptimizer
-from fedtt.federated.types import ClientUpdate
+from fedtt.federated.types import ClientUpdate, RoundReport, ServerState
 from fedtt.federated.wire.broadcast import decode_broadcast
 from fedtt.federated.wire.update import encode_update
 
@@ -40,3 +41,30 @@ class Site:
             for name, spec in task.answer(broadcast.trained).items()
         }
         return encode_update(ClientUpdate(delta=delta, num_examples=3, num_steps=1, loss=1.0))
+
+
+def run(
+    method: Method, sites: dict[str, Site], *, cohorts: Cohorts, rounds: int, state: ServerState
+) -> tuple[ServerState, list[RoundReport]]:
+    """So many rounds; a site that is called has the global model, bit for bit."""
+    called, reports = 0, []
+    for _ in range(rounds):
+        before = state.params
+
+        def call(task: ClientTask, before: p.Params = before) -> bytes:
+            nonlocal called
+            called += 1
+            site = sites[task.client_id]
+            reply = site.answer(task, seed=called)
+            assert all(torch.equal(site.known[name], before[name]) for name in before)
+            return reply
+
+        state, report = run_round(
+            state,
+            method=method,
+            cohorts=cohorts,
+            learning_rate=0.1,
+            call_clients=one_by_one(call),
+        )
+        reports.append(report)
+    return state, reports

@@ -7,13 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.federated.own_copy import METHOD as PLAIN_METHOD
-from tests.federated.own_copy import Site
+from tests.federated.own_copy import Site, run
 
 from fedtt import params as p
 from fedtt.errors import WireError
 from fedtt.federated.aggregate.trimmed_mean import TrimmedMean
 from fedtt.federated.cohort import Cohorts
-from fedtt.federated.method import Method
 from fedtt.federated.round import ClientTask, one_by_one, run_round
 from fedtt.federated.schedules import SCHEDULES
 from fedtt.federated.server import ServerOptimizer
@@ -32,31 +31,6 @@ PARAMS = {f"layer.core_{j}": torch.randn(2, 30, 2) for j in range(5)} | {"head":
 STRUCTURE = p.structure_of(PARAMS)
 STATE = ServerState(next_round=0, params=PARAMS)
 METHOD = replace(PLAIN_METHOD, subspace=Subspace(size=50, redraw=1, seed=4))
-
-
-def run(
-    method: Method, sites: dict[str, Site], *, cohorts: Cohorts, rounds: int, state: ServerState
-) -> ServerState:
-    called = 0
-    for _ in range(rounds):
-        before = state.params
-
-        def call(task: ClientTask, before: p.Params = before) -> bytes:
-            nonlocal called
-            called += 1
-            site = sites[task.client_id]
-            reply = site.answer(task, seed=called)
-            assert all(torch.equal(site.known[name], before[name]) for name in before)
-            return reply
-
-        state, _ = run_round(
-            state,
-            method=method,
-            cohorts=cohorts,
-            learning_rate=0.1,
-            call_clients=one_by_one(call),
-        )
-    return state
 
 
 @given(
@@ -83,14 +57,14 @@ def test_who_missed_few_rounds_gets_their_numbers_and_who_missed_many_the_parame
     sites = {name: Site(PARAMS) for name in ("always", "later")}
     both = Cohorts(population=tuple(sites), seed=0)
     one = replace(both, only="always")
-    state = run(METHOD, sites, cohorts=one, rounds=2, state=STATE)
-    state = run(METHOD, sites, cohorts=both, rounds=1, state=state)
+    state, _ = run(METHOD, sites, cohorts=one, rounds=2, state=STATE)
+    state, _ = run(METHOD, sites, cohorts=both, rounds=1, state=state)
     # What the run begins with it had: two steps bring it to where the others are.
     assert sites["later"].stepped == [2]
     assert sites["always"].sent[0] < 250
     for missed, steps in ((0, 1), (3, 4), (11, 12), (12, 0), (30, 0)):
-        state = run(METHOD, sites, cohorts=one, rounds=missed, state=state)
-        state = run(METHOD, sites, cohorts=both, rounds=1, state=state)
+        state, _ = run(METHOD, sites, cohorts=one, rounds=missed, state=state)
+        state, _ = run(METHOD, sites, cohorts=both, rounds=1, state=state)
         assert sites["later"].stepped[-1] == steps, missed
         # 640 parameters against 50 numbers a round, four bytes each.
         expected = 4 * 50 * steps if steps else 4 * 640
@@ -165,7 +139,7 @@ def test_momentum_is_kept_in_a_subspace_that_stays() -> None:
 
 def test_the_length_is_known_without_the_payload() -> None:
     sites = {"a": Site(PARAMS)}
-    state = run(METHOD, sites, cohorts=Cohorts(population=("a",), seed=0), rounds=3, state=STATE)
+    state, _ = run(METHOD, sites, cohorts=Cohorts(population=("a",), seed=0), rounds=3, state=STATE)
     state = replace(state, synced_at={"a": 1})
     broadcast = broadcast_for(state, client_id="a", trained=frozenset(PARAMS), pretrained=())
     assert sorted(broadcast.steps) == [1, 2]
