@@ -119,6 +119,7 @@ def connect(
     expected: dict[str, tuple[str, ...]] | None = None,
     names: dict[int, str] | None = None,
     population: Sequence[str] | None = None,
+    run_id: str = "0" * 32,
 ) -> Sites:
     """The server's end, with the bench for Flower."""
     expected = expected or expected_shares(federation)
@@ -135,6 +136,7 @@ def connect(
         config,
         federation,
         bench,
+        run_id=run_id,
         names=names,
         expected=expected,
         hooks=Hooks(tell=tell, check=lambda: None, on_wait=lambda *_: None),
@@ -152,7 +154,9 @@ def run_sites(
     """The run at ``path``, new or taken up, with the bench's nodes; ``on_round`` after a round."""
     federation = federation_of(config)
     directory = open_run(path) if path.exists() else create_run(path, config, overwrite=False)
-    sites = connect(config, federation, bench, news=[] if news is None else news)
+    sites = connect(
+        config, federation, bench, news=[] if news is None else news, run_id=directory.run_id()
+    )
 
     def notify(event: object) -> None:
         record = getattr(event, "record", None)

@@ -28,6 +28,10 @@ from fedtt.sites.frames import Frame, read_table
 from fedtt.sites.message_schema import parse_asked, parse_reply
 from fedtt.sites.site_worker import Worker
 
+FACTS = {
+    "fedtt": "1", "method": "fedtt", "label_names": [], "exchanged": {}, "base_model": "0",
+}  # fmt: skip
+HELLO = {"do": "hello", "epoch": "1", "config": {}, "facts": FACTS}
 ABSURD: list[Any] = [
     None, True, -1, 0, 1, 2**63, 10**99, -(10**99), 1e308, -1.5, float("nan"), float("inf"),
     "", "x", "\x1b[2J", "\ud800", "9" * 5000, "x" * 100_000, [], [[]], [[[[[[[]]]]]]], {},
@@ -196,6 +200,7 @@ def test_text_that_is_no_message(text: bytes) -> None:
     ("content", "where"),
     [
         ({"do": "hello"}, "the server, hello.epoch"),
+        ({**HELLO, "run": "../" * 10 + "up"}, "the server, hello.run"),
         ({"do": "dance"}, "the server, "),
         ({}, "the server, "),
         ({"do": "end", "more": 1}, "the server, end.more"),

@@ -25,7 +25,12 @@ def config(make_config: Callable[..., RunConfig]) -> RunConfig:
 
 def hello(config: RunConfig, **facts: object) -> Frame:
     known = facts_of(config, federation_of(config)).model_dump()
-    content = {"do": "hello", "epoch": "1", "config": config.model_dump(mode="json")}
+    content = {
+        "do": "hello",
+        "epoch": "1",
+        "run": "0" * 32,
+        "config": config.model_dump(mode="json"),
+    }
     return Frame(content={**content, "facts": {**known, **facts}})
 
 

@@ -27,6 +27,7 @@ from fedtt.sites.kept_residuals import FILE, KeptResiduals
 from fedtt.sites.site_worker import Worker
 
 Job = Callable[..., RunConfig]
+RUN = "0" * 32
 QUICK = {"evaluation": {"alone": False, "every": 0, "test": False}}
 FEEDBACK = {"codec": "sign", "error_feedback": True}
 LOSSY: dict[str, dict[str, Any]] = {
@@ -135,7 +136,7 @@ def test_a_round_that_is_asked_for_again_begins_where_it_began(job: Job, tmp_pat
 
 def kept(folder: Path, **changes: Any) -> KeptResiduals:
     structure = structure_of({"w": torch.zeros(2)})
-    values = {"run": {"seed": 1}, "clients": ["a"], "structure": structure, **changes}
+    values = {"run_id": RUN, "clients": ["a"], "structure": structure, **changes}
     return KeptResiduals(folder, **values)
 
 
@@ -149,15 +150,35 @@ def test_what_is_kept_is_of_one_run_and_round(tmp_path: Path) -> None:
     assert begun[3] == {}
     values = {index: begun[index]["a"]["w"][0].item() for index in (4, 5, 9)}
     assert values == {4: 1.0, 5: 2.0, 9: 2.0}
-    assert kept(tmp_path, run={"seed": 2}).begin(5) == {}
-    assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
+    assert kept(tmp_path, clients=["b"]).begin(5) == {}
+    assert (tmp_path / FILE.format(RUN)).stat().st_mode & 0o077 == 0
+    other = kept(tmp_path, run_id="1" * 32)
+    assert other.begin(5) == {}
+    other.end(0, before={}, after=owing(7.0))
+    assert kept(tmp_path).begin(5)["a"]["w"][0].item() == 2.0
+
+
+def test_a_run_of_the_same_configuration_owes_nothing(job: Job, tmp_path: Path) -> None:
+    """Neither at the site that stays, nor at one that starts again with its folder."""
+    config = job(rounds=2, wire=FEEDBACK, **QUICK)
+    sites = workers(tmp_path / "a")
+    run_sites(config, tmp_path / "first", Bench(answers_of(sites)))
+    # Ended sites join no further run: as if their servers had not said that it was over.
+    for site in sites.values():
+        site.over = False
+    run_sites(config, tmp_path / "staying", Bench(answers_of(sites)))
+    run_sites(config, tmp_path / "starting", Bench(answers_of(workers(tmp_path / "a"))))
+    assert same_params(tmp_path / "first", tmp_path / "staying")
+    assert same_params(tmp_path / "first", tmp_path / "starting")
+    assert len(list((tmp_path / "a" / NAMES[0]).glob("residuals-*"))) == 3
 
 
 def test_what_was_kept_and_is_damaged_is_refused(tmp_path: Path) -> None:
     kept(tmp_path).end(0, before={}, after={})
-    content = bytearray((tmp_path / FILE).read_bytes())
+    path = tmp_path / FILE.format(RUN)
+    content = bytearray(path.read_bytes())
     content[-1] ^= 1
-    (tmp_path / FILE).write_bytes(bytes(content))
+    path.write_bytes(bytes(content))
     with pytest.raises(SitesError, match=r"cannot be read(.|\n)*move the file"):
         kept(tmp_path)
 

@@ -116,6 +116,7 @@ def test_local_and_flower_end_with_the_same_parameters(
                     config,
                     federation,
                     flower.relay,
+                    run_id="0" * 32,
                     names=None,
                     expected=expected,
                     hooks=Hooks(tell=lambda *_: None, check=flower.check, on_wait=lambda *_: None),

@@ -103,7 +103,13 @@ def test_errors_of_data_are_not_told_to_the_server(config: RunConfig, tmp_path: 
         file.write(json.dumps({"text": "fine", "label": SECRET, "client": "north"}) + "\n")
     heard: list[str] = []
     worker = Worker(SiteData(name="north", data=data), tell=heard.append, should_stop=lambda: False)
-    hello = {"do": "hello", "epoch": "1", "config": asked_for(config), "facts": FACTS}
+    hello = {
+        "do": "hello",
+        "epoch": "1",
+        "run": "0" * 32,
+        "config": asked_for(config),
+        "facts": FACTS,
+    }
     reply = worker.answer(Frame(content=hello))
     assert "DataError at the site" in reply.content["unfit"]
     assert SECRET not in json.dumps(reply.content)

@@ -38,6 +38,7 @@ def run_over_flower(
         connected_sites(
             config,
             federation,
+            run_id=directory.run_id(),
             entrance=Entrance(port=port, keys=keys, logs=directory.path),
             expected=expected,
             tell=lambda site, what: notify(experiment.SiteNews(site=site, what=what)),

@@ -10,6 +10,7 @@
     baselines.json       the measurements before training and of the clients alone, as they come
     adapter/             the global adapter, a PEFT directory; written with every state
     summary.json         the result; written last
+    secret               what nobody else may know of the run; see ``run_secret``
     .lock                held by the process that runs the run
 """
 
@@ -50,13 +51,15 @@ from fedtt.experiment.run_files import (
     check_content,
     read_record,
 )
+from fedtt.experiment.run_secret import FILE as SECRET
+from fedtt.experiment.run_secret import run_id
 from fedtt.federated.types import ServerState
 from fedtt.params import Params, Structure
 from fedtt.run_place import CONFIG, MARKER, STATE, check_new_run, check_run, uncreatable
 from fedtt.strict_json import parse_json
 
 PLACES = frozenset({"model.name", "data.path", "data.test_path", "data.directory"})
-LATER = ("data.json", STATE, "rounds.jsonl", "baselines.json", "summary.json")
+LATER = ("data.json", STATE, "rounds.jsonl", "baselines.json", "summary.json", SECRET)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,10 @@ class RunDirectory:
     def config(self) -> RunConfig:
         """The configuration that the run was started with."""
         return load_config(self.path / CONFIG)
+
+    def run_id(self) -> str:
+        """What tells this run from every other one, of the same configuration too."""
+        return run_id(self.path)
 
     def save_state(
         self, state: ServerState, *, residuals: Mapping[str, Params] | None = None

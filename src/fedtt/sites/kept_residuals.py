@@ -2,9 +2,8 @@
 
 A round may be asked for again: by a server that did not hear the answer, or that starts over from
 the state before. So what was owed before the last round is kept beside what is owed after it, and a
-round that is asked for again begins where it began. The file is one payload, which names the run
-(the server's configuration, with its seed) and the round; it is replaced whole, before the site
-answers.
+round that is asked for again begins where it began. Every run has a file of its own: one payload,
+which names the run and the round; it is replaced whole, before the site answers.
 """
 
 import hashlib
@@ -12,7 +11,6 @@ import json
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -22,7 +20,7 @@ from fedtt.errors import SitesError, WireError
 from fedtt.federated.wire.payload import decode, encode, read_header
 from fedtt.params import Params, Structure
 
-FILE = "residuals.fedtt"
+FILE = "residuals-{}.fedtt"  # of the run with that id
 BEFORE, AFTER = "before", "after"
 DELETE = "move the file away: its clients then owe nothing"
 Owed = Mapping[str, Params]
@@ -48,12 +46,12 @@ class KeptResiduals:
         self,
         folder: Path | None,
         *,
-        run: Mapping[str, Any],
+        run_id: str,
         clients: Sequence[str],
         structure: Structure,
     ) -> None:
-        self._path = folder / FILE if folder is not None else None
-        text = json.dumps([run, sorted(clients)], sort_keys=True)
+        self._path = folder / FILE.format(run_id) if folder is not None else None
+        text = json.dumps([run_id, sorted(clients)])
         self._run = hashlib.sha256(text.encode()).hexdigest()[:32]
         self._clients, self._structure = sorted(clients), structure
         self._last = self._loaded()
@@ -93,7 +91,7 @@ class KeptResiduals:
         return named
 
     def _loaded(self) -> Residuals | None:
-        """What the file says of this run; None where there is none, or it is another run's."""
+        """What the file says of these clients; None where there is none, or it is of others."""
         if self._path is None or not self._path.exists():
             return None
         places = [(when, i) for when in (BEFORE, AFTER) for i in range(len(self._clients))]
@@ -105,7 +103,7 @@ class KeptResiduals:
         try:
             content = self._path.read_bytes()
             if read_header(content).get("run") != self._run:
-                return None
+                return None  # of other clients of the site's
             tensors, header = decode(content, expected=expected)
             round_index = int(header["round"])
         except (OSError, WireError, LookupError, ValueError) as error:

@@ -19,6 +19,7 @@ MOST_EXAMPLES = 10**12 - 1
 MOST_CLIENTS = 2**16
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Token = Annotated[str, Field(min_length=1, max_length=64)]
+RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # a part of a file's name at the site
 Reason = Annotated[str, Field(max_length=2**16)]
 Split = Literal["validation", "test"]
 Number = Annotated[float, Field(ge=-LARGE, le=LARGE, allow_inf_nan=False)]
@@ -50,10 +51,13 @@ class Facts(Message):
 
 
 class Hello(Message):
-    """The server's invitation. ``epoch`` names its process; ``config`` is parsed as a file is."""
+    """The server's invitation. ``epoch`` names its process, ``run`` its run; ``config`` is parsed
+    as a file is.
+    """
 
     do: Literal["hello"] = "hello"
     epoch: Token
+    run: RunId
     config: dict[str, Any]
     facts: Facts
 

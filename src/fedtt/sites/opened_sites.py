@@ -22,6 +22,7 @@ def open_sites(
     federation: Federation,
     carrier: Carrier,
     *,
+    run_id: str,
     names: Mapping[int, str] | None,
     expected: Mapping[str, Sequence[str]],
     hooks: Hooks,
@@ -29,6 +30,7 @@ def open_sites(
     """The sites of one run, which ``carrier`` reaches; see :class:`Sites`."""
     invitation = Invitation(
         epoch=secrets.token_hex(8),
+        run_id=run_id,
         config=config.model_dump(mode="json"),
         facts=facts_of(config, federation),
         expected=expected,

@@ -42,13 +42,14 @@ class Invitation:
     """What a node is told, and ``expected``: the sites that may come, and the clients of each."""
 
     epoch: str
+    run_id: str
     config: dict[str, Any]
     facts: Facts
     expected: Mapping[str, Sequence[str]]
 
     def frame(self) -> Frame:
         """The message."""
-        hello = Hello(epoch=self.epoch, config=self.config, facts=self.facts)
+        hello = Hello(epoch=self.epoch, run=self.run_id, config=self.config, facts=self.facts)
         return Frame(content=hello.model_dump())
 
 

@@ -2,10 +2,9 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fedtt import params as p
 from fedtt.config import RunConfig
@@ -60,6 +59,7 @@ class _Joined:
     """What the site is to one server process: ``session`` names what ``clients`` have heard."""
 
     epoch: str
+    run_id: str
     session: str
     config: RunConfig
     federation: Federation
@@ -158,12 +158,14 @@ class Worker:
             return joined
         config = self._site.config(hello.config)
         if joined is not None and joined.config == config:
-            # Another server process, the same run or its like.
-            federation, residuals = joined.federation, joined.residuals
+            federation = joined.federation  # another server process, the same run or its like
         else:
             self._tell(f"loading {config.model.name} ...")
             federation = self._site.build(config)
-            residuals = self._residuals(hello.config, federation)
+        if joined is not None and joined.run_id == hello.run and joined.config == config:
+            residuals = joined.residuals
+        else:
+            residuals = self._residuals(hello.run, federation)
         p.write_params(federation.model, federation.initial.params)
         differences = fact_differences(hello.facts, facts_of(config, federation))
         if differences:
@@ -177,6 +179,7 @@ class Worker:
         self._latest = 0
         self._joined = _Joined(
             epoch=epoch,
+            run_id=hello.run,
             session=secrets.token_hex(8),
             config=config,
             federation=federation,
@@ -228,7 +231,7 @@ class Worker:
         joined.residuals.end(tasks[0].round_index, before=before, after=after)
         return updates
 
-    def _residuals(self, run: Mapping[str, Any], federation: Federation) -> KeptResiduals | None:
+    def _residuals(self, run_id: str, federation: Federation) -> KeptResiduals | None:
         if not federation.method.error_feedback:
             return None
         if self._state is None:
@@ -237,7 +240,7 @@ class Worker:
         pretrained = federation.method.pretrained(whole)
         return KeptResiduals(
             self._state,
-            run=run,
+            run_id=run_id,
             clients=self._site.clients(federation),
             structure={name: spec for name, spec in whole.items() if name not in pretrained},
         )
