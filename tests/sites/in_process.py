@@ -56,6 +56,15 @@ class Bench:
 
 
 _built: dict[str, Federation] = {}
+# Facts that parse, of no federation.
+FACTS = {
+    "fedtt": "1",
+    "method": "fedtt",
+    "label_names": [],
+    "exchanged": {},
+    "base_model": "0",
+    "frozen": {},
+}
 
 
 def federation_of(config: RunConfig) -> Federation:

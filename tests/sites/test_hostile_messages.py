@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.sites.in_process import (
+    FACTS,
     NAMES,
     Bench,
     QuickSite,
@@ -28,9 +29,6 @@ from fedtt.sites.frames import Frame, read_table
 from fedtt.sites.message_schema import parse_asked, parse_reply
 from fedtt.sites.site_worker import Worker
 
-FACTS = {
-    "fedtt": "1", "method": "fedtt", "label_names": [], "exchanged": {}, "base_model": "0",
-}  # fmt: skip
 HELLO = {"do": "hello", "epoch": "1", "config": {}, "facts": FACTS}
 ABSURD: list[Any] = [
     None, True, -1, 0, 1, 2**63, 10**99, -(10**99), 1e308, -1.5, float("nan"), float("inf"),

@@ -58,6 +58,23 @@ def test_a_site_that_differs_ends_and_shows_how(
     assert reply.content == {"unfit": str(worker.problem)}
 
 
+@pytest.mark.parametrize("method", ["ffa-lora", "lora-xs"])
+def test_what_is_frozen_and_never_sent_has_to_be_the_same_but_for_rounding(
+    make_config: Callable[..., RunConfig], method: str
+) -> None:
+    own = make_config(cohort={"batched": "off"}, method={"name": method, "rank": 4})
+    known = facts_of(own, federation_of(own)).frozen
+    assert known
+    values = known[max(known)]
+    rounded = {name: [v * (1 + 1e-6) for v in own] for name, own in known.items()}
+    other = {**known, max(known): [-v for v in values]}  # an SVD chooses signs
+    share = Share(index=0, count=3)
+    assert "site" in make_worker("a", share).answer(hello(own, frozen=rounded)).content
+    for wrong in (other, {}, {**known, "more": [0.0]}):
+        refused = make_worker("a", share).answer(hello(own, frozen=wrong)).content["unfit"]
+        assert "another PyTorch" in refused
+
+
 def test_a_site_that_fits_says_what_it_holds(config: RunConfig) -> None:
     worker = make_worker("site-1", Share(index=1, count=3))
     content = worker.answer(hello(config)).content

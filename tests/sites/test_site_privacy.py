@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from tests.sites.in_process import FACTS
 from tests.tiny import write_reviews
 
 from fedtt.config import RunConfig, TaskConfig, dump_config
@@ -16,8 +17,6 @@ from fedtt.sites.site_worker import Worker
 
 MakeConfig = Callable[..., RunConfig]
 SECRET = "Jane Doe, born 1970"
-
-FACTS = {"fedtt": "1", "method": "fedtt", "label_names": [], "exchanged": {}, "base_model": "0"}
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Digests that tell whether data or base weights are still those that a run began with."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields
 
 import numpy as np
@@ -16,6 +16,7 @@ from fedtt.params import Params
 from fedtt.peft.modules_of_type import modules_of_type
 
 SAMPLE = 256  # values of every tensor that enter one by one
+FEW = 8  # of what an adapter added and keeps frozen
 
 
 def digest_texts(held: Held[TokenizedTexts]) -> str:
@@ -47,6 +48,21 @@ def digest_base(model: PeftModel, initial: Params) -> str:
     return digest.hexdigest()
 
 
+def sample_frozen(model: nn.Module, exchanged: Collection[str]) -> dict[str, list[float]]:
+    """A few values of what the adapter added and nobody sends: FFA-LoRA's A, LoRA-XS's frames.
+
+    They are drawn from the seed or computed from the base model, so that two machines have the same
+    up to rounding; values, because a digest would tell apart what rounds differently.
+    """
+    added = {id(tensor) for tensor in _added_tensors(model)}
+    everything = [*model.named_parameters(), *model.named_buffers()]
+    return {
+        name: _spread(tensor.detach())
+        for name, tensor in sorted(everything, key=lambda item: item[0])
+        if id(tensor) in added and name not in exchanged and tensor.is_floating_point()
+    }
+
+
 def digest_of_start(params: Params) -> str:
     """Of every bit that a run begins with: who has the same is not sent it."""
     return hashlib.sha256(encode(params)).hexdigest()
@@ -55,9 +71,21 @@ def digest_of_start(params: Params) -> str:
 def _added_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     for _, encoder in modules_of_type(model, BasePromptEncoder):
         yield from encoder.parameters()
+    yield from (q for q in _added_tensors(model) if isinstance(q, nn.Parameter))
+
+
+def _added_tensors(model: nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers of the adapter's layers, without their base layers' own."""
     for _, layer in modules_of_type(model, BaseTunerLayer):
-        base = {id(parameter) for parameter in layer.get_base_layer().parameters()}
-        yield from (q for q in layer.parameters() if id(q) not in base)
+        base = layer.get_base_layer()
+        own = {id(tensor) for tensor in (*base.parameters(), *base.buffers())}
+        yield from (q for q in (*layer.parameters(), *layer.buffers()) if id(q) not in own)
+
+
+def _spread(tensor: Tensor) -> list[float]:
+    flat = tensor.reshape(-1)
+    picked: list[float] = flat[:: max(1, flat.numel() // FEW)][:FEW].double().tolist()
+    return picked
 
 
 def _bits(tensor: Tensor) -> tuple[int, list[int]]:

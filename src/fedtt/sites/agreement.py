@@ -1,14 +1,17 @@
 """What a server and a site must agree on before a round, and how they differ."""
 
+from collections.abc import Mapping, Sequence
+
 from fedtt import params as p
 from fedtt._version import __version__
 from fedtt.config import RunConfig, config_differences
 from fedtt.engine.build import Federation
-from fedtt.engine.fingerprint import digest_base
+from fedtt.engine.fingerprint import digest_base, sample_frozen
 from fedtt.sites.message_schema import Facts, TensorFacts
 from fedtt.sites.peer_text import quote_peer
 
 MOST_SHOWN = 3
+CLOSE = 1e-2  # of the greatest value of a sample: rounding, in half precision too
 # What is a machine's own business: where its files are, what its columns are called, what computes.
 OWN_KEYS = frozenset(
     {
@@ -45,6 +48,7 @@ def facts_of(config: RunConfig, federation: Federation) -> Facts:
             for name, spec in structure.items()
         },
         base_model=digest_base(federation.model, federation.initial.params),
+        frozen=sample_frozen(federation.model, federation.initial.params.keys()),
     )
 
 
@@ -66,7 +70,31 @@ def fact_differences(server: Facts, site: Facts) -> list[str]:
         found.append(f"and {len(names) - MOST_SHOWN} more parameters")
     if not names and server.base_model != site.base_model:
         found.append("base_model: the weights of the base model are not the same")
+    elif not names:
+        found += _frozen_differences(server.frozen, site.frozen)
     return found
+
+
+def _frozen_differences(
+    server: Mapping[str, Sequence[float]], site: Mapping[str, Sequence[float]]
+) -> list[str]:
+    other = [
+        name
+        for name in sorted({*server, *site})
+        if not _are_close(server.get(name, ()), site.get(name, ()))
+    ]
+    if not other:
+        return []
+    return [
+        f"{quote_peer(other[0], most=200)}, and {len(other) - 1} more that stay frozen: the "
+        "adapter's own values are not the same; another PyTorch draws or computes others"
+    ]
+
+
+def _are_close(one: Sequence[float], two: Sequence[float]) -> bool:
+    """As close as the same computation on two machines."""
+    bound = CLOSE * max(map(abs, one), default=0.0)
+    return len(one) == len(two) and all(abs(a - b) <= bound for a, b in zip(one, two, strict=True))
 
 
 def _short(value: object) -> str:

@@ -48,6 +48,7 @@ class Facts(Message):
     label_names: list[Annotated[str, Field(max_length=1000)]]
     exchanged: dict[Name, TensorFacts]
     base_model: Annotated[str, Field(max_length=128)]
+    frozen: dict[Name, Annotated[list[Number], Field(max_length=64)]]
 
 
 class Hello(Message):
