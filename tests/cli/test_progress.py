@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from fedtt.cli.progress import LiveLine, PlainLines
+from fedtt.cli.progress import LiveLine, PlainLines, describe_round
 from fedtt.experiment.events import BaselineRoundDone, RoundDone, RunPrepared, TrainingDone
 
 
@@ -112,3 +112,29 @@ def test_the_live_line_counts_the_baselines_that_were_done_before() -> None:
         live(baseline("b", 2, 0, rounds=2))
         (task,) = progress.tasks
         assert (task.completed, task.total) == (2 * 2 + 2 + 1, 2 * (2 + 2))
+
+
+def test_the_live_line_goes_on_with_rounds_whose_steps_nobody_is_told() -> None:
+    """A private round: no step before it, a cohort of another size than is expected."""
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    spent = {"epsilon": 1.23456, "delta": 1e-5}
+    record = {
+        "round": 1,
+        "loss": None,
+        "validation": None,
+        "uplink_bytes": 0,
+        "downlink_bytes": 0,
+        "seconds": 2.0,
+        "clients": {"0": {}, "1": {}, "2": {}},
+        "dropped": {},
+        "privacy": spent,
+    }
+    with Progress(console=terminal) as progress:
+        live = LiveLine(terminal, progress)
+        live(prepared(rounds=4, alone=False))
+        live(RoundDone(record=record, rounds=4))
+        (task,) = progress.tasks
+        assert (task.completed, task.total) == (2 * 2, 4 * 2)
+    assert describe_round(RoundDone(record=record, rounds=4)) == (
+        "cohort 3  loss -  epsilon 1.235 (delta 1e-05)"
+    )

@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
 from fedtt.config import (
+    AdaptiveClippingConfig,
     ClientConfig,
+    ClientPrivacyConfig,
     CohortConfig,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     PartitionConfig,
+    PrivacyConfig,
     RunConfig,
     ServerConfig,
     SitesConfig,
@@ -25,11 +28,13 @@ from fedtt.config import (
 )
 from fedtt.config.partition_section import PARTITION_KEYS
 from fedtt.federated.aggregate import AGGREGATIONS
+from fedtt.federated.privacy.samplings import SAMPLINGS
 from fedtt.federated.schedules import SCHEDULES
 from fedtt.federated.wire.codec import CODECS
 from fedtt.methods import METHODS
 from fedtt.methods.any_of_peft import PeftConfig
 from fedtt.methods.lora_family import LoRAConfig
+from fedtt.methods.metatt_method import MetaTTConfig
 from fedtt.methods.tensor_train import FedTTConfig
 from fedtt.section import Section
 
@@ -47,6 +52,9 @@ SECTIONS: tuple[type[Section], ...] = (
     ClientConfig,
     ServerConfig,
     WireConfig,
+    PrivacyConfig,
+    ClientPrivacyConfig,
+    AdaptiveClippingConfig,
     EvaluationConfig,
     SitesConfig,
     TrackConfig,
@@ -66,10 +74,13 @@ SPELLED: dict[tuple[type[Section], str], st.SearchStrategy[Any]] = {
         lambda: st.one_of(*(section_table(m) for m in method_sections()))
     ),
     (PartitionConfig, "proportions"): st.none(),
+    (MetaTTConfig, "schedule"): st.sampled_from(SCHEDULES.names),
     (FedTTConfig, "schedule"): st.none() | st.sampled_from(SCHEDULES.names),
     (ServerConfig, "aggregation"): st.sampled_from(AGGREGATIONS.names),
     (TrackConfig, "to"): st.just([]),
     (WireConfig, "codec"): st.sampled_from(CODECS.names),
+    (ClientPrivacyConfig, "sampling"): st.sampled_from(SAMPLINGS.names),
+    (ClientPrivacyConfig, "accountant"): st.sampled_from(["pld", "rdp"]),
     (RunConfig, "task"): st.none(),  # most of it has no other section's keys beside it
 }
 
@@ -101,6 +112,10 @@ def _fedtt(table: Table) -> Table:
     return table if table["name"] == "fedtt+" else _without(table, "schedule")
 
 
+def _metatt(table: Table) -> Table:
+    return table if table["name"] == "metatt" else _without(table, "schedule")
+
+
 def _lora(table: Table) -> Table:
     if table["name"] != "flexlora" or "ranks" not in table:
         return _without(table, "ranks")
@@ -117,7 +132,18 @@ def _wire(table: Table) -> Table:
     return table if row.lossy else _without(table, "error_feedback")
 
 
+def _client_privacy(table: Table) -> Table:
+    noise = {} if "target_epsilon" in table else {"noise_multiplier": 1.0}
+    return noise | (_without(table, "accountant") if table.get("sampling") == "fixed" else table)
+
+
 def _run(table: Table) -> Table:
+    if "client" in table.get("privacy", {}):
+        table = table | {
+            "server": table.get("server", {}) | {"weighting": "uniform"},
+            "wire": _without(table.get("wire", {}), "error_feedback"),
+            "evaluation": _without(table.get("evaluation", {}), "alone"),
+        }
     wire = table.get("wire", {})
     if wire.get("error_feedback") and "cohort" in table:
         table = table | {"cohort": _without(table["cohort"], "size")}
@@ -140,8 +166,10 @@ TOGETHER: dict[type[Section], Callable[[Table], Table]] = {
     PartitionConfig: _partition,
     FedTTConfig: _fedtt,
     LoRAConfig: _lora,
+    MetaTTConfig: _metatt,
     EvaluationConfig: _evaluation,
     WireConfig: _wire,
+    ClientPrivacyConfig: _client_privacy,
     RunConfig: _run,
 }
 

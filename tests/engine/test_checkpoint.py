@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,18 @@ def test_a_state_from_before_checksums_is_read_and_known_as_such(tmp_path: Path)
     assert load_state(path, expected=EXPECTED).next_round == 7
     assert is_unchecked(path)
     assert saved_config(path) is None
+
+
+def test_noise_and_clipping_norm_are_kept_to_the_last_bit(tmp_path: Path) -> None:
+    book = {"noise_multiplier": 0.1 + 0.2, "clipping_norm": 1e-7 / 3}
+    path = tmp_path / "state.safetensors"
+    save_state(path, replace(STATE, privacy=book))
+    assert load_state(path, expected=EXPECTED).privacy == book
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan"), 1, "1"])
+def test_an_impossible_noise_is_refused(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "state.safetensors"
+    save_state(path, replace(STATE, privacy={"noise_multiplier": value}))
+    with pytest.raises(RunError, match="server state cannot be used"):
+        load_state(path, expected=EXPECTED)

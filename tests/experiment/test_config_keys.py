@@ -17,6 +17,7 @@ from fedtt.config import (
     EvaluationConfig,
     ModelConfig,
     PartitionConfig,
+    PrivacyConfig,
     RunConfig,
     ServerConfig,
     SitesConfig,
@@ -120,6 +121,7 @@ ELSEWHERE = {
     *TASK_KEYS,
     *SITES_KEYS,
     "track.to",  # tests/extending
+    "privacy.client",  # tests/privacy
     "data.source",
     "data.directory",
     "model.revision",
@@ -138,6 +140,7 @@ SECTIONS: dict[str, type[Section]] = {
     "client": ClientConfig,
     "server": ServerConfig,
     "wire": WireConfig,
+    "privacy": PrivacyConfig,
     "evaluation": EvaluationConfig,
     "sites": SitesConfig,
     "track": TrackConfig,

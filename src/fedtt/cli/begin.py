@@ -116,6 +116,7 @@ def begin(
         config = directory.config()
         if given is not None:
             experiment.check_same_config(config, given, where=asked.resume)
+        experiment.check_secret_kept(config, directory)
         federation = build(config)
         stop_if_asked(stop, fix=f"fedtt {asked.verb} --resume {asked.resume} goes on")
         return Begun(config=config, federation=federation, directory=directory)
@@ -123,6 +124,7 @@ def begin(
         raise AssertionError("checked by Asked.config")
     config = resolve_auto(given)
     federation = build(config)
+    experiment.plan_privacy(config, population=len(federation.population))
     stop_if_asked(stop, fix="start again; nothing was written")
     return Begun(config=config, federation=federation, directory=_create(asked, config))
 

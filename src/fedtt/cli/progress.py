@@ -59,6 +59,9 @@ class PlainLines:
         line = self._line(event)
         if line is not None:
             print_line(self._out, line)
+        if isinstance(event, RunPrepared):
+            for note in event.privacy:
+                print_line(self._out, f"note: {note}")
 
     def _line(self, event: Event) -> str | None:
         line: str | None = None
@@ -130,6 +133,8 @@ class LiveLine:
                 self._count_baseline(event)
             case Waiting():
                 self._wait(event)
+            case RoundDone():
+                self._count_round(event)
             case _:
                 pass
         self._plain(event)
@@ -154,6 +159,12 @@ class LiveLine:
             description=f"round {event.round_index + 1}/{prepared.rounds} {phase}",
             detail=f"step {event.step + 1}/{event.steps} loss {event.loss:.3f}",
         )
+
+    def _count_round(self, event: RoundDone) -> None:
+        """Exactly: of a private round no step is told, and its cohort is of any size."""
+        if self._prepared is not None:
+            completed = (event.record["round"] + 1) * self._prepared.cohort_size
+            self._progress.update(self._task, completed=completed)
 
     def _count_baseline(self, event: BaselineRoundDone) -> None:
         """Exactly, as clients that an earlier process trained alone took no step here."""
@@ -201,7 +212,14 @@ def describe_round(event: RoundDone) -> str:
         parts.append(f"no step: {record['unused']}")
     if record["validation"] is not None:
         parts.append(f"validation {describe_score(record['validation'])}")
+    if "privacy" in record:
+        parts.append(describe_privacy(record["privacy"]))
     return "  ".join(parts)
+
+
+def describe_privacy(spent: dict[str, float]) -> str:
+    """What the rounds so far have spent of the privacy of any one client."""
+    return f"epsilon {spent['epsilon']:.3f} (delta {spent['delta']:g})"
 
 
 def describe_loss(loss: float | None) -> str:

@@ -34,6 +34,11 @@ from fedtt.config.parse import (
     parse_methods,
 )
 from fedtt.config.partition_section import PartitionConfig
+from fedtt.config.privacy_section import (
+    AdaptiveClippingConfig,
+    ClientPrivacyConfig,
+    PrivacyConfig,
+)
 from fedtt.config.schema import RunConfig, TrackConfig
 from fedtt.config.server_section import ServerConfig
 from fedtt.config.sites_section import SitesConfig
@@ -41,8 +46,10 @@ from fedtt.config.task_section import TaskConfig
 from fedtt.config.wire_section import WireConfig
 
 __all__ = [
+    "AdaptiveClippingConfig",
     "Cell",
     "ClientConfig",
+    "ClientPrivacyConfig",
     "CohortConfig",
     "CompareConfig",
     "Comparison",
@@ -52,6 +59,7 @@ __all__ = [
     "MethodVariantConfig",
     "ModelConfig",
     "PartitionConfig",
+    "PrivacyConfig",
     "RunConfig",
     "ServerConfig",
     "SitesConfig",

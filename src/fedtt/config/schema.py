@@ -15,6 +15,7 @@ from fedtt.config.evaluation_section import EvaluationConfig
 from fedtt.config.method_section import MethodConfig
 from fedtt.config.model_section import ModelConfig
 from fedtt.config.partition_section import PartitionConfig
+from fedtt.config.privacy_section import PrivacyConfig
 from fedtt.config.server_section import ServerConfig
 from fedtt.config.sites_section import SitesConfig
 from fedtt.config.task_section import KINDS_OF_SOURCES, TaskConfig
@@ -49,6 +50,7 @@ class RunConfig(Section):
     client: ClientConfig = ClientConfig()
     server: ServerConfig = ServerConfig()
     wire: WireConfig = WireConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     sites: SitesConfig = SitesConfig()
     track: TrackConfig = TrackConfig()
@@ -113,6 +115,28 @@ class RunConfig(Section):
             raise ValueError(
                 "wire.error_feedback does not go with method.subspace: its numbers move other "
                 "parameters when it is drawn anew, and what they owe would go astray"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _privacy_bounds_every_client(self) -> Self:
+        if self.privacy.client is None:
+            return self
+        if self.server.weighting != "uniform":
+            raise ValueError(
+                f"privacy.client does not go with server.weighting = {self.server.weighting!r}: a "
+                "client that says it has many examples would change the model by more than the "
+                "noise hides; take server.weighting = 'uniform'"
+            )
+        if self.wire.error_feedback:
+            raise ValueError(
+                "privacy.client does not go with wire.error_feedback: the server clips what it is "
+                "sent, and a client that does not know by how much would owe the wrong numbers"
+            )
+        if self.evaluation.alone:
+            raise ValueError(
+                "privacy.client does not go with evaluation.alone: a client that is trained alone "
+                "is trained without noise"
             )
         return self
 

@@ -20,6 +20,7 @@ from fedtt.engine.build_checks import (
     check_cohort,
     check_head,
     check_kept,
+    check_privacy,
     check_room,
     check_size,
     checked_max_length,
@@ -197,6 +198,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     message = count_message(model_config, method, task=model_class)
     check_size(message)
     check_head(config, message)
+    check_privacy(config, method)
     check_cohort(config, method, population=num_clients(config, data))
     check_kept(config, method, population=num_clients(config, data))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)

@@ -12,6 +12,7 @@ from fedtt.engine.cost import MessageCost
 from fedtt.engine.positions import text_positions
 from fedtt.engine.token_budget import memory_bytes
 from fedtt.errors import ConfigError, ModelError
+from fedtt.federated.aggregate import MEAN
 from fedtt.federated.cohort import check_cohort_size
 from fedtt.federated.method import Method
 from fedtt.tasks import Task
@@ -79,6 +80,23 @@ def check_kept(config: RunConfig, method: Method, *, population: int) -> None:
             got=got,
             expected="everyone in every round, and no subspace",
             fix='optimizer_state = "fresh"',
+        )
+
+
+def check_privacy(config: RunConfig, method: Method) -> None:
+    """Noise hides a client only where what it can change is bounded."""
+    if config.privacy.client is not None and not method.aggregation.linear:
+        brings = config.server.aggregation == MEAN
+        name = config.method.name if brings else config.server.aggregation
+        raise ConfigError(
+            f"privacy.client needs the mean of the updates, and {name} makes more of them",
+            where="method.name" if brings else "server.aggregation",
+            got=name,
+            expected="a fixed sum: there, a bound on one client's update bounds what it changes, "
+            "and so the noise that hides it",
+            fix="a method whose updates are averaged, such as fedtt or lora"
+            if brings
+            else f"server.aggregation = {MEAN!r}",
         )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ def save_state(
             for index, step in state.steps.items()
         },
         **books,
+        **({"privacy": dict(state.privacy)} if state.privacy else {}),
         **({"owing": owing} if owing else {}),
     }
     # One entry, because safetensors writes several in no particular order: the same state is
@@ -112,6 +114,7 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
             optimizer=sections["optimizer"],
             factors={name: (left[name], right[name]) for name in left},
             steps_since=int(header.get("steps_since", 0)),
+            privacy=_positive(_book(header.get("privacy", {}), float)),
             start=str(header.get("start", "")),  # an older state does not say: all are strangers
             steps=_steps(header.get("steps", {}), sections["steps"], names=expected.keys()),
             **books,
@@ -216,6 +219,13 @@ def _book(entries: Any, kind: type) -> dict[str, Any]:
     if not all(type(value) is kind for value in entries.values()):
         raise TypeError(f"an entry of the state's books is no {kind.__name__}")
     return dict(entries)
+
+
+def _positive(book: dict[str, float]) -> dict[str, float]:
+    """A noise and a norm are finite numbers above zero."""
+    if not all(0 < value < math.inf for value in book.values()):
+        raise ValueError("its noise or its clipping norm is impossible")
+    return book
 
 
 def _steps(

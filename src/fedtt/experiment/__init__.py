@@ -24,6 +24,8 @@ from fedtt.experiment.events import (
 from fedtt.experiment.generated_text import Sampling, generate_text
 from fedtt.experiment.helper_processes import call_helpers, help_experiment
 from fedtt.experiment.opened_run import Prediction, evaluate_run, predict_texts
+from fedtt.experiment.privacy_plan import plan_privacy
+from fedtt.experiment.private_run import check_secret_kept
 from fedtt.experiment.run_in_process import run_experiment
 from fedtt.experiment.sites import run_with_sites
 
@@ -45,12 +47,14 @@ __all__ = [
     "Waiting",
     "call_helpers",
     "check_same_config",
+    "check_secret_kept",
     "create_named_run",
     "create_run",
     "evaluate_run",
     "generate_text",
     "help_experiment",
     "open_run",
+    "plan_privacy",
     "predict_texts",
     "run_experiment",
     "run_with_sites",

@@ -17,6 +17,8 @@ from fedtt.experiment.events import Notify, RoundDone, RunDone, RunPrepared
 from fedtt.experiment.fan_out import fan_out
 from fedtt.experiment.helper_processes import check_helpers
 from fedtt.experiment.measure import Metrics
+from fedtt.experiment.privacy_plan import PrivacyPlan
+from fedtt.experiment.private_run import PrivateRun, open_privacy
 from fedtt.experiment.run_files import Record, round_record
 from fedtt.federated.aggregate.trimmed_mean import without_defense
 from fedtt.federated.cohort import Cohorts
@@ -39,6 +41,17 @@ class Run:
     notify: Notify
     should_stop: ShouldStop = lambda: False
     processes: Processes | None = None
+    privacy: PrivateRun | None = None
+
+    @property
+    def rounds(self) -> int:
+        """How many there will be: those that were asked for, within the privacy budget."""
+        return self.config.rounds if self.plan is None else self.plan.rounds
+
+    @property
+    def plan(self) -> PrivacyPlan | None:
+        """What is guaranteed to the clients, if anything is."""
+        return None if self.privacy is None else self.privacy.plan
 
 
 @contextmanager
@@ -48,7 +61,9 @@ def running(run: Run) -> Iterator[Run]:
         run.directory.locked(),
         fan_out(run.config, run.directory, run.notify) as notify,
     ):
-        yield replace(run, notify=notify)
+        population = len(run.federation.population)
+        privacy = open_privacy(run.config, run.directory, population=population)
+        yield replace(run, notify=notify, privacy=privacy)
 
 
 def end(run: Run, summary: dict[str, Any]) -> None:
@@ -87,7 +102,7 @@ def take_up(run: Run, *, alone: bool) -> tuple[ServerState, list[Record]]:
     save_adapter(run, state)
     run.notify(
         RunPrepared(
-            rounds=run.config.rounds,
+            rounds=run.rounds,
             next_round=state.next_round,
             clients=federation.population,
             cohort_size=run.config.cohort.size or len(federation.population),
@@ -95,6 +110,7 @@ def take_up(run: Run, *, alone: bool) -> tuple[ServerState, list[Record]]:
             exchanged_parameters=federation.exchanged_parameters,
             sent_bytes=sum(r["uplink_bytes"] + r["downlink_bytes"] for r in records),
             notes=(*federation.notes, *notes),
+            privacy=() if run.plan is None else run.plan.notes,
         )
     )
     return state, records
@@ -123,6 +139,7 @@ def one_round(
         cohorts=cohorts,
         learning_rate=learning_rate_of(run.config, state.next_round),
         call_clients=call_clients,
+        privacy=run.privacy.mechanism if run.privacy is not None else None,
     )
 
 
@@ -133,11 +150,13 @@ def cohorts_of(run: Run) -> Cohorts:
         cohort_size=run.config.cohort.size,
         dropout_rate=run.config.cohort.dropout,
         seed=run.config.seed,
+        draw=run.privacy.mechanism.positions if run.privacy is not None else None,
     )
 
 
 def finish_round(
     run: Run,
+    before: ServerState,
     state: ServerState,
     report: RoundReport,
     validation: Metrics | None,
@@ -146,20 +165,21 @@ def finish_round(
     residuals: Mapping[str, p.Params] | None = None,
 ) -> Record:
     """Save the round's record and the state after it, with what clients of this process owe; the
-    record.
+    record. ``before`` is the state that the round began with.
     """
     record = round_record(
         report,
         validation,
         learning_rate=learning_rate_of(run.config, report.round_index),
         seconds=seconds,
+        privacy=None if run.plan is None else run.plan.of_round(before),
     )
     # The record first: a crash between the two leaves a record too many, which is dropped on
     # resuming, never one too few.
     run.directory.append_round(record)
     run.directory.save_state(state, residuals=residuals)
     save_adapter(run, state)
-    run.notify(RoundDone(record=record, rounds=run.config.rounds))
+    run.notify(RoundDone(record=record, rounds=run.rounds))
     return record
 
 
@@ -179,10 +199,10 @@ def measures_before(config: RunConfig) -> bool:
     return config.evaluation.test and config.evaluation.before
 
 
-def is_validation_due(config: RunConfig, next_round: int) -> bool:
+def is_validation_due(run: Run, next_round: int) -> bool:
     """Whether the state before round ``next_round`` is to be validated."""
-    every = config.evaluation.every
-    return bool(every) and (next_round % every == 0 or next_round == config.rounds)
+    every = run.config.evaluation.every
+    return bool(every) and (next_round % every == 0 or next_round == run.rounds)
 
 
 def structure_of_run(run: Run) -> p.Structure:
@@ -206,5 +226,6 @@ def save_adapter(run: Run, state: ServerState) -> None:
 def _first_state(run: Run) -> ServerState:
     # Records without a state are a damaged run, not a new one.
     if not run.directory.state_path.exists() and not run.directory.rounds():
-        run.directory.save_state(run.federation.initial)
+        initial = run.federation.initial
+        run.directory.save_state(initial if run.privacy is None else run.privacy.first(initial))
     return run.directory.load_state(expected=structure_of_run(run))

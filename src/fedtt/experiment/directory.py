@@ -52,7 +52,7 @@ from fedtt.experiment.run_files import (
     read_record,
 )
 from fedtt.experiment.run_secret import FILE as SECRET
-from fedtt.experiment.run_secret import run_id
+from fedtt.experiment.run_secret import run_id, run_secret
 from fedtt.federated.types import ServerState
 from fedtt.params import Params, Structure
 from fedtt.run_place import CONFIG, MARKER, STATE, check_new_run, check_run, uncreatable
@@ -85,6 +85,20 @@ class RunDirectory:
     def config(self) -> RunConfig:
         """The configuration that the run was started with."""
         return load_config(self.path / CONFIG)
+
+    @property
+    def secret_path(self) -> Path:
+        """Where the run's secret lies."""
+        return self.path / SECRET
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether one was drawn, and is still there."""
+        return self.secret_path.exists()
+
+    def secret(self) -> bytes:
+        """The run's secret, drawn at the first call. Raises :class:`RunError`."""
+        return run_secret(self.path)
 
     def run_id(self) -> str:
         """What tells this run from every other one, of the same configuration too."""

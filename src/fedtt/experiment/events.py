@@ -10,7 +10,7 @@ class RunPrepared:
     """Model, data and adapter are ready. ``next_round`` > 0 when the run was resumed.
 
     ``alone``: every client will also be trained alone, after the rounds. ``sent_bytes``: what the
-    rounds before ``next_round`` sent, both ways.
+    rounds before ``next_round`` sent, both ways. ``privacy``: what is guaranteed, and what not.
     """
 
     rounds: int
@@ -21,6 +21,7 @@ class RunPrepared:
     exchanged_parameters: dict[str, int]
     sent_bytes: int
     notes: tuple[str, ...]
+    privacy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

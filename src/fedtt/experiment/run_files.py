@@ -1,5 +1,6 @@
 """What the files of a run hold: written here, and checked here when it is read."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -13,17 +14,29 @@ Record = dict[str, Any]
 
 
 def round_record(
-    report: RoundReport, validation: Metrics | None, *, learning_rate: float, seconds: float
+    report: RoundReport,
+    validation: Metrics | None,
+    *,
+    learning_rate: float,
+    seconds: float,
+    privacy: Mapping[str, float] | None = None,
 ) -> Record:
-    """What is kept of a finished round."""
+    """What is kept of a finished round; with ``privacy``, nothing that one client said."""
     return {
         "round": report.round_index,
-        "loss": report.loss,
+        "loss": report.loss if privacy is None else None,
         "learning_rate": learning_rate,
         "validation": validation,
         "uplink_bytes": report.uplink_bytes,
         "downlink_bytes": report.downlink_bytes,
         "seconds": round(seconds, 3),
+        **(_by_client(report) if privacy is None else {**_by_number(report), "privacy": privacy}),
+        **({"unused": report.unused} if report.unused else {}),
+    }
+
+
+def _by_client(report: RoundReport) -> Record:
+    return {
         "clients": {
             client_id: {
                 "num_examples": client.num_examples,
@@ -35,7 +48,23 @@ def round_record(
             for client_id, client in report.clients.items()
         },
         "dropped": dict(report.dropped),
-        **({"unused": report.unused} if report.unused else {}),
+    }
+
+
+def _by_number(report: RoundReport) -> Record:
+    """How many took part, and their bytes, without their names and what they said of themselves."""
+    clients = list(report.clients.values())
+    return {
+        "clients": {
+            str(number): {
+                "uplink_bytes": client.uplink_bytes,
+                "downlink_bytes": client.downlink_bytes,
+            }
+            for number, client in enumerate(clients)
+        },
+        "dropped": {
+            str(len(clients) + number): size for number, size in enumerate(report.dropped.values())
+        },
     }
 
 
@@ -64,11 +93,20 @@ class FileContent(BaseModel):
 
 
 class _ClientRound(FileContent):
-    num_examples: Count
-    steps: Count
-    loss: float
+    """Of a private round the bytes alone."""
+
+    num_examples: Count = 0
+    steps: Count = 0
+    loss: float = 0.0
     uplink_bytes: Count
     downlink_bytes: Count
+
+
+class _PrivacySpent(FileContent):
+    epsilon: float
+    delta: float
+    noise_multiplier: float
+    clipping_norm: float
 
 
 class RoundContent(FileContent):
@@ -84,6 +122,7 @@ class RoundContent(FileContent):
     clients: dict[str, _ClientRound]
     dropped: dict[str, float]
     unused: str = ""
+    privacy: _PrivacySpent | None = None
 
 
 class DataContent(FileContent):

@@ -76,7 +76,13 @@ def run_experiment(
             alone = _measure_alone(run)
             test = _measure_test(run, state) if config.evaluation.test else None
         summary = summarize(
-            config, federation, records=records, before=before, alone=alone, test=test
+            config,
+            federation,
+            records=records,
+            before=before,
+            alone=alone,
+            test=test,
+            privacy=run.plan,
         )
         end(run, summary)
     # Not after an error, when a helper may be waiting to be heard itself: it notices the end.
@@ -96,14 +102,15 @@ def _run_rounds(
         call_clients = RememberingClients(
             clients=call_clients, residuals=residuals, seed=run.config.seed
         )
-    while state.next_round < run.config.rounds:
-        started = time.perf_counter()
+    while state.next_round < run.rounds:
+        started, before = time.perf_counter(), state
         state, report = one_round(run, state, call_clients)
         validation = _validate(run, state)
         if files is not None and kept is not None:
             files.save(state.next_round, kept)
         record = finish_round(
             run,
+            before,
             state,
             report,
             validation,
@@ -114,9 +121,7 @@ def _run_rounds(
             files.forget_all_but(state.next_round)
         records = [*records, record]
     validations = [record["validation"] for record in records if record["validation"]]
-    run.notify(
-        TrainingDone(rounds=run.config.rounds, validation=validations[-1] if validations else None)
-    )
+    run.notify(TrainingDone(rounds=run.rounds, validation=validations[-1] if validations else None))
     return state, records
 
 
@@ -137,16 +142,16 @@ def _clients(
     run: Run, state: ServerState, *, alone: bool, kept: ClientStates | None
 ) -> CallClients:
     def after_step(task: ClientTask, step: int, steps: int, loss: float) -> None:
-        run.notify(
-            StepDone(
-                round_index=task.round_index,
-                client_id=task.client_id,
-                step=step,
-                steps=steps,
-                loss=loss,
-                alone=alone,
-            )
+        done = StepDone(
+            round_index=task.round_index,
+            client_id=task.client_id,
+            step=step,
+            steps=steps,
+            loss=loss,
+            alone=alone,
         )
+        if run.privacy is None:  # else nobody hears who takes part, and how it does
+            run.notify(done)
         _stop_if_asked(run, where=f"round {task.round_index}, client {task.client_id}, step {step}")
 
     local = clients_here(run.config, run.federation, state, after_step=after_step, kept=kept)
@@ -165,7 +170,7 @@ def _stop_if_asked(run: Run, *, where: str) -> None:
 
 
 def _validate(run: Run, state: ServerState) -> Metrics | None:
-    if not is_validation_due(run.config, state.next_round):
+    if not is_validation_due(run, state.next_round):
         return None
     return _measure(run, state, Portion(split="validation"), pooled=True)
 
@@ -244,6 +249,8 @@ def _measure_alone(run: Run) -> Metrics | None:
 
 def _wants_alone(run: Run) -> bool:
     population = len(run.federation.population)
+    if run.privacy is not None:
+        return False
     everyone = run.config.cohort.size in (None, population)
     wanted = run.config.evaluation.alone
     by_default = everyone and population <= MAX_ALONE_BY_DEFAULT and run.config.evaluation.test

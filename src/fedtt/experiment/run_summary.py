@@ -12,6 +12,7 @@ from fedtt._version import __version__
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
 from fedtt.experiment.measure import Metrics
+from fedtt.experiment.privacy_plan import PrivacyPlan
 
 
 def summarize(
@@ -22,10 +23,12 @@ def summarize(
     before: Metrics | None,
     alone: Metrics | None,
     test: Metrics | None,
+    privacy: PrivacyPlan | None = None,
 ) -> dict[str, Any]:
     """Everything a reader of the run wants first. Bytes are sums of payload lengths as sent.
 
-    ``before``, ``alone`` and ``test`` are ``None`` where they were not measured.
+    ``before``, ``alone`` and ``test`` are ``None`` where they were not measured, ``privacy`` where
+    nothing is guaranteed.
 
     ``lora_reference`` is what FedAvg with LoRA rank 8 would have sent in the same rounds to and
     from the same clients: payload lengths of that method on the same model; None where LoRA has no
@@ -39,6 +42,7 @@ def summarize(
         "rounds": len(records),
         "seconds": round(sum(record["seconds"] for record in records), 3),
         "score": asdict(federation.task.score),
+        "privacy": None if privacy is None else privacy.result(len(records)),
         "test": test,
         "before": before,
         "alone": alone,

@@ -62,7 +62,7 @@ def run_with_sites(
     with running(asked) as run:
         state, records = take_up(run, alone=False)
         finished = directory.summary()
-        if state.next_round == config.rounds and finished is not None:
+        if state.next_round == run.rounds and finished is not None:
             return finished  # nobody has to come and measure it again
         with naming_saved_state(run):
             state, records = _run_rounds(run, sites, state, records)
@@ -74,6 +74,7 @@ def run_with_sites(
             before=directory.baselines().get("before"),
             alone=None,
             test=test,
+            privacy=run.plan,
         )
         end(run, summary)
     return summary
@@ -82,10 +83,11 @@ def run_with_sites(
 def _run_rounds(
     run: Run, sites: Sites, state: ServerState, records: list[Record]
 ) -> tuple[ServerState, list[Record]]:
-    while state.next_round < run.config.rounds:
+    while state.next_round < run.rounds:
+        before = state
         state, report, measured, seconds = _try_round(run, sites, state)
         _keep_measured(run, records, measured)
-        records = [*records, finish_round(run, state, report, None, seconds=seconds)]
+        records = [*records, finish_round(run, before, state, report, None, seconds=seconds)]
     return state, records
 
 
@@ -122,7 +124,7 @@ def _without(report: RoundReport, unsent: Collection[str]) -> RoundReport:
 
 def _splits(run: Run, state: ServerState) -> list[Split]:
     """What is to be measured of the state that a round begins with."""
-    due = state.next_round > 0 and is_validation_due(run.config, state.next_round)
+    due = state.next_round > 0 and is_validation_due(run, state.next_round)
     first = measures_before(run.config) and "before" not in run.directory.baselines()
     return [VALIDATION] * due + [TEST] * (first and state.next_round == 0)
 
@@ -144,7 +146,7 @@ def _measure_last(
     run: Run, sites: Sites, state: ServerState, records: list[Record]
 ) -> Metrics | None:
     """Measure the outcome of the run; the test metrics, None where they are not wanted."""
-    wanted: list[Split] = [VALIDATION] * is_validation_due(run.config, state.next_round)
+    wanted: list[Split] = [VALIDATION] * is_validation_due(run, state.next_round)
     wanted += [TEST] * run.config.evaluation.test
     if not wanted:
         return None

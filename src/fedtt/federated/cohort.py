@@ -1,7 +1,7 @@
 """Which clients take part in which round."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fedtt.errors import ConfigError
@@ -15,6 +15,8 @@ class Cohorts:
     ``cohort_size`` of the ``population`` are drawn, or everyone where it is None; each of them
     drops out with probability ``dropout_rate``. With ``only``, that client is called in every round
     and nobody else: it is still the one that it is among all (its LoRA rank goes by its place).
+    ``draw``, if any, says by itself who is called: what nobody is to foresee is no function of the
+    seed.
     """
 
     population: Sequence[str]
@@ -22,6 +24,7 @@ class Cohorts:
     dropout_rate: float = 0.0
     seed: int
     only: str | None = None
+    draw: Callable[[int], Sequence[int]] | None = None
 
     def positions(self, round_index: int) -> Sequence[int]:
         """Places in the population, ascending, of those that are called in that round.
@@ -30,6 +33,8 @@ class Cohorts:
         """
         if self.only is not None:
             return (self.population.index(self.only),)
+        if self.draw is not None:
+            return self.draw(round_index)
         return sample_cohort(
             len(self.population),
             cohort_size=self.cohort_size,

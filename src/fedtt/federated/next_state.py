@@ -21,6 +21,7 @@ def next_state(
 
     Raises :class:`DivergenceError` for one that is not finite.
     """
+    state = replace(state, privacy=aggregate.privacy or state.privacy)
     if method.subspace is None:
         return _move(state, method, aggregate, heard=heard)
     return _move_in_subspace(state, method, aggregate, heard=heard)

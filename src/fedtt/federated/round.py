@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 from fedtt import params as p
 from fedtt.errors import FedttError
-from fedtt.federated.aggregate.aggregation import Aggregate
+from fedtt.federated.aggregate.aggregation import Aggregate, Aggregation
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.method import Method
 from fedtt.federated.next_state import next_state
+from fedtt.federated.privacy.client_privacy import ClientPrivacy
 from fedtt.federated.subspace import THETA, Subspace
 from fedtt.federated.types import ClientReport, ClientUpdate, RoundReport, ServerState
 from fedtt.federated.wire.broadcast import broadcast_for, encode_broadcast
@@ -82,6 +83,7 @@ def run_round(
     cohorts: Cohorts,
     learning_rate: float,
     call_clients: CallClients,
+    privacy: ClientPrivacy | None = None,
 ) -> tuple[ServerState, RoundReport]:
     """The next server state, and what happened on the way to it.
 
@@ -89,7 +91,8 @@ def run_round(
     it is all that differs between engines. ``learning_rate`` is this round's, for the clients. A
     client that drops out, or whose reply the engine gives up, was called and does not answer; a
     round in which fewer answer than the aggregation takes leaves the parameters as they were, and
-    its report says so.
+    its report says so. With ``privacy``, that is the aggregation, with weights of its own; and
+    it takes any number, none too.
 
     Raises :class:`WireError` for a reply that is not what it should be, :class:`DivergenceError`
     for a new state that is not finite, :class:`FedttError` for an engine that loses replies.
@@ -115,8 +118,10 @@ def run_round(
                 called.append(_Called.of(task, trained))
                 yield task
 
-    aggregation = method.aggregation
     reports: dict[str, ClientReport] = {}
+    aggregation: Aggregation = method.aggregation
+    if privacy is not None:
+        aggregation = privacy.mean(state, structure=whole, heard=reports)
     for reply in call_clients(tasks()):
         _check_expected(called, answered=len(reports))
         task = called.popleft()
@@ -132,7 +137,7 @@ def run_round(
         )
         reports[task.client_id] = _report(update, uplink=checked.size, downlink=task.downlink)
     _check_all_answered(called)
-    unused = _too_few(method, answered=len(reports))
+    unused = _too_few(aggregation, answered=len(reports))
     aggregate = Aggregate(delta={}) if unused else aggregation.result(start=start)
     report = RoundReport(
         round_index=state.next_round, clients=reports, dropped=dropped, unused=unused
@@ -171,9 +176,9 @@ def tasks_of(
         )
 
 
-def _too_few(method: Method, *, answered: int) -> str | None:
+def _too_few(aggregation: Aggregation, *, answered: int) -> str | None:
     """Why the round's updates are not used; None where there are enough of them."""
-    fewest = method.aggregation.fewest
+    fewest = aggregation.fewest
     if answered >= fewest:
         return None
     return f"{answered} answered, and the aggregation takes {fewest}"

@@ -28,7 +28,8 @@ class ServerState:
     adaptive schedule looks at. ``factors`` are changes of the last step that are cheaper to send as
     two thin factors. ``steps`` are, by round, the last rounds' changes in their subspaces, as many
     as are smaller than ``params`` together: what a client that missed a few is sent. None is
-    missing from round ``steps_since`` on.
+    missing from round ``steps_since`` on. ``privacy`` holds, under client-level privacy, the noise
+    and the clipping norm of the next round (``fedtt.federated.privacy.client_privacy``).
     """
 
     next_round: int
@@ -42,6 +43,7 @@ class ServerState:
     steps_since: int = 0
     strangers: frozenset[str] = frozenset()
     start: str = ""
+    privacy: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

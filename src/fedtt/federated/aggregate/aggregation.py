@@ -22,10 +22,12 @@ class Aggregate:
     """What a round's updates come to.
 
     ``factors`` are further changes, of parameters that no client trains, as thin products.
+    ``privacy`` is what the next state holds of it, where noise was added.
     """
 
     delta: Params
     factors: Factors = field(default_factory=dict)
+    privacy: Mapping[str, float] = field(default_factory=dict)
 
 
 class Aggregation(Protocol):

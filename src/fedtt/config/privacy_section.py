@@ -1,0 +1,73 @@
+"""The ``[privacy]`` section of a configuration."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from fedtt.federated.privacy.samplings import SAMPLINGS
+from fedtt.section import Fraction, Positive, Section
+
+Noise = Annotated[float, Field(ge=0.01, le=1000)]
+
+
+class AdaptiveClippingConfig(Section):
+    """``privacy.client.adaptive``: the clipping norm follows a quantile of the updates' norms."""
+
+    target_clipped_quantile: Fraction = Field(
+        0.5, description="share of the updates that are to be within the clipping norm"
+    )
+    clip_norm_lr: Annotated[float, Field(gt=0, le=10)] = Field(
+        0.2, description="how fast the norm follows"
+    )
+    clipped_count_stddev: Positive | None = Field(
+        None,
+        description="noise on the number of those within; left out: a twentieth of a round's "
+        "clients, and at least the noise multiplier",
+    )
+
+
+class ClientPrivacyConfig(Section):
+    """``privacy.client``: differential privacy of whole clients, by the server's noise."""
+
+    clipping_norm: Positive = Field(
+        description="most that the L2 norm of a client's update may be; what is longer is shortened"
+    )
+    noise_multiplier: Noise | None = Field(
+        None, description="standard deviation of the noise on the sum, over the clipping norm"
+    )
+    target_epsilon: Annotated[float, Field(gt=0, le=100)] | None = Field(
+        None,
+        description="without noise_multiplier: as much noise as all rounds need; with it: the run "
+        "ends before it spends more",
+    )
+    delta: Annotated[float, Field(gt=0, le=0.1)] = Field(
+        description="less than 1 over the number of clients"
+    )
+    sampling: str = Field(
+        "poisson",
+        description="poisson: every client by itself, cohort.size of them on average; fixed: "
+        "exactly cohort.size",
+    )
+    accountant: str | None = Field(
+        None, description="pld (poisson only) or rdp; left out: pld where it goes"
+    )
+    adaptive: AdaptiveClippingConfig | None = None
+
+    @model_validator(mode="after")
+    def _known_and_enough(self) -> Self:
+        SAMPLINGS.check(self.sampling)
+        known = SAMPLINGS[self.sampling].accountants
+        if self.accountant is not None and self.accountant not in known:
+            raise ValueError(
+                f"accountant {self.accountant!r} does not know sampling = {self.sampling!r}; "
+                f"known: {', '.join(known)}"
+            )
+        if self.noise_multiplier is None and self.target_epsilon is None:
+            raise ValueError("one of noise_multiplier and target_epsilon is needed, or both")
+        return self
+
+
+class PrivacyConfig(Section):
+    """``[privacy]``: what is guaranteed of the data; nothing by default."""
+
+    client: ClientPrivacyConfig | None = None
