@@ -104,9 +104,9 @@ def caption(results: Results) -> str:
         )
     if results.margin is not None:
         sentences.append(
-            f"MB to {results.reference} {MINUS} {results.margin:g}: likewise, until its final "
-            f"validation {name}, the mean over its seeds, less that was first reached; up: uplink "
-            "alone."
+            f"MB to {results.reference} {MINUS} {results.margin:g}: sent in both directions (up: "
+            f"uplink alone) until the validation {name} first reached {results.reference}'s final "
+            "one, the mean over its seeds, less that; mean over the seeds that did."
         )
     sentences.append(
         f"At equal bytes: validation {name} after the last round within the uplink bytes given "
