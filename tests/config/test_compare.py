@@ -20,7 +20,7 @@ from fedtt.config import (
 )
 from fedtt.config.compare import MethodVariantConfig
 from fedtt.engine.build_method import build_method
-from fedtt.errors import ConfigError
+from fedtt.errors import ConfigError, ModelError
 from fedtt.methods import METHODS as TABLE
 from fedtt.methods import method_entry
 
@@ -232,6 +232,12 @@ def test_a_bad_key_names_its_cell(tmp_path: Path) -> None:
     message = refused(GOOD.replace("[8, 16]", "[8, -1]"), tmp_path)
     assert "method.alpha: got -1" in message
     assert "tuning iid / plain / lora / seed 1000" in message
+
+
+def test_a_model_that_is_not_there_is_named_before_anything_runs(tmp_path: Path) -> None:
+    text = GOOD.replace('server.weighting = "uniform"', 'model.name = "./nowhere"')
+    with pytest.raises(ModelError, match=r"no such directory(.|\n)*nowhere"):
+        check_cells(load(text, tmp_path))
 
 
 def test_a_key_that_two_axes_set_is_refused(tmp_path: Path) -> None:

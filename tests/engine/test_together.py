@@ -240,6 +240,11 @@ def test_a_base_model_in_bfloat16_is_batched_too(
             assert torch.cosine_similarity(moved, together, dim=0) > 0.97, name
 
 
+def test_a_batched_cohort_answers_in_the_codec(configured: Configured) -> None:
+    """As far as rounding goes: a number that falls on the other side is a 127th of its block."""
+    assert_equal(configured(wire={"codec": "int8", "deflate": False}), tolerance=0.05)
+
+
 @pytest.mark.slow
 def test_sampled_cohorts_with_clients_that_drop_out(
     configured: Configured, cohorts: list[int]

@@ -10,6 +10,7 @@ from tests.experiment.comparisons import CELLS, done, not_done
 from fedtt.experiment.comparison import Status, summarize_cells
 from fedtt.experiment.comparison.curves import draw_curves
 from fedtt.experiment.comparison.formats import escape_latex, to_csv, to_latex, to_markdown
+from fedtt.experiment.comparison.frontier import draw_frontier, frontier_of
 from fedtt.experiment.comparison.text_tables import caption, significant, text_tables
 
 RESULTS = summarize_cells(CELLS, reference="fedtt", targets=(0.75,))
@@ -155,7 +156,7 @@ def test_curves_of_nothing_are_empty_panels() -> None:
 
 def test_without_matplotlib_there_are_no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert draw_curves(RESULTS) is None
+    assert draw_curves(RESULTS) is draw_frontier(RESULTS) is None
 
 
 def test_a_cell_that_collapsed_is_marked_and_counted() -> None:
@@ -171,3 +172,40 @@ def test_a_cell_that_collapsed_is_marked_and_counted() -> None:
         "True",
         "",
     ]
+
+
+def test_bytes_to_the_reference_have_columns_where_a_margin_is_asked_for() -> None:
+    results = summarize_cells(CELLS, reference="lora_8", margin=0.05)
+    table = text_tables(results)[0]
+    columns = [table.header.index(f"{what} to lora_8 − 0.05") for what in ("up MB", "MB")]  # noqa: RUF001
+    assert all(len(row) == len(table.header) for row in table.rows)
+    assert all("MB to" not in name for name in text_tables(RESULTS)[0].header if "lora" in name)
+    fedtt = table.rows[0]
+    reached = results.groups[0].rows[0].to_reference
+    assert reached is not None
+    assert [fedtt[at].split()[0] for at in columns] == [
+        significant(value / 1e6) for value in (reached.uplink_bytes, reached.total_bytes) if value
+    ]
+    (row, *_) = csv.DictReader(io.StringIO(to_csv(results)))
+    assert {"bytes_to_reference", "uplink_bytes_to_reference"} <= row.keys()
+
+
+def test_the_frontier_keeps_what_no_cheaper_method_reaches() -> None:
+    """Bytes upwards: 1 kB .5, 2 kB .7, 3 kB .7 (no better), 4 kB .6, 5 kB .8."""
+    scores = {"a": (1, 0.5), "b": (2, 0.7), "c": (3, 0.7), "d": (4, 0.6), "e": (5, 0.8)}
+    cells = [
+        done(name, 0, test=score, accuracies=[score], up=1000 * kb, down=1)
+        for name, (kb, score) in reversed(scores.items())
+    ]
+    results = summarize_cells(cells, reference="a")
+    (group,) = results.groups
+    assert [row.method for row in frontier_of(group.rows, sign=1)] == ["a", "b", "e"]
+    assert [row.method for row in frontier_of(group.rows, sign=-1)] == ["a"]
+
+
+def test_the_frontier_is_a_png_and_an_svg_the_same_every_time() -> None:
+    first, again = draw_frontier(RESULTS), draw_frontier(RESULTS)
+    assert first is not None
+    assert first == again
+    assert b"</svg>" in first["svg"]
+    assert draw_frontier(summarize_cells([not_done("a", 0, Status.MISSING)], reference="a"))

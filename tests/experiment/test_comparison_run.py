@@ -51,9 +51,9 @@ def quick_curves(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
     """Pictures are looked at in test_comparison_formats; drawing them takes longer than a cell."""
     if "matplotlib" not in request.node.name:
         drawn = {"png": b"png", "svg": b"svg"}
-        monkeypatch.setattr(
-            "fedtt.experiment.comparison.comparison_run.draw_curves", lambda _results: drawn
-        )
+        for draw in ("draw_curves", "draw_frontier"):
+            module = "fedtt.experiment.comparison.comparison_run"
+            monkeypatch.setattr(f"{module}.{draw}", lambda _results: drawn)
 
 
 @pytest.fixture
@@ -117,11 +117,14 @@ def test_a_comparison_writes_what_it_should(
         "compare.toml",
         "curves.png",
         "curves.svg",
+        "frontier.png",
+        "frontier.svg",
         "results.csv",
         "results.md",
         "results.tex",
     }
-    assert set(outcome.files) == {p for p in out.iterdir() if p.name.startswith(("cur", "res"))}
+    shown = ("curves", "frontier", "results")
+    assert set(outcome.files) == {p for p in out.iterdir() if p.name.startswith(shown)}
     cell = out / "cells/all/plain/lora/seed1"
     summary = json.loads((cell / "summary.json").read_text())
     assert (summary["alone"], summary["seed"]) == (None, 1)

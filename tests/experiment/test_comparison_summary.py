@@ -251,3 +251,31 @@ def test_the_edge_is_of_what_was_tried_and_diverged_runs_count() -> None:
     assert bracketed.edges == {}
     assert bracketed.record()["at_the_edge"] == {}
     assert choice_of(high).edges == {}  # one value has no edge
+
+
+def test_the_margin_is_below_the_references_last_validation() -> None:
+    """The big one ends at 0.75 in the mean, so 0.70 is asked for; bytes are those of round 2."""
+    cells = [
+        done("big", 0, test=0.8, accuracies=[0.6, 0.8], up=10, down=1),
+        done("big", 1, test=0.8, accuracies=[0.71, 0.7], up=10, down=1),
+        done("small", 0, test=0.8, accuracies=[0.5, 0.7], up=2, down=3),
+        done("small", 1, test=0.8, accuracies=[0.5, 0.69], up=2, down=3),
+    ]
+    (group,) = summarize_cells(cells, reference="big", margin=0.05).groups
+    assert group.reference_target == pytest.approx(0.7)
+    big, small = (row.to_reference for row in group.rows)
+    assert big is not None
+    assert small is not None
+    assert (big.reached, big.uplink_bytes, big.total_bytes) == (2, 15, 16.5)
+    assert (small.reached, small.seeds) == (1, 2)
+    assert (small.uplink_bytes, small.total_bytes) == (4, 10)
+
+
+def test_of_a_score_where_less_is_better_the_margin_is_above() -> None:
+    loss = Score(name="loss", higher_is_better=False)
+    cells = [
+        replace(cell, score=loss, curve=tuple(replace(at, sign=-1) for at in cell.curve))
+        for cell in (done("big", 0, test=0.8, accuracies=[0.9, 0.5], up=10, down=1),)
+    ]
+    (group,) = summarize_cells(cells, reference="big", margin=0.05).groups
+    assert group.reference_target == pytest.approx(0.55)

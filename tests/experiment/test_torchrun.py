@@ -65,7 +65,19 @@ def check_same(one: Path, two: Path) -> None:
     assert sent[0] == sent[1]
 
 
-@pytest.mark.parametrize("more", [(), ("--set", "method.subspace={size=90}")], ids=["", "subspace"])
+# Clients one by one: the same bits in any process, so that none is rounded otherwise.
+LOSSY = tuple(
+    part
+    for key in ("wire.codec=int4", "wire.error_feedback=true", "cohort={batched='off'}")
+    for part in ("--set", key)
+)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [(), ("--set", "method.subspace={size=90}"), LOSSY],
+    ids=["", "subspace", "int4, error feedback"],
+)
 def test_two_processes_end_where_one_does(
     config_file: Path, tmp_path: Path, more: tuple[str, ...]
 ) -> None:

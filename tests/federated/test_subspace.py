@@ -88,6 +88,20 @@ def test_every_layer_has_as_many_numbers_and_what_is_small_takes_no_more_than_it
     assert numbers == [20, 20, 20, 3]
 
 
+def test_what_is_in_no_layer_is_one_part_wherever_its_names_stand() -> None:
+    """An embedding sorts before the layers and a head behind them."""
+    sizes = {"embedding": 10, "m.layers.0.a": 300, "m.layers.1.a": 300, "score": 50}
+    structure = {n: TensorSpec(shape=(size,), dtype=torch.float32) for n, size in sizes.items()}
+    projection = Subspace(size=60, balance="layers").projection(structure, 0)
+    parts = [set(part.tolist()) for part in projection.number_of.split(list(sizes.values()))]
+    outside = parts[0] | parts[3]
+    assert [len(outside), len(parts[1]), len(parts[2])] == [20, 20, 20]
+    assert not outside & (parts[1] | parts[2])
+    dense = matrix_of(projection)
+    gram = dense.T @ dense
+    torch.testing.assert_close(gram, projection.squares.double().diag(), rtol=1e-5, atol=1e-5)
+
+
 def test_fewer_numbers_than_layers_are_refused() -> None:
     structure = structure_of_sizes([50, 50, 300, 20, 3])
     with pytest.raises(ShapeError, match="at least 4"):

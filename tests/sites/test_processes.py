@@ -100,8 +100,10 @@ def test_local_and_flower_end_with_the_same_parameters(
             arguments = ["--server", str(port.address), "--name", name, "--share", f"{index}/3"]
             started.append(Command("join", *arguments, log=tmp_path / f"{name}.log"))
         with running_superlink(port, keys=None, logs=tmp_path, max_bytes=2**24) as flower:
-            for method in ("fedtt", "fedtt+", "lora", "lora-in-a-subspace"):
+            for method in ("fedtt", "fedtt+", "lora", "lora-in-a-subspace", "lora-int4"):
                 own = [f"method.name={method.partition('-')[0]}"]
+                if method.endswith("int4"):
+                    own.append("wire.codec=int4")
                 if method.endswith("subspace"):
                     own.append("method.subspace={size=60}")
                 config = load_config(PRESET, overrides=[*overrides, *own])

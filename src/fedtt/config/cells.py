@@ -10,6 +10,7 @@ from fedtt.config.overrides import Table, set_key
 from fedtt.config.parse import parse_config
 from fedtt.config.schema import RunConfig
 from fedtt.errors import ConfigError
+from fedtt.model_place import check_model_place
 
 NO_OPTION = OptionConfig(name="plain")
 
@@ -74,26 +75,37 @@ def tuning_config(comparison: Comparison, method: MethodVariantConfig, point: Po
 
 
 def check_cells(comparison: Comparison) -> None:
-    """Raise :class:`ConfigError` unless every run that the comparison can need is valid."""
-    for method in comparison.compare.methods:
-        for point in method.points:
-            _check_point(comparison, method, point)
+    """Raise :class:`ConfigError` unless every run that the comparison can need is valid.
+
+    Raises :class:`ModelError` for a model's path where nothing is.
+    """
+    models = {
+        config.model.name
+        for method in comparison.compare.methods
+        for point in method.points
+        for config in _configs(comparison, method, point)
+    }
+    for name in sorted(models):
+        check_model_place(name)
 
 
 def is_valid_point(comparison: Comparison, method: MethodVariantConfig, point: Point) -> bool:
     """Whether every run of the method with that point is valid: a number may be out of bounds."""
     try:
-        _check_point(comparison, method, point)
+        list(_configs(comparison, method, point))
     except ConfigError:
         return False
     return True
 
 
-def _check_point(comparison: Comparison, method: MethodVariantConfig, point: Point) -> None:
-    tuning_config(comparison, method, point)
+def _configs(
+    comparison: Comparison, method: MethodVariantConfig, point: Point
+) -> Iterator[RunConfig]:
+    """Of every run of the method with that point."""
+    yield tuning_config(comparison, method, point)
     for cell in all_cells(comparison):
         if cell.method == method.name:
-            cell_config(comparison, cell, point)
+            yield cell_config(comparison, cell, point)
 
 
 def _config(

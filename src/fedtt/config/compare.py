@@ -99,6 +99,11 @@ class CompareConfig(Section):
     options: tuple[OptionConfig, ...] = ()
     reference: str | None = Field(None, description="method that differences are taken to")
     target: Annotated[tuple[Target, ...], BeforeValidator(_several)] = ()
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="one more target: how far below the reference's final validation score, the "
+        "mean over its seeds",
+    )
     budget: NumBytes | None = Field(
         None, description="uplink bytes of the equal-bytes column; left out: the cheapest method's"
     )

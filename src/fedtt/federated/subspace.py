@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -46,7 +45,7 @@ class Subspace:
 
         Raises :class:`ShapeError` for fewer numbers than layers, where each has its own.
         """
-        return sum(size for _, size in self._blocks(structure))
+        return sum(self._shares(structure).values())
 
     def uplink(self, structure: Structure) -> dict[str, TensorSpec]:
         """What a client that trains those parameters sends."""
@@ -70,16 +69,27 @@ class Subspace:
                     expected="float32",
                 )
         seed = derive_seed(self.seed, "subspace", self.draw_of(round_index))
-        moved = tuple((n, structure[n], self.factors.get(n, 1.0)) for n in sorted(structure))
-        return _draw(seed, moved, tuple(self._blocks(structure)))
+        moved = tuple(
+            Moved(
+                name=name,
+                spec=structure[name],
+                factor=self.factors.get(name, 1.0),
+                block=self._block_of(name),
+            )
+            for name in sorted(structure)
+        )
+        return _draw(seed, moved, tuple(self._shares(structure).items()))
 
-    def _blocks(self, structure: Structure) -> list[tuple[int, int]]:
-        """Parts of the sorted parameters that share no numbers: how many they are, and have."""
-        counts = [
-            sum(structure[name].num_elements for name in names)
-            for _, names in groupby(sorted(structure), key=self._block_of)
-        ]
-        counts = [count for count in counts if count]
+    def _shares(self, structure: Structure) -> dict[str, int]:
+        """How many numbers each block has: a part of the parameters that shares none with others.
+
+        In the order in which they occur among the sorted names.
+        """
+        counts: dict[str, int] = {}
+        for name in sorted(structure):
+            block = self._block_of(name)
+            counts[block] = counts.get(block, 0) + structure[name].num_elements
+        counts = {block: count for block, count in counts.items() if count}
         if self.size < len(counts):
             raise ShapeError(
                 "a subspace has fewer numbers than there are layers to move",
@@ -87,16 +97,26 @@ class Subspace:
                 got=self.size,
                 expected=f"at least {len(counts)}, or balance = 'parameters'",
             )
-        size, shares = self.size, [0] * len(counts)
+        size, shares = self.size, dict.fromkeys(counts, 0)
         # The smallest first: what a small part has no use for goes to the others.
-        for left, index in enumerate(sorted(range(len(counts)), key=counts.__getitem__)):
-            shares[index] = min(counts[index], size // (len(counts) - left))
-            size -= shares[index]
-        return list(zip(counts, shares, strict=True))
+        for left, block in enumerate(sorted(counts, key=counts.__getitem__)):
+            shares[block] = min(counts[block], size // (len(counts) - left))
+            size -= shares[block]
+        return shares
 
     def _block_of(self, name: str) -> str:
         found = _LAYER.search(name) if self.balance == "layers" else None
         return name[: found.end()] if found else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A parameter that a projection moves: how far beside the others, and in which block."""
+
+    name: str
+    spec: TensorSpec
+    factor: float
+    block: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,33 +192,34 @@ class SubspaceStep:
 
 
 @lru_cache(maxsize=2)  # the round's own, and one of the past for whoever missed it
-def _draw(
-    seed: int, params: Sequence[tuple[str, TensorSpec, float]], blocks: Sequence[tuple[int, int]]
-) -> Projection:
-    total = sum(count for count, _ in blocks)
-    length = sum(size for _, size in blocks)
+def _draw(seed: int, params: Sequence[Moved], shares: Sequence[tuple[str, int]]) -> Projection:
+    sizes = [moved.spec.num_elements for moved in params]
+    total, length = sum(sizes), sum(size for _, size in shares)
+    index_of = {block: index for index, (block, _) in enumerate(shares)}
+    block_of = np.repeat([index_of.get(moved.block, -1) for moved in params], sizes)
+    places = {block: np.flatnonzero(block_of == index) for block, index in index_of.items()}
     keys = random_words(seed, "order", count=total)
     number_of = np.empty(total, dtype=np.int32)
-    most = max((-(-count // size) for count, size in blocks), default=0)
+    most = max((-(-len(places[block]) // size) for block, size in shares), default=0)
     members = np.full((most, length), total, dtype=np.int32)
     scale = np.empty(length)
-    start = first = 0
-    for count, size in blocks:
-        order = np.argsort(keys[start : start + count], kind="stable")
-        place = np.arange(count)
-        number_of[start + order] = first + place % size
-        members[place // size, first + place % size] = start + order
-        moved = np.bincount(place % size, minlength=size)
-        scale[first : first + size] = np.sqrt(count / size / moved)
-        start, first = start + count, first + size
+    first = 0
+    for block, size in shares:
+        own = places[block]
+        order = own[np.argsort(keys[own], kind="stable")]
+        turn = np.arange(len(own))
+        number_of[order] = first + turn % size
+        members[turn // size, first + turn % size] = order
+        moves = np.bincount(turn % size, minlength=size)
+        scale[first : first + size] = np.sqrt(len(own) / size / moves)
+        first += size
     positive = random_words(seed, "sign", count=total) >> np.uint64(63)
     sign = positive.astype(np.float32) * 2 - 1
-    sizes = [spec.num_elements for _, spec, _ in params]
-    own = np.repeat([of_one for _, _, of_one in params], sizes)
-    factor = (sign * (scale[number_of] * own)).astype(np.float32)
+    factors = np.repeat([moved.factor for moved in params], sizes)
+    factor = (sign * (scale[number_of] * factors)).astype(np.float32)
     squares = np.bincount(number_of, factor.astype(np.float64) ** 2, minlength=length)
     return Projection(
-        specs={name: spec for name, spec, _ in params},
+        specs={moved.name: moved.spec for moved in params},
         number_of=torch.from_numpy(number_of),
         factor=torch.from_numpy(factor),
         members=torch.from_numpy(members),

@@ -39,6 +39,16 @@ class Reached:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a group's rows are to say, beside their scores."""
+
+    reference: str
+    targets: tuple[float, ...]
+    budget: int | None
+    margin: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """A method in one setting and option. Every mean is over the seeds that are done.
 
@@ -57,6 +67,7 @@ class Row:
     reached: tuple[Reached, ...]
     equal_bytes_score: Spread | None
     collapsed: int = 0
+    to_reference: Reached | None = None
 
     @property
     def done(self) -> int:
@@ -66,11 +77,15 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One setting and option: ``budget`` is the uplink of the equal-bytes column, in bytes."""
+    """One setting and option: ``budget`` is the uplink of the equal-bytes column, in bytes.
+
+    ``reference_target`` is the reference's final validation score less the comparison's margin.
+    """
 
     setting: str
     option: str
     budget: int | None
+    reference_target: float | None
     rows: tuple[Row, ...]
     cells: tuple[CellResult, ...]
 
@@ -82,6 +97,7 @@ class Results:
     groups: tuple[Group, ...]
     reference: str
     targets: tuple[float, ...]
+    margin: float | None
     options_shown: bool
 
     @property
@@ -105,6 +121,7 @@ def summarize_cells(
     reference: str,
     targets: tuple[float, ...] = (),
     budget: int | None = None,
+    margin: float | None = None,
     options_shown: bool = False,
 ) -> Results:
     """The results of cells in any order; axes keep the order in which their names first occur.
@@ -118,11 +135,14 @@ def summarize_cells(
         allowed = min(uplinks, default=None) if budget is None else budget
         for option in _distinct(cell.cell.option for cell in in_setting):
             of_option = [cell for cell in in_setting if cell.cell.option == option]
-            groups.append(
-                _group(setting, option, of_option, allowed, reference=reference, targets=targets)
-            )
+            asked = Asked(reference=reference, targets=targets, budget=allowed, margin=margin)
+            groups.append(_group(setting, option, of_option, asked))
     return Results(
-        groups=tuple(groups), reference=reference, targets=targets, options_shown=options_shown
+        groups=tuple(groups),
+        reference=reference,
+        targets=targets,
+        margin=margin,
+        options_shown=options_shown,
     )
 
 
@@ -140,6 +160,7 @@ def row_of(
     reference: Mapping[int, float],
     targets: Iterable[float],
     budget: int | None,
+    reference_target: float | None = None,
 ) -> Row:
     """A method's row from its cells; ``reference``: seed -> test score, empty for its own row.
 
@@ -163,6 +184,7 @@ def row_of(
         reached=tuple(_reached(done, target) for target in targets),
         equal_bytes_score=spread([at.score for at in within if at is not None]),
         collapsed=sum(cell.collapsed for cell in done),
+        to_reference=None if reference_target is None else _reached(done, reference_target),
     )
 
 
@@ -179,6 +201,7 @@ def row_values(row: Row) -> dict[str, Any]:
         "uplink_bytes_per_client_round": row.uplink_per_client_round,
         "total_bytes": row.total_bytes,
         "bytes_to_target": [vars(reached) for reached in row.reached],
+        "bytes_to_reference": None if row.to_reference is None else vars(row.to_reference),
         "validation_score_at_equal_bytes": _plain(row.equal_bytes_score),
     }
 
@@ -187,28 +210,42 @@ def _group(
     setting: str,
     option: str,
     cells: Sequence[CellResult],
-    budget: int | None,
-    *,
-    reference: str,
-    targets: tuple[float, ...],
+    asked: Asked,
 ) -> Group:
     methods = _distinct(cell.cell.method for cell in cells)
     ordered = [cell for method in methods for cell in cells if cell.cell.method == method]
     compared_to = {
         cell.cell.seed: cell.test_score
         for cell in cells
-        if cell.done and cell.cell.method == reference
+        if cell.done and cell.cell.method == asked.reference
     }
+    target = _reference_target(ordered, asked)
     rows = tuple(
         row_of(
             [cell for cell in ordered if cell.cell.method == method],
-            reference={} if method == reference else compared_to,
-            targets=targets,
-            budget=budget,
+            reference={} if method == asked.reference else compared_to,
+            targets=asked.targets,
+            budget=asked.budget,
+            reference_target=target,
         )
         for method in methods
     )
-    return Group(setting=setting, option=option, budget=budget, rows=rows, cells=tuple(ordered))
+    return Group(
+        setting=setting,
+        option=option,
+        budget=asked.budget,
+        reference_target=target,
+        rows=rows,
+        cells=tuple(ordered),
+    )
+
+
+def _reference_target(cells: Iterable[CellResult], asked: Asked) -> float | None:
+    """What the margin leaves of the reference's last validation; of no reference, None."""
+    last = [c.curve[-1] for c in cells if c.done and c.curve and c.cell.method == asked.reference]
+    if asked.margin is None or not last:
+        return None
+    return statistics.fmean(at.score for at in last) - last[0].sign * asked.margin
 
 
 def _reached(done: Sequence[CellResult], target: float) -> Reached:

@@ -26,6 +26,7 @@ from fedtt.experiment.comparison.choice import RULE, Choice, choose
 from fedtt.experiment.comparison.curves import MISSING_MATPLOTLIB, draw_curves
 from fedtt.experiment.comparison.execute import PlannedRun, check_same, execute
 from fedtt.experiment.comparison.formats import to_csv, to_latex, to_markdown
+from fedtt.experiment.comparison.frontier import draw_frontier
 from fedtt.experiment.comparison.grid_edges import beyond
 from fedtt.experiment.comparison.layout import CHOICES, cell_path, claim, lock_path, tuning_path
 from fedtt.experiment.events import Event
@@ -125,11 +126,12 @@ def run_comparison(
         _write_tables(task, _results(task, outcomes), choices)
     results = _results(task, outcomes)
     files = _write_tables(task, results, choices)
-    curves = draw_curves(results)
-    for kind, content in (curves or {}).items():
-        files = (*files, out / f"curves.{kind}")
-        write_atomically(files[-1], content)
-    notes = (MISSING_MATPLOTLIB,) if curves is None else ()
+    figures = {"curves": draw_curves(results), "frontier": draw_frontier(results)}
+    for name, figure in figures.items():
+        for kind, content in (figure or {}).items():
+            files = (*files, out / f"{name}.{kind}")
+            write_atomically(files[-1], content)
+    notes = (MISSING_MATPLOTLIB,) if None in figures.values() else ()
     return Outcome(results=results, choices=choices, files=files, notes=notes)
 
 
@@ -326,6 +328,7 @@ def _results(task: _Task, outcomes: dict[Cell, CellResult]) -> Results:
         reference=task.comparison.reference,
         targets=compare.target,
         budget=compare.budget,
+        margin=compare.margin,
         options_shown=bool(compare.options),
     )
 

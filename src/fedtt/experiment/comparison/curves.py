@@ -28,8 +28,8 @@ STYLE: dict[Any, Any] = {
 PANEL = (3.3, 2.4)  # inches: two panels fill a page's width
 RANGE_WITH_THREES = 1000.0  # a wider axis is labeled at powers of ten alone
 MISSING_MATPLOTLIB = (
-    "no curves.png and curves.svg: matplotlib is not installed; pip install 'fedtt[report]' and "
-    "run the same command again, nothing is computed twice"
+    "no curves and no frontier (.png, .svg): matplotlib is not installed; pip install "
+    "'fedtt[report]' and run the same command again, nothing is computed twice"
 )
 
 Line = tuple[list[float], list[float], list[float], list[float]]
@@ -48,7 +48,7 @@ def draw_curves(results: Results) -> dict[str, bytes] | None:
         return None
     settings = list(dict.fromkeys(group.setting for group in results.groups))
     options = list(dict.fromkeys(group.option for group in results.groups))
-    looks = _looks(results)
+    looks = looks_of(results)
     with mpl.rc_context(STYLE):
         figure = Figure(
             figsize=(PANEL[0] * len(settings), PANEL[1] * len(options) + 0.2 + 0.06 * len(looks)),
@@ -84,7 +84,7 @@ def draw_curves(results: Results) -> dict[str, bytes] | None:
                 ncols=min(4, 2 * len(settings)),
                 frameon=False,
             )
-        return {kind: _bytes(figure, kind) for kind in ("png", "svg")}
+        return {kind: figure_bytes(figure, kind) for kind in ("png", "svg")}
 
 
 def mean_line(cells: Sequence[CellResult]) -> Line:
@@ -102,7 +102,8 @@ def mean_line(cells: Sequence[CellResult]) -> Line:
     return line
 
 
-def _looks(results: Results) -> dict[str, dict[str, Any]]:
+def looks_of(results: Results) -> dict[str, dict[str, Any]]:
+    """Color, dash and marker of each method, the same in every figure."""
     methods = dict.fromkeys(cell.cell.method for cell in results.cells)
     return {
         method: {
@@ -128,7 +129,8 @@ def _panel(axes: "Axes", group: Group, *, title: str, looks: dict[str, dict[str,
             axes.fill_between(uplink, low, high, color=look["color"], alpha=0.15, linewidth=0)
 
 
-def _bytes(figure: Any, kind: str) -> bytes:
+def figure_bytes(figure: Any, kind: str) -> bytes:
+    """The figure as a file, the same bytes every time."""
     buffer = io.BytesIO()
     # A date would make the same figure another file.
     metadata = {"Date": None} if kind == "svg" else None

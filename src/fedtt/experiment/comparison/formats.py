@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fedtt.experiment.comparison.cell_results import CellResult, best, first_reaching, last_within
-from fedtt.experiment.comparison.cell_statistics import Results
+from fedtt.experiment.comparison.cell_statistics import Group, Results
 from fedtt.experiment.comparison.text_tables import TextTable, caption, header, text_tables
 
 LATEX = {
@@ -27,7 +27,7 @@ def to_csv(results: Results) -> str:
     measured = next((cell.test for cell in results.cells if cell.done), {})
     metrics = dict.fromkeys([results.score.name, *measured, "loss"])
     rows = [
-        _csv_row(cell, metrics=metrics, budget=group.budget, targets=results.targets)
+        _csv_row(cell, group, metrics=metrics, results=results)
         for group in results.groups
         for cell in group.cells
     ]
@@ -89,17 +89,13 @@ def _markdown_table(table: TextTable) -> str:
 
 
 def _csv_row(
-    result: CellResult,
-    *,
-    metrics: Iterable[str],
-    budget: int | None,
-    targets: tuple[float, ...],
+    result: CellResult, group: Group, *, metrics: Iterable[str], results: Results
 ) -> dict[str, Any]:
     """Numbers in full precision; ``None`` becomes an empty field."""
     cell, done, score = result.cell, result.done, next(iter(metrics))
     curve = result.curve if done else ()
     peak = best(curve)
-    within = None if budget is None else last_within(curve, budget)
+    within = None if group.budget is None else last_within(curve, group.budget)
     counts = {kind: n for kind, n in result.exchanged_parameters.items() if kind != "total"}
     row: dict[str, Any] = {
         "setting": cell.setting,
@@ -120,13 +116,16 @@ def _csv_row(
         "uplink_bytes": result.uplink_bytes if done else None,
         "downlink_bytes": result.downlink_bytes if done else None,
     }
-    for target in targets:
-        reached = first_reaching(curve, target)
-        row[f"bytes_to_{target:g}"] = reached.total_bytes if reached else None
-        row[f"uplink_bytes_to_{target:g}"] = reached.uplink_bytes if reached else None
+    named: list[tuple[str, float | None]] = [(f"{t:g}", t) for t in results.targets]
+    if results.margin is not None:
+        named.append(("reference", group.reference_target))
+    for name, target in named:
+        reached = None if target is None else first_reaching(curve, target)
+        row[f"bytes_to_{name}"] = reached.total_bytes if reached else None
+        row[f"uplink_bytes_to_{name}"] = reached.uplink_bytes if reached else None
     return {
         **row,
-        "equal_bytes_uplink": budget,
+        "equal_bytes_uplink": group.budget,
         f"validation_{score}_at_equal_bytes": within.score if within else None,
         "seconds": result.seconds if done else None,
     }

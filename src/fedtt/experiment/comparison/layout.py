@@ -6,7 +6,7 @@
     tuning/<method>/<point>/                           a run directory a grid point
     choices.json                                       every candidate's score, and the choice
     cells/<setting>/<option>/<method>/seed<k>/         a run directory a cell
-    results.csv  results.md  results.tex  curves.png  curves.svg
+    results.csv  results.md  results.tex  curves.png  curves.svg  frontier.png  frontier.svg
     .locks/                                            who runs what, of several processes
 """
 

@@ -1,7 +1,7 @@
 """Results as a table of words, which the terminal, Markdown and LaTeX then only set."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from fedtt.experiment.comparison.cell_results import Status
@@ -28,7 +28,14 @@ def text_tables(results: Results) -> tuple[TextTable, ...]:
         TextTable(
             title=_title(results, group),
             header=header(results),
-            rows=tuple(_cells(row, reference=results.reference) for row in group.rows),
+            rows=tuple(
+                _cells(
+                    row,
+                    reference=results.reference,
+                    with_reference=results.margin is not None,
+                )
+                for row in group.rows
+            ),
         )
         for group in results.groups
     )
@@ -67,8 +74,16 @@ def header(results: Results) -> tuple[str, ...]:
         UPLINK,
         "total MB",
         *(f"MB to {target:g}" for target in results.targets),
+        *_reference_columns(results),
         f"{results.score.name} at equal bytes",
     )
+
+
+def _reference_columns(results: Results) -> tuple[str, ...]:
+    if results.margin is None:
+        return ()
+    level = f"{results.reference} {MINUS} {results.margin:g}"
+    return f"up MB to {level}", f"MB to {level}"
 
 
 def caption(results: Results) -> str:
@@ -86,6 +101,12 @@ def caption(results: Results) -> str:
         sentences.append(
             "MB to a target: sent in both directions until the validation "
             f"{name} first reached it, mean over the seeds that did (how many, where not all)."
+        )
+    if results.margin is not None:
+        sentences.append(
+            f"MB to {results.reference} {MINUS} {results.margin:g}: sent in both directions (up: "
+            f"uplink alone) until the validation {name} first reached {results.reference}'s final "
+            "one, the mean over its seeds, less that; mean over the seeds that did."
         )
     sentences.append(
         f"At equal bytes: validation {name} after the last round within the uplink bytes given "
@@ -107,7 +128,7 @@ def _title(results: Results, group: Group) -> str:
     return f"{title} (equal bytes: {significant(group.budget / 1e3)} kB up)"
 
 
-def _cells(row: Row, *, reference: str) -> tuple[str, ...]:
+def _cells(row: Row, *, reference: str, with_reference: bool) -> tuple[str, ...]:
     return (
         row.method,
         _score(row),
@@ -117,6 +138,7 @@ def _cells(row: Row, *, reference: str) -> tuple[str, ...]:
         _scaled(row.uplink_per_client_round, 1e3),
         _scaled(row.total_bytes, 1e6),
         *(_reached(reached) for reached in row.reached),
+        *(_both_reached(row.to_reference) if with_reference else ()),
         _equal_bytes(row),
     )
 
@@ -148,6 +170,13 @@ def _difference(value: Spread | None) -> str:
 
 def _scaled(value: float | None, unit: float) -> str:
     return NOTHING if value is None else significant(value / unit)
+
+
+def _both_reached(reached: Reached | None) -> tuple[str, str]:
+    """The uplink alone, and both directions."""
+    if reached is None:
+        return NOTHING, NOTHING
+    return _reached(replace(reached, total_bytes=reached.uplink_bytes)), _reached(reached)
 
 
 def _reached(reached: Reached) -> str:
