@@ -17,7 +17,7 @@ from fedtt.config.overrides import Table, flatten
 from fedtt.config.parse import read_table
 from fedtt.config.problems import describe_problem
 from fedtt.errors import ConfigError
-from fedtt.section import NumBytes, Positive, Section, Seed
+from fedtt.section import NumBytes, Positive, Section, Seed, Strength
 
 Point = dict[str, Any]  # dotted key -> value, one choice of hyper-parameters
 SAFE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9 ._+=,%()@-]{0,62}[A-Za-z0-9+%)])?")
@@ -99,7 +99,7 @@ class CompareConfig(Section):
     options: tuple[OptionConfig, ...] = ()
     reference: str | None = Field(None, description="method that differences are taken to")
     target: Annotated[tuple[Target, ...], BeforeValidator(_several)] = ()
-    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+    margin: Strength | None = Field(
         None,
         description="one more target: how far below the reference's final validation score, the "
         "mean over its seeds",
