@@ -104,7 +104,7 @@ def mean_line(cells: Sequence[CellResult]) -> Line:
 
 def looks_of(results: Results) -> dict[str, dict[str, Any]]:
     """Color, dash and marker of each method, the same in every figure."""
-    methods = dict.fromkeys(cell.cell.method for cell in results.cells)
+    methods = dict.fromkeys(row.method for group in results.groups for row in group.rows)
     return {
         method: {
             "color": COLORS[index % len(COLORS)],

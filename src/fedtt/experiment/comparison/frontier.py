@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANEL = (3.6, 2.8)  # inches
+LEAST_WIDTH = 5.4  # which two columns of names need
 
 
 def draw_frontier(results: Results) -> dict[str, bytes] | None:
@@ -31,7 +32,10 @@ def draw_frontier(results: Results) -> dict[str, bytes] | None:
     lines = -(-len(results.groups) // columns)
     with mpl.rc_context(STYLE):
         figure = Figure(
-            figsize=(PANEL[0] * columns, PANEL[1] * lines + 0.2 + 0.12 * len(looks)),
+            figsize=(
+                max(LEAST_WIDTH, PANEL[0] * columns),
+                PANEL[1] * lines + 0.2 + 0.12 * len(looks),
+            ),
             layout="constrained",
         )
         axes = figure.subplots(lines, columns, squeeze=False)
@@ -49,7 +53,7 @@ def draw_frontier(results: Results) -> dict[str, bytes] | None:
                 list(handles.values()),
                 list(handles),
                 loc="outside lower center",
-                ncols=2 * columns,
+                ncols=2,
                 frameon=False,
             )
         return {kind: figure_bytes(figure, kind) for kind in ("png", "svg")}

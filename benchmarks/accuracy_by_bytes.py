@@ -1,0 +1,129 @@
+"""Accuracy against bytes: several comparisons in the table and picture of docs/results.md.
+
+    python benchmarks/accuracy_by_bytes.py [--svg FILE] [TASK=RESULTS.csv[+RESULTS.csv...] ...]
+
+Each task's files are the ``results.csv`` of ``fedtt compare``; left out, those in docs/results. The
+picture is the frontier of docs/compare.md, a panel a task.
+"""
+
+import argparse
+import csv
+from collections import Counter
+from pathlib import Path
+
+from report import print_table
+
+from fedtt.experiment.comparison import Group, Results, Row, Status
+from fedtt.experiment.comparison.cell_statistics import Spread, spread
+from fedtt.experiment.comparison.frontier import draw_frontier
+from fedtt.experiment.comparison.text_tables import significant
+
+FOLDER = Path(__file__).parents[1] / "docs" / "results"
+DEFAULT = [
+    "SST-2=" + "+".join(str(FOLDER / f"bytes-sst2{more}.csv") for more in ("", "-codecs")),
+    "silos=" + "+".join(str(FOLDER / f"bytes-silos{more}.csv") for more in ("", "-codecs")),
+]
+REFERENCE = "lora r=8"
+Cells = dict[str, dict[str, dict[str, str]]]  # method -> seed -> a line of results.csv
+
+
+def read_cells(paths: str) -> Cells:
+    """The finished cells of those files; of a method that is in several, the first file's."""
+    cells: Cells = {}
+    for path in paths.split("+"):
+        found: Cells = {}
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            for line in csv.DictReader(file):
+                if line["status"] == Status.DONE:
+                    found.setdefault(line["method"], {})[line["seed"]] = line
+        cells = {**found, **cells}
+    return cells
+
+
+def row_of_cells(method: str, cells: Cells) -> Row:
+    """What the table and the picture need of a method."""
+    own, reference = cells[method], cells[REFERENCE]
+    scores = {seed: float(line["test_accuracy"]) for seed, line in own.items()}
+    uplinks = spread([float(line["uplink_bytes_per_client_round"]) for line in own.values()])
+    return Row(
+        method=method,
+        seeds=len(own),
+        statuses=Counter({Status.DONE: len(own)}),
+        test_score=spread(list(scores.values())),
+        difference=spread(
+            [
+                score - float(reference[seed]["test_accuracy"])
+                for seed, score in scores.items()
+                if seed in reference
+            ]
+        ),
+        best_round=None,
+        uplink_per_client_round=None if uplinks is None else uplinks.mean,
+        total_bytes=None,
+        reached=(),
+        equal_bytes_score=None,
+    )
+
+
+def shown(value: Spread | None, *, sign: str = "") -> str:
+    """As the documents write it."""
+    if value is None:
+        return ""
+    return f"{value.mean:{sign}.3f}" + ("" if value.sd is None else f" ± {value.sd:.3f}")
+
+
+def print_rows(tasks: dict[str, dict[str, Row]]) -> None:
+    """One line a method, from most to fewest bytes."""
+    methods = {method: row for rows in tasks.values() for method, row in rows.items()}
+    ordered = sorted(methods, key=lambda method: -(methods[method].uplink_per_client_round or 0))
+    whole = methods[REFERENCE].uplink_per_client_round or 0.0
+    lines = []
+    for method in ordered:
+        sent = methods[method].uplink_per_client_round or 1.0
+        line = [method, f"{significant(sent / 1e3)} kB", f"{significant(whole / sent)} x"]
+        for rows in tasks.values():
+            if (row := rows.get(method)) is None:
+                line += ["", ""]
+                continue
+            line.append(shown(row.test_score))
+            line.append("" if method == REFERENCE else shown(row.difference, sign="+"))
+        lines.append(line)
+    heads = [name for task in tasks for name in (task, f"to {REFERENCE}")]
+    print_table(["method", "up", "fewer", *heads], lines)
+
+
+def main() -> None:
+    """Print the table; draw the picture where asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="*", metavar="TASK=FILE", default=DEFAULT)
+    parser.add_argument("--svg", type=Path, help="where the picture goes")
+    asked = parser.parse_args()
+    cells = {name: read_cells(paths) for name, paths in (t.split("=", 1) for t in asked.tasks)}
+    tasks = {
+        name: {method: row_of_cells(method, own) for method in own} for name, own in cells.items()
+    }
+    print_rows(tasks)
+    if asked.svg is None:
+        return
+    groups = tuple(
+        Group(
+            setting=name,
+            option="plain",
+            budget=None,
+            reference_target=None,
+            rows=tuple(rows.values()),
+            cells=(),
+        )
+        for name, rows in tasks.items()
+    )
+    results = Results(
+        groups=groups, reference=REFERENCE, targets=(), margin=None, options_shown=False
+    )
+    figure = draw_frontier(results)
+    if figure is None:
+        raise SystemExit("matplotlib is not installed: pip install 'fedtt[report]'")
+    asked.svg.write_bytes(figure[asked.svg.suffix[1:]])
+
+
+if __name__ == "__main__":
+    main()
