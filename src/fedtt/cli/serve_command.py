@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedtt.cli.begin import Asked, Output, begin, loading, show_result
-from fedtt.cli.console import print_error
+from fedtt.cli.console import console, print_error, print_line
 from fedtt.cli.interrupt import interrupt_flag
 from fedtt.cli.over_flower import run_over_flower
 from fedtt.config import RunConfig
@@ -13,6 +13,7 @@ from fedtt.errors import ConfigError
 
 if TYPE_CHECKING:
     from fedtt.engine.build import Federation
+    from fedtt.sites.address import Address
 
 
 def serve_command(
@@ -34,6 +35,8 @@ def serve_command(
             from fedtt import experiment  # noqa: F401
 
         begun = begin(asked, given, _build, stop=stop)
+        if not output.silent:
+            _print_protections(begun.config, has_keys=keys is not None, address=place)
         summary = run_over_flower(
             begun,
             port=port,
@@ -43,6 +46,16 @@ def serve_command(
             stop=stop,
         )
     show_result(summary, begun.directory.path, output)
+
+
+def _print_protections(config: RunConfig, *, has_keys: bool, address: "Address") -> None:
+    from fedtt.sites.protections import protections_of
+
+    out = console()
+    lines = protections_of(config, has_keys=has_keys, is_loopback=address.is_loopback)
+    for line in lines:
+        mark = "protected" if line.holds else "not protected"
+        print_line(out, f"{mark:>13}: {line.subject}: {line.text}")
 
 
 def _build(config: RunConfig) -> "Federation":

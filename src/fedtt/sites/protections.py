@@ -1,0 +1,86 @@
+"""What a configuration protects its sites from, and what it does not, before anybody joins.
+
+docs/threat-model.md says it in full; here are the lines that hold for one run.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fedtt.config import RunConfig
+
+UNIFORM, MEAN = "uniform", "mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protection:
+    """One line: ``holds`` says on which side it stands."""
+
+    holds: bool
+    subject: str
+    text: str
+
+
+def protections_of(config: RunConfig, *, has_keys: bool, is_loopback: bool) -> list[Protection]:
+    """What holds first, then what does not."""
+    found = [
+        Protection(holds=True, subject="texts, labels", text="stay at the sites: no message has a "
+                   "place for them"),
+        _between(has_keys=has_keys, is_loopback=is_loopback),
+        *_of_the_model(config),
+        *_of_a_dishonest_site(config),
+        Protection(holds=False, subject="updates", text="the server reads each site's own in the "
+                   "clear, and they tell about its data: there is no secure aggregation"),
+        Protection(holds=False, subject="said of a site", text="its name, number of examples, "
+                   "losses and metrics are told to the server"),
+        Protection(holds=False, subject="the server", text="names the base model and the columns "
+                   "that a site loads, unless the site is given --config"),
+    ]  # fmt: skip
+    return sorted(found, key=lambda line: not line.holds)
+
+
+def _between(*, has_keys: bool, is_loopback: bool) -> Protection:
+    subject = "messages"
+    if has_keys:
+        text = "TLS 1.3, and a key for every site: nobody between reads or changes one"
+        return Protection(holds=True, subject=subject, text=text)
+    who = "whoever can log in to this machine" if is_loopback else "whoever is between"
+    text = f"plain text, no keys: {who} reads and changes them, and joins under any name"
+    return Protection(holds=False, subject=subject, text=text)
+
+
+def _of_the_model(config: RunConfig) -> Iterator[Protection]:
+    private = config.privacy.client
+    if private is None:
+        text = "nothing bounds what it tells about a site's data ([privacy])"
+        yield Protection(holds=False, subject="the model", text=text)
+        return
+    spent = (
+        f"at most epsilon {private.target_epsilon:g}"
+        if private.target_epsilon is not None
+        else "the epsilon said below"
+    )
+    yield Protection(
+        holds=True,
+        subject="the model",
+        text=f"tells little about any whole site: {spent} at delta {private.delta:g}, from "
+        "everybody but the server",
+    )
+
+
+def _of_a_dishonest_site(config: RunConfig) -> Iterator[Protection]:
+    server, subject = config.server, "a dishonest site"
+    if server.aggregation != MEAN:
+        text = f"{server.aggregation}: a few sites that send anything at all do not carry it away"
+        yield Protection(holds=True, subject=subject, text=text)
+    elif config.privacy.client is not None:
+        text = "moves the model no further than the clipping norm lets it"
+        yield Protection(holds=True, subject=subject, text=text)
+    elif server.weighting == UNIFORM:
+        text = "moves the mean as far as its update is long (server.aggregation bears that)"
+        yield Protection(holds=False, subject=subject, text=text)
+    else:
+        text = (
+            "outweighs the others by the number of examples that it claims "
+            '(server.weighting = "uniform"), and by the length of its update (server.aggregation)'
+        )
+        yield Protection(holds=False, subject=subject, text=text)

@@ -1,0 +1,56 @@
+"""What serve says that it protects: by the configuration, and nothing more."""
+
+import pytest
+
+from fedtt.config import RunConfig, parse_config
+from fedtt.sites.protections import protections_of
+
+PRIVATE = {"client": {"clipping_norm": 0.3, "target_epsilon": 4, "delta": 1e-4}}
+
+
+def config(**sections: object) -> RunConfig:
+    base = {"rounds": 1, "model": {"name": "minilm"}, "method": {"name": "fedtt"}}
+    return parse_config({**base, "data": {"path": "data.csv"}, **sections}, where="test")
+
+
+def said(own: RunConfig, *, has_keys: bool = True, is_loopback: bool = False) -> dict:
+    lines = protections_of(own, has_keys=has_keys, is_loopback=is_loopback)
+    assert [line.holds for line in lines] == sorted((line.holds for line in lines), reverse=True)
+    return {line.subject: (line.holds, line.text) for line in lines}
+
+
+def test_by_default_little_is_protected() -> None:
+    lines = said(config())
+    assert {subject for subject, (holds, _) in lines.items() if holds} == {
+        "texts, labels",
+        "messages",
+    }
+    assert "number of examples that it claims" in lines["a dishonest site"][1]
+
+
+@pytest.mark.parametrize(("is_loopback", "who"), [(True, "this machine"), (False, "is between")])
+def test_without_keys_messages_are_read_by(is_loopback: bool, who: str) -> None:
+    holds, text = said(config(), has_keys=False, is_loopback=is_loopback)["messages"]
+    assert not holds
+    assert who in text
+
+
+@pytest.mark.parametrize(
+    ("sections", "holds", "text"),
+    [
+        ({"server": {"weighting": "uniform"}}, False, "as far as its update is long"),
+        ({"server": {"aggregation": "median"}}, True, "median"),
+        ({"server": {"weighting": "uniform"}, "privacy": PRIVATE}, True, "clipping norm"),
+    ],
+)
+def test_a_dishonest_site(sections: dict, holds: bool, text: str) -> None:
+    found = said(config(**sections))["a dishonest site"]
+    assert found[0] is holds
+    assert text in found[1]
+
+
+def test_an_epsilon_is_said_with_whom_it_is_against() -> None:
+    own = config(server={"weighting": "uniform"}, privacy=PRIVATE)
+    holds, text = said(own)["the model"]
+    assert holds
+    assert "epsilon 4 at delta 0.0001, from everybody but the server" in text
