@@ -19,6 +19,7 @@ EXTRA_OF = {
     "sites/flower": "flower",
     "sites": "flower",
     "experiment/comparison/curves.py": "report",
+    "experiment/comparison/frontier.py": "report",
     "models/gguf_file.py": "gguf",
     "federated/privacy": "privacy",
 }

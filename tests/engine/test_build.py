@@ -194,12 +194,15 @@ def test_a_narrow_base_model_learns_as_the_wide_one_does(
 @pytest.mark.parametrize(
     "changes", [{"cohort": {"size": 2}}, {"partition": {"kind": "iid", "clients": 2}}]
 )
-@pytest.mark.parametrize("aggregation", ["median", "trimmed-mean"])
+@pytest.mark.parametrize(
+    ("aggregation", "fewest"),
+    [("median", 3), ("trimmed-mean", 3), ("geometric-median", 3), ("krum", 5), ("multi-krum", 5)],
+)
 def test_a_defense_with_too_few_clients_a_round_is_refused(
-    make_config: MakeConfig, changes: dict, aggregation: str
+    make_config: MakeConfig, changes: dict, aggregation: str, fewest: int
 ) -> None:
     config = make_config(server={"aggregation": aggregation}, **changes)
-    message = rf"{aggregation}' takes more clients(.|\n)*got: 2 clients(.|\n)*at least 3"
+    message = rf"{aggregation}' takes more clients(.|\n)*got: 2 clients(.|\n)*at least {fewest}"
     with pytest.raises(ConfigError, match=message):
         build_federation(config)
 

@@ -18,11 +18,13 @@ class ServerConfig(Section):
     adaptivity: Positive = Field(1e-3, description="tau of fedadam and fedyogi")
     aggregation: Annotated[str, AfterValidator(AGGREGATIONS.check)] = Field(
         MEAN,
-        description="median and trimmed-mean bear clients that send anything at all; both take 3 "
-        "clients a round",
+        description="median, trimmed-mean, geometric-median, krum and multi-krum bear clients that "
+        "send anything at all; they take 3 clients a round, the last two 5",
     )
     trim: Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        0.1, description="share that trimmed-mean drops at each end; at least one client"
+        0.1,
+        description="share that trimmed-mean drops at each end, and that krum and multi-krum take "
+        "for hostile; at least one client",
     )
     weighting: Literal["examples", "uniform"] = Field(
         "examples", description="how much each client's update counts in the mean"

@@ -19,5 +19,8 @@ AGGREGATIONS: "Registry[Callable[[float], Aggregation]]" = Registry(
         MEAN: "fedtt.federated.aggregate.weighted_mean:plain_mean",
         "median": "fedtt.federated.aggregate.trimmed_mean:coordinate_median",
         "trimmed-mean": "fedtt.federated.aggregate.trimmed_mean:trimmed_mean",
+        "geometric-median": "fedtt.federated.aggregate.geometric_median:geometric_median",
+        "krum": "fedtt.federated.aggregate.krum:krum",
+        "multi-krum": "fedtt.federated.aggregate.krum:multi_krum",
     },
 )

@@ -68,9 +68,13 @@ def without_defense(aggregation: Aggregation) -> Aggregation:
 
 
 def trimmed_at_each_end(trim: float, count: int) -> int:
-    """How many of ``count >= 3`` values go at each end; at least one stays.
+    """How many of ``count >= 3`` values go at each end; at least one stays."""
+    return share_of_clients(trim, count, most=(count - 1) // 2)
 
-    ``0.29 * 100`` is 28.999999999999996 in binary, so the share is taken as it is written.
+
+def share_of_clients(share: float, count: int, *, most: int) -> int:
+    """``floor(share * count)``, at least one and at most so many; the share as it is written.
+
+    ``0.29 * 100`` is 28.999999999999996 in binary.
     """
-    whole = floor(Fraction(str(trim)) * count)
-    return min(max(1, whole), (count - 1) // 2)
+    return min(max(1, floor(Fraction(str(share)) * count)), most)
