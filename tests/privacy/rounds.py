@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
-from peft import LoraConfig
+from tests.federated import own_copy
 
 from fedtt import params as p
 from fedtt.federated.aggregate.aggregation import WEIGHTINGS
@@ -18,17 +18,10 @@ from fedtt.federated.privacy.client_privacy import (
 )
 from fedtt.federated.privacy.keystream import Streams, secret_streams
 from fedtt.federated.round import ClientReply, ClientTask, run_round
-from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.types import ClientUpdate, RoundReport, ServerState
 from fedtt.federated.wire.update import encode_update
 
-METHOD = Method(
-    name="test",
-    reference="",
-    adapter=LoraConfig(),
-    weighting=WEIGHTINGS["uniform"],
-    server=ServerOptimizer(),
-)
+METHOD = replace(own_copy.METHOD, weighting=WEIGHTINGS["uniform"])
 NO_NOISE = 1e-30  # a noise multiplier that rounds to nothing
 SECRET = bytes(range(32))
 

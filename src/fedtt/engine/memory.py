@@ -17,8 +17,7 @@ temporaries, an allocator's waste and copies that a client keeps to form its upd
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,8 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
+
+from fedtt.quiet_logger import quiet_logger
 
 # The parameter itself, its gradient, and two moments.
 ADAMW_COPIES = 4
@@ -94,7 +95,9 @@ def saved_bytes(model: nn.Module, *, task: str, batch_size: int, length: int) ->
     Changes ``model``, which lies on the meta device: afterwards it is of fake tensors.
     """
     # Some code makes small real tensors, of constants, and mixes them in.
-    with FakeTensorMode(allow_non_fake_inputs=True), _quiet_fakes():
+    # Without torch's own report of a fake operation that failed: the error says it.
+    quiet = quiet_logger("torch._subclasses.fake_tensor", level=logging.CRITICAL)
+    with FakeTensorMode(allow_non_fake_inputs=True), quiet:
         _make_fake(model)
         model.train()
         own = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
@@ -137,18 +140,6 @@ def _fake(tensor: Tensor) -> Tensor:
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(fake, requires_grad=tensor.requires_grad)
     return fake
-
-
-@contextmanager
-def _quiet_fakes() -> Iterator[None]:
-    """Without torch's own report of a fake operation that failed: the error says it."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _storage(tensor: Tensor) -> int:

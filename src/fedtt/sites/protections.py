@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fedtt.config import RunConfig
+from fedtt.federated.aggregate import MEAN
 
-UNIFORM, MEAN = "uniform", "mean"
+UNIFORM = "uniform"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,12 +157,11 @@ class Worker:
         if joined is not None and joined.epoch == epoch:
             return joined
         config = self._site.config(hello.config)
-        if joined is not None and joined.config == config:
-            federation = joined.federation  # another server process, the same run or its like
-        else:
+        if joined is None or joined.config != config:
+            joined = None  # what was built is of no use
             self._tell(f"loading {config.model.name} ...")
-            federation = self._site.build(config)
-        if joined is not None and joined.run_id == hello.run and joined.config == config:
+        federation = self._site.build(config) if joined is None else joined.federation
+        if joined is not None and joined.run_id == hello.run:  # another process of the same run
             residuals = joined.residuals
         else:
             residuals = self._residuals(hello.run, federation)

@@ -2,7 +2,7 @@
 
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedtt.experiment.comparison.cell_results import CellResult
@@ -10,6 +10,7 @@ from fedtt.experiment.comparison.cell_statistics import Group, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colors, told apart by the color-blind; more methods change the dashes.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -72,18 +73,7 @@ def draw_curves(results: Results) -> dict[str, bytes] | None:
         for column in axes.T:
             shown = [panel for panel in column if panel.get_visible()]
             shown[-1].set_xlabel("sent by all clients (uplink)")
-        handles: dict[str, Any] = {}
-        for panel in axes.flat:
-            lines, names = panel.get_legend_handles_labels()
-            handles |= dict(zip(names, lines, strict=True))
-        if handles:
-            figure.legend(
-                [handles[name] for name in looks if name in handles],
-                [name for name in looks if name in handles],
-                loc="outside lower center",
-                ncols=min(4, 2 * len(settings)),
-                frameon=False,
-            )
+        add_legend(figure, looks, columns=min(4, 2 * len(settings)))
         return {kind: figure_bytes(figure, kind) for kind in ("png", "svg")}
 
 
@@ -127,6 +117,22 @@ def _panel(axes: "Axes", group: Group, *, title: str, looks: dict[str, dict[str,
                 uplink, mean, label=method, linewidth=1.2, markersize=3, markevery=every, **look
             )
             axes.fill_between(uplink, low, high, color=look["color"], alpha=0.15, linewidth=0)
+
+
+def add_legend(figure: "Figure", names: Collection[str], *, columns: int) -> None:
+    """Below the panels, each of the names that any of them shows, once and in that order."""
+    handles: dict[str, Any] = {}
+    for panel in figure.axes:
+        marks, shown = panel.get_legend_handles_labels()
+        handles |= dict(zip(shown, marks, strict=True))
+    if handles:
+        figure.legend(
+            [handles[name] for name in names if name in handles],
+            [name for name in names if name in handles],
+            loc="outside lower center",
+            ncols=columns,
+            frameon=False,
+        )
 
 
 def figure_bytes(figure: Any, kind: str) -> bytes:

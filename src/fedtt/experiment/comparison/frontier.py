@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedtt.experiment.comparison.cell_statistics import Group, Results, Row
-from fedtt.experiment.comparison.curves import STYLE, figure_bytes, looks_of
+from fedtt.experiment.comparison.curves import STYLE, add_legend, figure_bytes, looks_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,18 +44,7 @@ def draw_frontier(results: Results) -> dict[str, bytes] | None:
             panel.xaxis.set_major_formatter(EngFormatter(unit="B"))
         for panel in axes.flat[len(results.groups) :]:
             panel.set_visible(False)
-        handles: dict[str, Any] = {}
-        for panel in axes.flat:
-            marks, names = panel.get_legend_handles_labels()
-            handles |= dict(zip(names, marks, strict=True))
-        if handles:
-            figure.legend(
-                list(handles.values()),
-                list(handles),
-                loc="outside lower center",
-                ncols=2,
-                frameon=False,
-            )
+        add_legend(figure, looks, columns=2)
         return {kind: figure_bytes(figure, kind) for kind in ("png", "svg")}
 
 

@@ -7,8 +7,7 @@ rounds before released.
 
 import logging
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from fedtt.federated.privacy.keystream import missing_extra
 from fedtt.federated.privacy.samplings import SAMPLINGS
+from fedtt.quiet_logger import quiet_logger
 from fedtt.registry import Registry
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ def _epsilon(accounting: Accounting, noise_multiplier: float, rounds: int) -> fl
     sampling = SAMPLINGS[accounting.sampling]
     event = sampling.event(noise_multiplier, accounting.population, accounting.expected)
     account = ACCOUNTANTS[accounting.accountant]
-    with _quiet():
+    # Without the RDP accountant's warnings of orders that it leaves out, which is safe.
+    with quiet_logger("absl", level=logging.ERROR):
         return account(event, rounds, accounting.delta, sampling.relation)
 
 
@@ -136,15 +137,3 @@ def _noise_multiplier(accounting: Accounting, target_epsilon: float, rounds: int
     while excess(found) > 0:
         found += PRECISION / 4
     return math.exp(found)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the RDP accountant's warnings of orders that it leaves out, which is safe."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
