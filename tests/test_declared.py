@@ -19,6 +19,7 @@ EXTRA_OF = {
     "sites/flower": "flower",
     "sites": "flower",
     "api/plots.py": "report",
+    "api/saved_run.py": "report",
     "experiment/comparison/curves.py": "report",
     "experiment/comparison/frontier.py": "report",
     "models/gguf_file.py": "gguf",
