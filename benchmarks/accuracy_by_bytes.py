@@ -1,9 +1,10 @@
-"""Accuracy against bytes: several comparisons in the table and picture of docs/results.md.
+"""Accuracy against bytes: several comparisons in the tables and picture of docs/results.md.
 
-    python benchmarks/accuracy_by_bytes.py [--svg FILE] [TASK=RESULTS.csv[+RESULTS.csv...] ...]
+    python benchmarks/accuracy_by_bytes.py [--svg FILE] [TASK=FILE[+FILE...][@SETTING] ...]
 
-Each task's files are the ``results.csv`` of ``fedtt compare``; left out, those in docs/results. The
-picture is the frontier of docs/compare.md, a panel a task.
+Each task's FILEs are the ``results.csv`` of ``fedtt compare``, and SETTING one of theirs that have
+several; left out, those in docs/results, as two tables. The picture is the frontier of
+docs/compare.md, a panel a task of the first.
 """
 
 import argparse
@@ -19,22 +20,40 @@ from fedtt.experiment.comparison.frontier import draw_frontier
 from fedtt.experiment.comparison.text_tables import significant
 
 FOLDER = Path(__file__).parents[1] / "docs" / "results"
-DEFAULT = [
-    "SST-2=" + "+".join(str(FOLDER / f"bytes-sst2{more}.csv") for more in ("", "-codecs")),
-    "silos=" + "+".join(str(FOLDER / f"bytes-silos{more}.csv") for more in ("", "-codecs")),
+
+
+def _file(name: str) -> str:
+    return str(FOLDER / f"bytes-{name}.csv")
+
+
+MORE = ("", "-codecs", "-hundredth")
+TABLES = [
+    [
+        f"{task}=" + "+".join(_file(name + more) for more in MORE)
+        for task, name in (("SST-2", "sst2"), ("silos", "silos"))
+    ],
+    [
+        f"MRPC={_file('mrpc')}",
+        *(
+            f"100 clients, Dirichlet {alpha}={_file('sst2-clients')}@dirichlet {alpha}"
+            for alpha in ("1", "0.1")
+        ),
+    ],
 ]
 REFERENCE = "lora r=8"
 Cells = dict[str, dict[str, dict[str, str]]]  # method -> seed -> a line of results.csv
 
 
-def read_cells(paths: str) -> Cells:
+def read_cells(places: str) -> Cells:
     """The finished cells of those files; of a method that is in several, the first file's."""
     cells: Cells = {}
+    paths, _, setting = places.partition("@")
     for path in paths.split("+"):
         found: Cells = {}
         with Path(path).open(encoding="utf-8", newline="") as file:
             for line in csv.DictReader(file):
-                if line["status"] == Status.DONE:
+                wanted = not setting or line["setting"] == setting
+                if wanted and line["status"] == Status.DONE:
                     found.setdefault(line["method"], {})[line["seed"]] = line
         cells = {**found, **cells}
     return cells
@@ -74,7 +93,9 @@ def shown(value: Spread | None, *, sign: str = "") -> str:
 
 def print_rows(tasks: dict[str, dict[str, Row]]) -> None:
     """One line a method, from most to fewest bytes."""
-    methods = {method: row for rows in tasks.values() for method, row in rows.items()}
+    methods: dict[str, Row] = {}
+    for rows in tasks.values():
+        methods = {**rows, **methods}  # what entropy coding leaves differs a little by task
     ordered = sorted(methods, key=lambda method: -(methods[method].uplink_per_client_round or 0))
     whole = methods[REFERENCE].uplink_per_client_round or 0.0
     lines = []
@@ -92,17 +113,24 @@ def print_rows(tasks: dict[str, dict[str, Row]]) -> None:
     print_table(["method", "up", "fewer", *heads], lines)
 
 
-def main() -> None:
-    """Print the table; draw the picture where asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tasks", nargs="*", metavar="TASK=FILE", default=DEFAULT)
-    parser.add_argument("--svg", type=Path, help="where the picture goes")
-    asked = parser.parse_args()
-    cells = {name: read_cells(paths) for name, paths in (t.split("=", 1) for t in asked.tasks)}
-    tasks = {
+def read_tasks(asked: list[str]) -> dict[str, dict[str, Row]]:
+    """The rows of every ``TASK=FILES``, by method."""
+    cells = {name: read_cells(places) for name, places in (task.split("=", 1) for task in asked)}
+    return {
         name: {method: row_of_cells(method, own) for method in own} for name, own in cells.items()
     }
-    print_rows(tasks)
+
+
+def main() -> None:
+    """Print the tables; draw the picture where asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="*", metavar="TASK=FILE")
+    parser.add_argument("--svg", type=Path, help="where the picture goes")
+    asked = parser.parse_args()
+    tables = [read_tasks(tasks) for tasks in ([asked.tasks] if asked.tasks else TABLES)]
+    for tasks in tables:
+        print_rows(tasks)
+        print()
     if asked.svg is None:
         return
     groups = tuple(
@@ -114,7 +142,7 @@ def main() -> None:
             rows=tuple(rows.values()),
             cells=(),
         )
-        for name, rows in tasks.items()
+        for name, rows in tables[0].items()
     )
     results = Results(
         groups=groups, reference=REFERENCE, targets=(), margin=None, options_shown=False
