@@ -138,6 +138,11 @@ def _client_privacy(table: Table) -> Table:
 
 
 def _run(table: Table) -> Table:
+    privacy = table.get("privacy", {})
+    if "client" in privacy:
+        table = table | {"privacy": _without(privacy, "secure_aggregation")}
+    elif "secure_aggregation" in privacy:
+        table = table | {"wire": _without(table.get("wire", {}), "codec", "error_feedback")}
     if "client" in table.get("privacy", {}):
         table = table | {
             "server": table.get("server", {}) | {"weighting": "uniform"},

@@ -38,6 +38,7 @@ from fedtt.config.privacy_section import (
     AdaptiveClippingConfig,
     ClientPrivacyConfig,
     PrivacyConfig,
+    SecureAggregationConfig,
 )
 from fedtt.config.schema import RunConfig, TrackConfig
 from fedtt.config.server_section import ServerConfig
@@ -61,6 +62,7 @@ __all__ = [
     "PartitionConfig",
     "PrivacyConfig",
     "RunConfig",
+    "SecureAggregationConfig",
     "ServerConfig",
     "SitesConfig",
     "TaskConfig",
