@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
+from fedtt.engine.build_method import build_secure_sum
 from fedtt.engine.processes import Processes
 from fedtt.errors import DivergenceError
 from fedtt.experiment.description import check_unchanged, describe
@@ -20,7 +21,6 @@ from fedtt.experiment.measure import Metrics
 from fedtt.experiment.privacy_plan import PrivacyPlan
 from fedtt.experiment.private_run import PrivateRun, open_privacy
 from fedtt.experiment.run_files import Record, round_record
-from fedtt.experiment.secure_settings import secure_sum_of
 from fedtt.federated.aggregate.trimmed_mean import without_defense
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.learning_rate import learning_rate_at
@@ -68,7 +68,7 @@ def running(run: Run) -> Iterator[Run]:
     ):
         population = len(run.federation.population)
         privacy = open_privacy(run.config, run.directory, population=population)
-        yield replace(run, notify=notify, privacy=privacy, secure=secure_sum_of(run.config))
+        yield replace(run, notify=notify, privacy=privacy, secure=build_secure_sum(run.config))
 
 
 def end(run: Run, summary: dict[str, Any]) -> None:
