@@ -113,6 +113,15 @@ def test_a_site_may_leave_before_any_stage(secure: RunConfig, tmp_path: Path, st
     assert record["secure_sum"]["threshold"] == 3
 
 
+def test_where_most_drop_out_nobody_is_asked(secure: RunConfig, tmp_path: Path) -> None:
+    cohort = secure.cohort.model_copy(update={"dropout": 1 - 1e-12})
+    bench = Bench(answers_of(share_workers()))
+    run_sites(secure.model_copy(update={"cohort": cohort}), tmp_path / "run", bench)
+    (record,) = records(tmp_path / "run")
+    assert record["unused"] == "0 of 5 clients, and the secure sum takes 3"
+    assert {frame.content["do"] for _, frame in bench.sent} == {"hello", "end"}
+
+
 def test_below_the_threshold_the_round_changes_nothing(secure: RunConfig, tmp_path: Path) -> None:
     answers = answers_of(share_workers())
     bench = Bench({node: leaving_at(answers[node], "masked") for node in answers})

@@ -371,6 +371,7 @@ class SiteRound:
 
     def summed(self, request: "SumRequest") -> "Summed":
         """The secure sum of the updates; raises like a call."""
+        from fedtt.federated.secure.secure_round import Summed
         from fedtt.sites.sum_over_sites import SumOverSites
 
         called = [
@@ -378,6 +379,10 @@ class SiteRound:
             for task in _with_shared_payloads(request.tasks)
             if task.client_id not in request.absent
         ]
+        missing = request.terms.lacks([task.client_id for task in called])
+        if missing is not None:  # so many dropped out that nobody is asked
+            nothing = dict.fromkeys(request.cohort, 0)
+            return Summed(total=None, uplink={}, downlink=nothing, missing=missing)
         needed = self.sites.needed(len(called))
         asked = SumOverSites(
             request=request, called=called, fewest=needed, refuse=self.sites.refuse

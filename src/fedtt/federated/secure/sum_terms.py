@@ -30,7 +30,7 @@ class SumTerms:
                 expected=f"at least {FEWEST} and more than half, at most all",
             )
 
-    def lacks(self, present: Collection[Place]) -> str | None:
+    def lacks(self, present: Collection[object]) -> str | None:
         """Why so few do not do; None where they are enough."""
         if len(present) >= self.threshold:
             return None
