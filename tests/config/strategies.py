@@ -140,7 +140,7 @@ def _client_privacy(table: Table) -> Table:
 def _run(table: Table) -> Table:
     if "client" in table.get("privacy", {}):
         table = table | {
-            "server": table.get("server", {}) | {"weighting": "uniform"},
+            "server": _without(table.get("server", {}), "update_norm") | {"weighting": "uniform"},
             "wire": _without(table.get("wire", {}), "error_feedback"),
             "evaluation": _without(table.get("evaluation", {}), "alone"),
         }

@@ -100,6 +100,8 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
         0.4,
     ),
     "server.weighting": ({}, "examples", "uniform"),
+    "server.weight_cap": ({}, 0.5, 0.34),
+    "server.update_norm": ({}, None, "median"),
     "wire.codec": ({}, "plain", "toy-half"),
     "wire.block": ({"wire.codec": "int4"}, 128, 32),
     "wire.rounding": ({"wire.codec": "int4"}, "stochastic", "nearest"),

@@ -128,6 +128,12 @@ class RunConfig(Section):
                 "client that says it has many examples would change the model by more than the "
                 "noise hides; take server.weighting = 'uniform'"
             )
+        if self.server.update_norm is not None:
+            raise ValueError(
+                "privacy.client does not go with server.update_norm = "
+                f"{self.server.update_norm!r}: its clipping_norm is the bound that the noise is "
+                "made for"
+            )
         if self.wire.error_feedback:
             raise ValueError(
                 "privacy.client does not go with wire.error_feedback: the server clips what it is "

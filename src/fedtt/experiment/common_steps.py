@@ -21,6 +21,7 @@ from fedtt.experiment.privacy_plan import PrivacyPlan
 from fedtt.experiment.private_run import PrivateRun, open_privacy
 from fedtt.experiment.run_files import Record, round_record
 from fedtt.federated.aggregate.trimmed_mean import without_defense
+from fedtt.federated.aggregate.update_limits import NO_LIMITS
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.learning_rate import learning_rate_at
 from fedtt.federated.round import CallClients, run_round
@@ -131,7 +132,7 @@ def one_round(
     method, cohorts = run.federation.method, cohorts_of(run)
     if alone is not None:
         aggregation = without_defense(method.aggregation)
-        method = replace(method, aggregation=aggregation, codec=PLAIN)
+        method = replace(method, aggregation=aggregation, codec=PLAIN, limits=NO_LIMITS)
         cohorts = replace(cohorts, only=alone, dropout_rate=0.0)
     return run_round(
         state,

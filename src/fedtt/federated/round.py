@@ -119,7 +119,7 @@ def run_round(
                 yield task
 
     reports: dict[str, ClientReport] = {}
-    aggregation: Aggregation = method.aggregation
+    aggregation: Aggregation = method.limited_aggregation
     if privacy is not None:
         aggregation = privacy.mean(state, structure=whole, heard=reports)
     for reply in call_clients(tasks()):
