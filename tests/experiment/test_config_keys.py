@@ -11,6 +11,7 @@ import pytest
 from tests.tiny import save_tiny_bert, sentence
 
 from fedtt.config import (
+    AttackConfig,
     ClientConfig,
     CohortConfig,
     DataConfig,
@@ -124,6 +125,7 @@ ELSEWHERE = {
     *SITES_KEYS,
     "track.to",  # tests/extending
     "privacy.client",  # tests/privacy
+    *(f"attack.{key}" for key in AttackConfig.model_fields),  # tests/attacks
     "data.source",
     "data.directory",
     "model.revision",
@@ -143,6 +145,7 @@ SECTIONS: dict[str, type[Section]] = {
     "server": ServerConfig,
     "wire": WireConfig,
     "privacy": PrivacyConfig,
+    "attack": AttackConfig,
     "evaluation": EvaluationConfig,
     "sites": SitesConfig,
     "track": TrackConfig,

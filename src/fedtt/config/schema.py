@@ -8,6 +8,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from fedtt.attacks import ATTACKS
+from fedtt.config.attack_section import AttackConfig
 from fedtt.config.client_section import ClientConfig
 from fedtt.config.cohort_section import CohortConfig
 from fedtt.config.data_section import DataConfig
@@ -51,6 +53,7 @@ class RunConfig(Section):
     server: ServerConfig = ServerConfig()
     wire: WireConfig = WireConfig()
     privacy: PrivacyConfig = PrivacyConfig()
+    attack: AttackConfig | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
     sites: SitesConfig = SitesConfig()
     track: TrackConfig = TrackConfig()
@@ -147,6 +150,18 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _attack_is_a_simulation(self) -> Self:
+        if self.attack is None:
+            return self
+        if self.sites.names is not None:
+            raise ValueError("[attack] is a simulation, and sites.names are real ones")
+        if self.evaluation.alone:
+            raise ValueError(
+                "[attack] does not go with evaluation.alone: a client alone has nobody to attack"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _codec_fits_the_aggregation(self) -> Self:
         codec, aggregation = self.wire.codec, self.server.aggregation
         if CODECS[codec].coarse and aggregation != MEAN:
@@ -167,6 +182,8 @@ class RunConfig(Section):
             "client.logit_adjustment": bool(self.client.logit_adjustment),
             f"partition.kind {self.partition and self.partition.kind!r}": by_label and not binned,
             "data.label_names": self.data.label_names is not None,
+            f"attack.kind {self.attack and self.attack.kind!r}": self.attack is not None
+            and ATTACKS[self.attack.kind].poisoned_by is not None,
         }
         unfit = [key for key, used in needing.items() if used]
         if unfit:

@@ -13,7 +13,7 @@ from fedtt.engine.processes import Processes
 from fedtt.errors import DivergenceError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory
-from fedtt.experiment.events import Notify, RoundDone, RunDone, RunPrepared
+from fedtt.experiment.events import Notify, RoundDone, RunDone, RunPrepared, SiteNews
 from fedtt.experiment.fan_out import fan_out
 from fedtt.experiment.helper_processes import check_helpers
 from fedtt.experiment.measure import Metrics
@@ -23,6 +23,7 @@ from fedtt.experiment.run_files import Record, round_record
 from fedtt.federated.aggregate.trimmed_mean import without_defense
 from fedtt.federated.aggregate.update_limits import NO_LIMITS
 from fedtt.federated.cohort import Cohorts
+from fedtt.federated.failures import MOST_FAILURES, left_out
 from fedtt.federated.learning_rate import learning_rate_at
 from fedtt.federated.round import CallClients, run_round
 from fedtt.federated.types import RoundReport, ServerState
@@ -129,7 +130,7 @@ def one_round(
     With ``alone``, of that client trained by itself: nobody drops out, there is nobody to defend
     against, and nothing travels that a codec could change.
     """
-    method, cohorts = run.federation.method, cohorts_of(run)
+    method, cohorts = run.federation.method, cohorts_of(run, state)
     if alone is not None:
         aggregation = without_defense(method.aggregation)
         method = replace(method, aggregation=aggregation, codec=PLAIN, limits=NO_LIMITS)
@@ -144,14 +145,15 @@ def one_round(
     )
 
 
-def cohorts_of(run: Run) -> Cohorts:
-    """Who is called in which round of the run."""
+def cohorts_of(run: Run, state: ServerState) -> Cohorts:
+    """Who is called in which round of the run, from that state on."""
     return Cohorts(
         population=run.federation.population,
         cohort_size=run.config.cohort.size,
         dropout_rate=run.config.cohort.dropout,
         seed=run.config.seed,
         draw=run.privacy.mechanism.positions if run.privacy is not None else None,
+        left_out=left_out(state.failures),
     )
 
 
@@ -181,6 +183,10 @@ def finish_round(
     run.directory.save_state(state, residuals=residuals)
     save_adapter(run, state)
     run.notify(RoundDone(record=record, rounds=run.rounds))
+    for client, reason in left_out(state.failures).items():
+        if client not in left_out(before.failures):
+            what = f"left out from now on, after {MOST_FAILURES} failures alike: {reason}"
+            run.notify(SiteNews(site=client, what=what))
     return record
 
 
