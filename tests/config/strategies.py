@@ -154,6 +154,14 @@ def _run(table: Table) -> Table:
             "sites": _without(table.get("sites", {}), "names"),
             "evaluation": _without(table.get("evaluation", {}), "alone"),
         }
+    privacy = table.get("privacy", {})
+    if "client" in privacy:
+        table = table | {"privacy": _without(privacy, "secure_aggregation")}
+    elif "secure_aggregation" in privacy:
+        table = table | {
+            "wire": _without(table.get("wire", {}), "codec", "error_feedback"),
+            "server": _without(table.get("server", {}), "update_norm", "weight_cap"),
+        }
     if "client" in table.get("privacy", {}):
         table = table | {
             "server": _without(table.get("server", {}), "update_norm") | {"weighting": "uniform"},

@@ -18,7 +18,7 @@ from fedtt.config.method_section import MethodConfig
 from fedtt.config.model_section import ModelConfig
 from fedtt.config.partition_section import PartitionConfig
 from fedtt.config.privacy_section import PrivacyConfig
-from fedtt.config.server_section import ServerConfig
+from fedtt.config.server_section import MOST_WEIGHT, ServerConfig
 from fedtt.config.sites_section import SitesConfig
 from fedtt.config.task_section import KINDS_OF_SOURCES, TaskConfig
 from fedtt.config.wire_section import WireConfig
@@ -158,6 +158,33 @@ class RunConfig(Section):
         if self.evaluation.alone:
             raise ValueError(
                 "[attack] does not go with evaluation.alone: a client alone has nobody to attack"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sums_that_say_nothing_of_one(self) -> Self:
+        if self.privacy.secure_aggregation is None:
+            return self
+        name = "privacy.secure_aggregation does not go with"
+        if self.privacy.client is not None:
+            raise ValueError(
+                f"{name} privacy.client: the server clips each client's update and adds the noise, "
+                "and cannot clip what it does not see"
+            )
+        if self.server.update_norm is not None:
+            raise ValueError(
+                f"{name} server.update_norm: the server cannot shorten what it does not see"
+            )
+        if self.server.weight_cap not in (MOST_WEIGHT, 1.0):
+            raise ValueError(
+                f"{name} server.weight_cap: the server does not see who has which weight; "
+                "secure_aggregation.most_examples bounds it, or server.weighting = 'uniform'"
+            )
+        if CODECS[self.wire.codec].lossy:
+            raise ValueError(
+                f"{name} wire.codec = {self.wire.codec!r}: a masked update is uniform words that "
+                "nothing makes smaller, and a sum of scales and levels is no sum of updates; take "
+                "wire.codec = 'plain'"
             )
         return self
 

@@ -1,5 +1,6 @@
 """A run: its directory, its events, its records, its result."""
 
+from fedtt.experiment.begun_run import BegunRun, begin_new, take_up_run
 from fedtt.experiment.directory import (
     RunDirectory,
     check_same_config,
@@ -31,6 +32,7 @@ from fedtt.experiment.sites import run_with_sites
 
 __all__ = [
     "BaselineRoundDone",
+    "BegunRun",
     "Evaluated",
     "Event",
     "Notify",
@@ -45,6 +47,7 @@ __all__ = [
     "TrackerLost",
     "TrainingDone",
     "Waiting",
+    "begin_new",
     "call_helpers",
     "check_same_config",
     "check_secret_kept",
@@ -58,4 +61,5 @@ __all__ = [
     "predict_texts",
     "run_experiment",
     "run_with_sites",
+    "take_up_run",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedtt import params as p
 from fedtt.config import RunConfig
@@ -20,6 +20,7 @@ from fedtt.experiment.measure import Metrics
 from fedtt.experiment.privacy_plan import PrivacyPlan
 from fedtt.experiment.private_run import PrivateRun, open_privacy
 from fedtt.experiment.run_files import Record, round_record
+from fedtt.experiment.secure_settings import secure_sum_of
 from fedtt.federated.aggregate.trimmed_mean import without_defense
 from fedtt.federated.aggregate.update_limits import NO_LIMITS
 from fedtt.federated.cohort import Cohorts
@@ -29,6 +30,9 @@ from fedtt.federated.round import CallClients, run_round
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.federated.wire.plain import PLAIN
 from fedtt.peft import also_trained, save_also_trained
+
+if TYPE_CHECKING:
+    from fedtt.federated.secure.secure_round import CallSum, SecureSum
 
 ShouldStop = Callable[[], bool]
 
@@ -44,6 +48,7 @@ class Run:
     should_stop: ShouldStop = lambda: False
     processes: Processes | None = None
     privacy: PrivateRun | None = None
+    secure: "SecureSum | None" = None
 
     @property
     def rounds(self) -> int:
@@ -65,7 +70,7 @@ def running(run: Run) -> Iterator[Run]:
     ):
         population = len(run.federation.population)
         privacy = open_privacy(run.config, run.directory, population=population)
-        yield replace(run, notify=notify, privacy=privacy)
+        yield replace(run, notify=notify, privacy=privacy, secure=secure_sum_of(run.config))
 
 
 def end(run: Run, summary: dict[str, Any]) -> None:
@@ -112,7 +117,7 @@ def take_up(run: Run, *, alone: bool) -> tuple[ServerState, list[Record]]:
             exchanged_parameters=federation.exchanged_parameters,
             sent_bytes=sum(r["uplink_bytes"] + r["downlink_bytes"] for r in records),
             notes=(*federation.notes, *notes),
-            privacy=() if run.plan is None else run.plan.notes,
+            privacy=(*(() if run.plan is None else run.plan.notes), *_notes_of_sum(run)),
         )
     )
     return state, records
@@ -124,17 +129,31 @@ def one_round(
     call_clients: CallClients,
     *,
     alone: str | None = None,
+    call_sum: "CallSum | None" = None,
 ) -> tuple[ServerState, RoundReport]:
     """The next state, by :func:`run_round` with the run's method, cohorts and learning rate.
 
     With ``alone``, of that client trained by itself: nobody drops out, there is nobody to defend
-    against, and nothing travels that a codec could change.
+    against, and nothing travels that a codec could change. A secure sum is carried by ``call_sum``;
+    without it, the clients of ``call_clients`` are summed in this process.
     """
     method, cohorts = run.federation.method, cohorts_of(run, state)
     if alone is not None:
         aggregation = without_defense(method.aggregation)
         method = replace(method, aggregation=aggregation, codec=PLAIN, limits=NO_LIMITS)
         cohorts = replace(cohorts, only=alone, dropout_rate=0.0)
+    elif run.secure is not None:
+        from fedtt.federated.secure.secure_round import run_secure_round
+        from fedtt.federated.secure.sum_here import SumHere
+
+        return run_secure_round(
+            state,
+            method=method,
+            cohorts=cohorts,
+            learning_rate=learning_rate_of(run.config, state.next_round),
+            call_sum=call_sum or SumHere(call_clients=call_clients),
+            secure=run.secure,
+        )
     return run_round(
         state,
         method=method,
@@ -143,6 +162,17 @@ def one_round(
         call_clients=call_clients,
         privacy=run.privacy.mechanism if run.privacy is not None else None,
     )
+
+
+def _notes_of_sum(run: Run) -> Iterator[str]:
+    """What is to be said of a secure sum before the first round."""
+    if run.secure is not None:
+        clients = run.config.cohort.size or len(run.federation.population)
+        yield (
+            f"secure aggregation: the server learns the sum of at least "
+            f"{run.secure.threshold_of(clients)} of a round's {clients} clients, and no update of "
+            "one. docs/privacy.md says what it holds for."
+        )
 
 
 def cohorts_of(run: Run, state: ServerState) -> Cohorts:
