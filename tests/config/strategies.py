@@ -247,6 +247,8 @@ def _values(annotation: Any, bounds: dict[str, Any]) -> st.SearchStrategy[Any]:
         return st.one_of(*(_values(part, bounds) for part in arguments))
     if origin is Literal:
         return st.sampled_from(arguments)
+    if origin is tuple and Ellipsis not in arguments:
+        return st.tuples(*(_values(part, bounds) for part in arguments)).map(list)
     if origin is tuple:
         return st.lists(_values(arguments[0], bounds), min_size=1, max_size=3)
     if origin is dict:
