@@ -56,6 +56,7 @@ def _by_client(report: RoundReport) -> Record:
             for client_id, client in report.clients.items()
         },
         "dropped": dict(report.dropped),
+        **({"failed": dict(report.failed)} if report.failed else {}),
     }
 
 
@@ -145,6 +146,7 @@ class RoundContent(FileContent):
     clients: dict[str, _ClientRound]
     dropped: dict[str, float]
     unused: str = ""
+    failed: dict[str, str] = {}
     privacy: _PrivacySpent | None = None
     secure_sum: _SecureSum | None = None
 

@@ -44,7 +44,7 @@ def open_sites(
         expected=expected,
         population=federation.population,
         limit=reply_limit(federation, expected),
-        fewest=max(federation.method.aggregation.fewest, _threshold(config, federation)),
+        fewest=max(federation.method.limited_aggregation.fewest, _threshold(config, federation)),
         measured=measured_in(config, federation),
     )
     return Sites(carrier, roster, terms=terms, hooks=hooks)
