@@ -11,6 +11,7 @@ import pytest
 from tests.tiny import save_tiny_bert, sentence
 
 from fedtt.config import (
+    AttackConfig,
     ClientConfig,
     CohortConfig,
     DataConfig,
@@ -100,6 +101,8 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
         0.4,
     ),
     "server.weighting": ({}, "examples", "uniform"),
+    "server.weight_cap": ({}, 0.5, 0.34),
+    "server.update_norm": ({}, None, "median"),
     "wire.codec": ({}, "plain", "toy-half"),
     "wire.block": ({"wire.codec": "int4"}, 128, 32),
     "wire.rounding": ({"wire.codec": "int4"}, "stochastic", "nearest"),
@@ -122,6 +125,7 @@ ELSEWHERE = {
     *SITES_KEYS,
     "track.to",  # tests/extending
     "privacy.client",  # tests/privacy
+    *(f"attack.{key}" for key in AttackConfig.model_fields),  # tests/attacks
     "data.source",
     "data.directory",
     "model.revision",
@@ -141,6 +145,7 @@ SECTIONS: dict[str, type[Section]] = {
     "server": ServerConfig,
     "wire": WireConfig,
     "privacy": PrivacyConfig,
+    "attack": AttackConfig,
     "evaluation": EvaluationConfig,
     "sites": SitesConfig,
     "track": TrackConfig,

@@ -214,6 +214,9 @@ def describe_round(event: RoundDone) -> str:
         parts.append(f"validation {describe_score(record['validation'])}")
     if "privacy" in record:
         parts.append(describe_privacy(record["privacy"]))
+    if record.get("secure_sum", {}).get("out_of_range"):
+        cut = record["secure_sum"]["out_of_range"]
+        parts.append(f"{cut:,} numbers cut to privacy.secure_aggregation.value_range")
     return "  ".join(parts)
 
 

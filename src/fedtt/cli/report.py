@@ -37,6 +37,8 @@ def print_result(summary: dict[str, Any], *, path: Path) -> None:
             f"FedAvg with LoRA r=8 would have sent: {format_bytes(lora_sent)} "
             f"({lora_sent / sent:.1f} times as much)"
         )
+    for client, reason in summary.get("left_out", {}).items():
+        print_line(out, f"left out: {client}: {reason}")
     for line in _privacy_lines(summary.get("privacy")):
         print_line(out, line)
     out.print(f"{summary['rounds']} rounds in {format_seconds(summary['seconds'])}")

@@ -1,5 +1,6 @@
 """Configuration: frozen values, read from TOML, written back completely."""
 
+from fedtt.config.attack_section import AttackConfig
 from fedtt.config.cells import (
     Cell,
     all_cells,
@@ -38,6 +39,7 @@ from fedtt.config.privacy_section import (
     AdaptiveClippingConfig,
     ClientPrivacyConfig,
     PrivacyConfig,
+    SecureAggregationConfig,
 )
 from fedtt.config.schema import RunConfig, TrackConfig
 from fedtt.config.server_section import ServerConfig
@@ -47,6 +49,7 @@ from fedtt.config.wire_section import WireConfig
 
 __all__ = [
     "AdaptiveClippingConfig",
+    "AttackConfig",
     "Cell",
     "ClientConfig",
     "ClientPrivacyConfig",
@@ -61,6 +64,7 @@ __all__ = [
     "PartitionConfig",
     "PrivacyConfig",
     "RunConfig",
+    "SecureAggregationConfig",
     "ServerConfig",
     "SitesConfig",
     "TaskConfig",

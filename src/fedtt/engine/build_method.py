@@ -1,11 +1,14 @@
 """From the ``[method]``, ``[server]`` and ``[wire]`` sections to a method."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from fedtt.config import MethodConfig, ServerConfig, WireConfig
+from fedtt.config import MethodConfig, RunConfig, ServerConfig, WireConfig
+from fedtt.config.server_section import MEDIAN_NORM
 from fedtt.errors import ConfigError
 from fedtt.federated.aggregate import AGGREGATIONS, MEAN
 from fedtt.federated.aggregate.aggregation import WEIGHTINGS
+from fedtt.federated.aggregate.update_limits import UpdateLimits
 from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.method import Method
 from fedtt.federated.schedules.everything import all_parameters
@@ -15,6 +18,9 @@ from fedtt.federated.wire.codec import CODECS, Codec, CodecOptions
 from fedtt.federated.wire.deflated import Deflated
 from fedtt.methods import Setting, method_entry
 from fedtt.models import PEFT_TASK_TYPES
+
+if TYPE_CHECKING:
+    from fedtt.federated.secure.secure_round import SecureSum
 
 
 def build_method(
@@ -44,6 +50,7 @@ def build_method(
         codec=build_codec(wire),
         error_feedback=wire.error_feedback,
         also_train=frozenset(config.also_train),
+        limits=_limits(server),
     )
     method = _in_subspace(method, config, server, seed=seed)
     return _with_chosen_aggregation(method, server)
@@ -77,12 +84,38 @@ def _in_subspace(
     return replace(method, subspace=subspace)
 
 
+def build_secure_sum(config: RunConfig) -> "SecureSum | None":
+    """How the run sums; None where updates are not summed securely.
+
+    Raises :class:`ConfigError` where the package of its extra is not installed.
+    """
+    section = config.privacy.secure_aggregation
+    if section is None:
+        return None
+    from fedtt.federated.secure.secure_round import SecureSum
+
+    return SecureSum(
+        threshold=section.threshold,
+        value_range=section.value_range,
+        most_weight=section.most_examples if config.server.weighting == "examples" else 1,
+    )
+
+
 def build_codec(wire: WireConfig) -> Codec:
     """The codec that a ``[wire]`` section describes."""
     options = CodecOptions(block=wire.block, stochastic=wire.is_stochastic)
     row = CODECS[wire.codec]
     codec = row.build(options)
     return Deflated(inner=codec) if row.lossy and wire.deflate else codec
+
+
+def _limits(server: ServerConfig) -> UpdateLimits:
+    relative = server.update_norm == MEDIAN_NORM
+    return UpdateLimits(
+        norm=None if server.update_norm is None or relative else float(server.update_norm),
+        median_norm=relative,
+        weight_share=server.weight_cap if server.weighting == "examples" else 1.0,
+    )
 
 
 def _server_step(server: ServerConfig) -> ServerOptimizer:

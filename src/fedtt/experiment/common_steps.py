@@ -4,16 +4,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
+from fedtt.engine.build_method import build_secure_sum
 from fedtt.engine.processes import Processes
 from fedtt.errors import DivergenceError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory
-from fedtt.experiment.events import Notify, RoundDone, RunDone, RunPrepared
+from fedtt.experiment.events import Notify, RoundDone, RunDone, RunPrepared, SiteNews
 from fedtt.experiment.fan_out import fan_out
 from fedtt.experiment.helper_processes import check_helpers
 from fedtt.experiment.measure import Metrics
@@ -21,12 +22,17 @@ from fedtt.experiment.privacy_plan import PrivacyPlan
 from fedtt.experiment.private_run import PrivateRun, open_privacy
 from fedtt.experiment.run_files import Record, round_record
 from fedtt.federated.aggregate.trimmed_mean import without_defense
+from fedtt.federated.aggregate.update_limits import NO_LIMITS
 from fedtt.federated.cohort import Cohorts
+from fedtt.federated.failures import MOST_FAILURES, left_out
 from fedtt.federated.learning_rate import learning_rate_at
 from fedtt.federated.round import CallClients, run_round
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.federated.wire.plain import PLAIN
 from fedtt.peft import also_trained, save_also_trained
+
+if TYPE_CHECKING:
+    from fedtt.federated.secure.secure_round import CallSum, SecureSum
 
 ShouldStop = Callable[[], bool]
 
@@ -42,6 +48,7 @@ class Run:
     should_stop: ShouldStop = lambda: False
     processes: Processes | None = None
     privacy: PrivateRun | None = None
+    secure: "SecureSum | None" = None
 
     @property
     def rounds(self) -> int:
@@ -63,7 +70,7 @@ def running(run: Run) -> Iterator[Run]:
     ):
         population = len(run.federation.population)
         privacy = open_privacy(run.config, run.directory, population=population)
-        yield replace(run, notify=notify, privacy=privacy)
+        yield replace(run, notify=notify, privacy=privacy, secure=build_secure_sum(run.config))
 
 
 def end(run: Run, summary: dict[str, Any]) -> None:
@@ -110,7 +117,7 @@ def take_up(run: Run, *, alone: bool) -> tuple[ServerState, list[Record]]:
             exchanged_parameters=federation.exchanged_parameters,
             sent_bytes=sum(r["uplink_bytes"] + r["downlink_bytes"] for r in records),
             notes=(*federation.notes, *notes),
-            privacy=() if run.plan is None else run.plan.notes,
+            privacy=(*(() if run.plan is None else run.plan.notes), *_notes_of_sum(run)),
         )
     )
     return state, records
@@ -122,17 +129,31 @@ def one_round(
     call_clients: CallClients,
     *,
     alone: str | None = None,
+    call_sum: "CallSum | None" = None,
 ) -> tuple[ServerState, RoundReport]:
     """The next state, by :func:`run_round` with the run's method, cohorts and learning rate.
 
     With ``alone``, of that client trained by itself: nobody drops out, there is nobody to defend
-    against, and nothing travels that a codec could change.
+    against, and nothing travels that a codec could change. A secure sum is carried by ``call_sum``;
+    without it, the clients of ``call_clients`` are summed in this process.
     """
-    method, cohorts = run.federation.method, cohorts_of(run)
+    method, cohorts = run.federation.method, cohorts_of(run, state)
     if alone is not None:
         aggregation = without_defense(method.aggregation)
-        method = replace(method, aggregation=aggregation, codec=PLAIN)
+        method = replace(method, aggregation=aggregation, codec=PLAIN, limits=NO_LIMITS)
         cohorts = replace(cohorts, only=alone, dropout_rate=0.0)
+    elif run.secure is not None:
+        from fedtt.federated.secure.secure_round import run_secure_round
+        from fedtt.federated.secure.sum_here import SumHere
+
+        return run_secure_round(
+            state,
+            method=method,
+            cohorts=cohorts,
+            learning_rate=learning_rate_of(run.config, state.next_round),
+            call_sum=call_sum or SumHere(call_clients=call_clients),
+            secure=run.secure,
+        )
     return run_round(
         state,
         method=method,
@@ -143,14 +164,26 @@ def one_round(
     )
 
 
-def cohorts_of(run: Run) -> Cohorts:
-    """Who is called in which round of the run."""
+def _notes_of_sum(run: Run) -> Iterator[str]:
+    """What is to be said of a secure sum before the first round."""
+    if run.secure is not None:
+        clients = run.config.cohort.size or len(run.federation.population)
+        yield (
+            f"secure aggregation: the server learns the sum of at least "
+            f"{run.secure.threshold_of(clients)} of a round's {clients} clients, and no update of "
+            "one. docs/privacy.md says what it holds for."
+        )
+
+
+def cohorts_of(run: Run, state: ServerState) -> Cohorts:
+    """Who is called in which round of the run, from that state on."""
     return Cohorts(
         population=run.federation.population,
         cohort_size=run.config.cohort.size,
         dropout_rate=run.config.cohort.dropout,
         seed=run.config.seed,
         draw=run.privacy.mechanism.positions if run.privacy is not None else None,
+        left_out=left_out(state.failures),
     )
 
 
@@ -180,6 +213,10 @@ def finish_round(
     run.directory.save_state(state, residuals=residuals)
     save_adapter(run, state)
     run.notify(RoundDone(record=record, rounds=run.rounds))
+    for client, reason in left_out(state.failures).items():
+        if client not in left_out(before.failures):
+            what = f"left out from now on, after {MOST_FAILURES} failures alike: {reason}"
+            run.notify(SiteNews(site=client, what=what))
     return record
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fedtt.experiment.measure import Metrics
-from fedtt.federated.types import RoundReport
+from fedtt.federated.types import ClientReport, RoundReport, SumReport
 from fedtt.metrics import MEAN
 from fedtt.strict_json import parse_json
 
@@ -21,7 +21,15 @@ def round_record(
     seconds: float,
     privacy: Mapping[str, float] | None = None,
 ) -> Record:
-    """What is kept of a finished round; with ``privacy``, nothing that one client said."""
+    """What is kept of a finished round; with ``privacy``, nothing that one client said, and of a
+    secure sum nothing but the sum.
+    """
+    if privacy is not None:
+        clients = {**_by_number(report), "privacy": privacy}
+    elif report.of_sum is not None:
+        clients = {**_by_name(report), "secure_sum": _of_sum(report.of_sum)}
+    else:
+        clients = _by_client(report)
     return {
         "round": report.round_index,
         "loss": report.loss if privacy is None else None,
@@ -30,7 +38,7 @@ def round_record(
         "uplink_bytes": report.uplink_bytes,
         "downlink_bytes": report.downlink_bytes,
         "seconds": round(seconds, 3),
-        **(_by_client(report) if privacy is None else {**_by_number(report), "privacy": privacy}),
+        **clients,
         **({"unused": report.unused} if report.unused else {}),
     }
 
@@ -48,20 +56,31 @@ def _by_client(report: RoundReport) -> Record:
             for client_id, client in report.clients.items()
         },
         "dropped": dict(report.dropped),
+        **({"failed": dict(report.failed)} if report.failed else {}),
     }
+
+
+def _by_name(report: RoundReport) -> Record:
+    """Who took part, and the bytes of each."""
+    return {
+        "clients": {client_id: _bytes_of(client) for client_id, client in report.clients.items()},
+        "dropped": dict(report.dropped),
+    }
+
+
+def _of_sum(summed: SumReport) -> Record:
+    return {"threshold": summed.threshold, "out_of_range": summed.out_of_range}
+
+
+def _bytes_of(client: ClientReport) -> Record:
+    return {"uplink_bytes": client.uplink_bytes, "downlink_bytes": client.downlink_bytes}
 
 
 def _by_number(report: RoundReport) -> Record:
     """How many took part, and their bytes, without their names and what they said of themselves."""
     clients = list(report.clients.values())
     return {
-        "clients": {
-            str(number): {
-                "uplink_bytes": client.uplink_bytes,
-                "downlink_bytes": client.downlink_bytes,
-            }
-            for number, client in enumerate(clients)
-        },
+        "clients": {str(number): _bytes_of(client) for number, client in enumerate(clients)},
         "dropped": {
             str(len(clients) + number): size for number, size in enumerate(report.dropped.values())
         },
@@ -93,7 +112,7 @@ class FileContent(BaseModel):
 
 
 class _ClientRound(FileContent):
-    """Of a private round the bytes alone."""
+    """Of a private round, and of a secure sum, the bytes alone."""
 
     num_examples: Count = 0
     steps: Count = 0
@@ -109,6 +128,11 @@ class _PrivacySpent(FileContent):
     clipping_norm: float
 
 
+class _SecureSum(FileContent):
+    threshold: Count
+    out_of_range: Count
+
+
 class RoundContent(FileContent):
     """A line of ``rounds.jsonl``."""
 
@@ -122,7 +146,9 @@ class RoundContent(FileContent):
     clients: dict[str, _ClientRound]
     dropped: dict[str, float]
     unused: str = ""
+    failed: dict[str, str] = {}
     privacy: _PrivacySpent | None = None
+    secure_sum: _SecureSum | None = None
 
 
 class DataContent(FileContent):

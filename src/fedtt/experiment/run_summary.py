@@ -43,6 +43,7 @@ def summarize(
         "seconds": round(sum(record["seconds"] for record in records), 3),
         "score": asdict(federation.task.score),
         "privacy": None if privacy is None else privacy.result(len(records)),
+        "attack": _attack(federation),
         "test": test,
         "before": before,
         "alone": alone,
@@ -53,6 +54,18 @@ def summarize(
         "lora_reference": _lora_reference(federation, records),
         "notes": list(federation.notes),
         "environment": environment(federation),
+    }
+
+
+def _attack(federation: Federation) -> dict[str, Any] | None:
+    hostile = federation.hostile
+    if hostile is None:
+        return None
+    return {
+        "simulated": True,
+        "kind": hostile.kind,
+        "strength": hostile.strength,
+        "clients": list(hostile.clients),
     }
 
 

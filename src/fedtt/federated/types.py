@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from fedtt.federated.failures import Failure
 from fedtt.federated.subspace import SubspaceStep
 from fedtt.params import Params
 
@@ -30,6 +31,7 @@ class ServerState:
     as are smaller than ``params`` together: what a client that missed a few is sent. None is
     missing from round ``steps_since`` on. ``privacy`` holds, under client-level privacy, the noise
     and the clipping norm of the next round (``fedtt.federated.privacy.client_privacy``).
+    ``failures`` are clients whose last replies could not be used.
     """
 
     next_round: int
@@ -44,6 +46,7 @@ class ServerState:
     strangers: frozenset[str] = frozenset()
     start: str = ""
     privacy: Mapping[str, float] = field(default_factory=dict)
+    failures: Mapping[str, Failure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,21 +76,40 @@ class ClientReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SumReport:
+    """What is known of a secure sum, of at least ``threshold`` clients, beside the sum.
+
+    ``loss`` is their mean one, by weight, None where there was no sum; ``out_of_range`` is how many
+    numbers of theirs together were cut.
+    """
+
+    threshold: int
+    loss: float | None = None
+    out_of_range: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoundReport:
     """What happened in one round; ``clients`` in the order in which they were aggregated.
 
     ``dropped`` maps every client of the cohort that never answered to its downlink bytes, 0 where
     it was not there to be sent anything. ``unused`` says why the updates changed nothing, if so.
+    ``failed`` says of some of the dropped ones what was wrong with what they answered.
+    With ``of_sum`` they were summed securely, and of a client only its bytes are known.
     """
 
     round_index: int
     clients: Mapping[str, ClientReport]
     dropped: Mapping[str, int] = field(default_factory=dict)
     unused: str | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
+    of_sum: SumReport | None = None
 
     @property
     def loss(self) -> float | None:
         """Training loss, weighted by the clients' number of examples; None if nobody answered."""
+        if self.of_sum is not None:
+            return self.of_sum.loss
         weight = sum(report.num_examples for report in self.clients.values())
         if not weight:
             return None

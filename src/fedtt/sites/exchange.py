@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from fedtt.errors import WireError
-from fedtt.federated.round import ClientTask
+from fedtt.federated.failures import LONGEST_REASON
+from fedtt.federated.round import ClientTask, FailedReply
 from fedtt.sites.carrier import CarriedReply, Carrier
 from fedtt.sites.frames import Frame
 from fedtt.sites.message_schema import (
+    LATE,
     Outcome,
     Split,
     Stale,
+    SumStage,
     TaskOfClient,
     Trouble,
     Work,
@@ -28,6 +31,7 @@ ASK_AGAIN = 30.0  # seconds until a message is sent again, then twice as long, a
 SLACK = 60.0  # a message lives that much longer than anybody waits for its answer
 
 Doing = Literal["train", "measure"]
+Question = Work | SumStage
 T = TypeVar("T")
 
 
@@ -41,10 +45,13 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Heard(Generic[T]):
-    """What came back, by site, and the names of the sites to which something was sent at all."""
+    """What came back, by site, the names of the sites to which something was sent at all, and what
+    was wrong with the replies of some.
+    """
 
     answers: Mapping[str, tuple[PresentSite, T]]
     asked: frozenset[str]
+    failed: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,27 +93,51 @@ class Exchange:
         read: Callable[[Answer, PresentSite], T],
     ) -> Heard[T]:
         """Ask every site that is there, and read what comes back by the deadline."""
-        deadline = time.monotonic() + self._seconds
+
+        def build(site: PresentSite) -> tuple[Work, list[bytes]]:
+            return self.request(what, by_site[site.name], site, splits)
+
         number = next(iter(by_site.values()))[0].round_index
+        return self.ask(list(by_site), build, number=number, read=read)
+
+    def request(
+        self, what: Doing, tasks: Sequence[ClientTask], site: PresentSite, splits: Sequence[Split]
+    ) -> tuple[Work, list[bytes]]:
+        """The message of a site, and every distinct broadcast once."""
+        return _request(what, tasks, site, positions=self._positions, splits=splits)
+
+    def ask(
+        self,
+        names: Sequence[str],
+        build: Callable[[PresentSite], tuple[Question, Sequence[bytes]]],
+        *,
+        number: int,
+        read: Callable[[Answer, PresentSite], T],
+    ) -> Heard[T]:
+        """Ask those of the sites that are there what ``build`` makes, in that round."""
+        deadline = time.monotonic() + self._seconds
         waiting: dict[str, _Asked] = {}
-        for name, tasks in by_site.items():
+        for name in names:
             site = self._roster.present.get(name)
             if site is None:
                 self._tell(name, "is not there")
                 continue
-            work, blobs = _request(what, tasks, site, positions=self._positions, splits=splits)
+            work, blobs = build(site)
             waiting[name] = _Asked(site=site, work=work, blobs=blobs)
         answers: dict[str, tuple[PresentSite, T]] = {}
         sent: set[str] = set()
+        failed: dict[str, str] = {}
         looked = time.monotonic()
         while waiting:
             self._check()
             left = deadline - time.monotonic()
-            self._on_wait(number, len(answers), len(by_site), max(0.0, left))
+            self._on_wait(number, len(answers), len(names), max(0.0, left))
             for name, reply in self._pull(waiting):
                 site = waiting.pop(name).site
                 answer = self._read(reply, site, read)
-                if answer is not None:
+                if isinstance(answer, FailedReply):
+                    failed[name] = answer.reason
+                elif answer is not None:
                     answers[name] = (site, answer)
             if left <= 0:
                 break
@@ -119,7 +150,7 @@ class Exchange:
             time.sleep(PULL_EVERY)
         for asked in waiting.values():
             self._lose(asked.site, f"did not answer within {self._seconds:.0f} s")
-        return Heard(answers=answers, asked=frozenset(sent))
+        return Heard(answers=answers, asked=frozenset(sent), failed=failed)
 
     def _ask(self, asked: "_Asked", *, left: float) -> None:
         """Send the message, and again now and then.
@@ -151,26 +182,30 @@ class Exchange:
 
     def _read(
         self, reply: CarriedReply, site: PresentSite, read: Callable[[Answer, PresentSite], T]
-    ) -> T | None:
-        """The reply, read; None, and a line that names the site, for what is none."""
+    ) -> T | FailedReply | None:
+        """The reply, read; a line that names the site for what is none, which is a failure of the
+        site unless the network lost it, or time ran out.
+        """
         if reply.error is not None:
             self._lose(site, quote_peer(reply.error))
             return None
         if reply.frame is None:
             self._tell(site.name, f"its reply is refused: {quote_peer(reply.refused)}")
-            return None
+            return FailedReply(reason="a reply that cannot be read")
         try:
             match parse_reply(reply.frame.content, peer=f"site {site.name}"):
                 case Stale():
                     self._lose(site, "started afresh in the middle of the round")
                 case Trouble(error=problem):
                     self._lose(site, quote_peer(problem))
+                    return None if problem == LATE else _trouble(problem)
                 case Outcome(metrics=metrics):
                     return read(Answer(metrics=metrics, blobs=reply.frame.blobs), site)
                 case _:
                     raise WireError("a reply to another question")
         except WireError as error:
             self._tell(site.name, f"its reply is refused: {quote_peer(error)}")
+            return FailedReply(reason=error.summary)
         return None
 
     def _lose(self, site: PresentSite, why: str) -> None:
@@ -183,7 +218,7 @@ class _Asked:
     """What a site was asked, in how many messages, and when to ask again."""
 
     site: PresentSite
-    work: Work
+    work: Question
     blobs: Sequence[bytes]
     messages: list[str] = field(default_factory=list)
     again_at: float = 0.0
@@ -198,6 +233,11 @@ class _Asked:
         """The message, where so many seconds are left."""
         work = self.work.model_copy(update={"seconds": seconds})
         return Frame(content=work.model_dump(), blobs=self.blobs)
+
+
+def _trouble(problem: str) -> FailedReply:
+    """The first line of what a site says went wrong: below it are places, which change."""
+    return FailedReply(reason=quote_peer(problem.partition("\n")[0], most=LONGEST_REASON))
 
 
 def _request(

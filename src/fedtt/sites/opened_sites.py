@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
+from fedtt.engine.build_method import build_secure_sum
 from fedtt.federated.wire.update import update_length
 from fedtt.sites.agreement import facts_of
 from fedtt.sites.carrier import Carrier
@@ -43,10 +44,17 @@ def open_sites(
         expected=expected,
         population=federation.population,
         limit=reply_limit(federation, expected),
-        fewest=federation.method.aggregation.fewest,
+        fewest=max(federation.method.limited_aggregation.fewest, _threshold(config, federation)),
         measured=measured_in(config, federation),
     )
     return Sites(carrier, roster, terms=terms, hooks=hooks)
+
+
+def _threshold(config: RunConfig, federation: Federation) -> int:
+    """Of a secure sum; 0 where there is none."""
+    secure = build_secure_sum(config)
+    clients = config.cohort.size or len(federation.population)
+    return 0 if secure is None else secure.threshold_of(clients)
 
 
 def reply_limit(federation: Federation, expected: Mapping[str, Sequence[str]]) -> int:

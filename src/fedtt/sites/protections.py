@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fedtt.config import RunConfig
 from fedtt.federated.aggregate import MEAN
+from fedtt.federated.secure.sum_sizes import default_threshold
 
 UNIFORM = "uniform"
 
@@ -29,8 +30,7 @@ def protections_of(config: RunConfig, *, has_keys: bool, is_loopback: bool) -> l
         _between(has_keys=has_keys, is_loopback=is_loopback),
         *_of_the_model(config),
         *_of_a_dishonest_site(config),
-        Protection(holds=False, subject="updates", text="the server reads each site's own in the "
-                   "clear, and they tell about its data: there is no secure aggregation"),
+        _of_updates(config),
         Protection(holds=False, subject="said of a site", text="its name, number of examples, "
                    "losses and metrics are told to the server"),
         Protection(holds=False, subject="the server", text="names the base model and the columns "
@@ -47,6 +47,23 @@ def _between(*, has_keys: bool, is_loopback: bool) -> Protection:
     who = "whoever can log in to this machine" if is_loopback else "whoever is between"
     text = f"plain text, no keys: {who} reads and changes them, and joins under any name"
     return Protection(holds=False, subject=subject, text=text)
+
+
+def _of_updates(config: RunConfig) -> Protection:
+    section, subject = config.privacy.secure_aggregation, "updates"
+    if section is None:
+        text = (
+            "the server reads each site's own in the clear, and they tell about its data "
+            "([privacy.secure_aggregation])"
+        )
+        return Protection(holds=False, subject=subject, text=text)
+    clients = config.cohort.size or len(config.sites.names or ())
+    threshold = section.threshold or default_threshold(clients)
+    text = (
+        f"the server learns the sum of at least {threshold} of a round's {clients}, and reads "
+        "none, unless it puts its own keys in the place of the sites' or as many sites obey it"
+    )
+    return Protection(holds=True, subject=subject, text=text)
 
 
 def _of_the_model(config: RunConfig) -> Iterator[Protection]:
@@ -76,12 +93,19 @@ def _of_a_dishonest_site(config: RunConfig) -> Iterator[Protection]:
     elif config.privacy.client is not None:
         text = "moves the model no further than the clipping norm lets it"
         yield Protection(holds=True, subject=subject, text=text)
+    elif server.weighting == UNIFORM and server.update_norm is not None:
+        text = f"moves the mean no further than server.update_norm = {server.update_norm!r} lets it"
+        yield Protection(holds=True, subject=subject, text=text)
     elif server.weighting == UNIFORM:
-        text = "moves the mean as far as its update is long (server.aggregation bears that)"
+        text = (
+            "moves the mean as far as its update is long (server.aggregation, server.update_norm)"
+        )
         yield Protection(holds=False, subject=subject, text=text)
     else:
         text = (
-            "outweighs the others by the number of examples that it claims "
-            '(server.weighting = "uniform"), and by the length of its update (server.aggregation)'
+            f"counts by the number of examples that it claims, up to {server.weight_cap:.0%} "
+            'of all (server.weighting = "uniform")'
         )
+        if server.update_norm is None:
+            text += ", and by the length of its update (server.aggregation, server.update_norm)"
         yield Protection(holds=False, subject=subject, text=text)

@@ -4,23 +4,37 @@ The round itself is :func:`fedtt.federated.round.run_round`. Nothing here waits 
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from fedtt.config import SitesConfig
 from fedtt.errors import SitesError, WireError
+from fedtt.federated.failures import left_out
 from fedtt.federated.method import Method
-from fedtt.federated.round import CheckedReply, ClientReply, ClientTask, tasks_of
+from fedtt.federated.round import CheckedReply, ClientReply, ClientTask, FailedReply, tasks_of
 from fedtt.federated.types import ServerState
 from fedtt.sites.carrier import Carrier
-from fedtt.sites.exchange import PULL_EVERY, SLACK, Answer, Exchange, Hooks
+from fedtt.sites.exchange import PULL_EVERY, SLACK, Answer, Exchange, Heard, Hooks
 from fedtt.sites.expected_metrics import Measured
 from fedtt.sites.frames import Frame
-from fedtt.sites.message_schema import End, SiteMetrics, Split
+from fedtt.sites.message_schema import (
+    End,
+    SiteMetrics,
+    Split,
+    SumMember,
+    SumStage,
+    SumStageName,
+    Work,
+)
 from fedtt.sites.peer_text import quote_peer
 from fedtt.sites.replies import check_count, check_metrics, check_update, join_metrics
 from fedtt.sites.reply_store import ReplyStore, Stored
 from fedtt.sites.roster import PresentSite, Roster
+
+if TYPE_CHECKING:
+    from fedtt.federated.secure.secure_round import Summed, SumRequest
 
 GOODBYE = 10.0  # seconds for the sites to hear that the run is over
 
@@ -124,6 +138,11 @@ class Sites:
         return Trained(
             updates=updates,
             metrics={name: metrics for name, (_, (_, metrics)) in heard.answers.items()},
+            failed={
+                task.client_id: reason
+                for name, reason in heard.failed.items()
+                for task in by_site[name]
+            },
             unsent=frozenset(
                 task.client_id
                 for name, own in by_site.items()
@@ -132,13 +151,107 @@ class Sites:
             ),
         )
 
-    def check(self, task: ClientTask, blob: bytes, site: PresentSite) -> CheckedReply | None:
-        """The update, which counts; None, and a line that names the site, where it does not."""
+    def ask_stage(
+        self,
+        stage: SumStageName,
+        tasks: Sequence[ClientTask],
+        blobs: Sequence[bytes],
+        *,
+        request: "SumRequest",
+    ) -> dict[str, bytes]:
+        """What the clients say in that stage of a secure sum."""
+        by_site = self._by_site(tasks)
+        places = {client: place for place, client in enumerate(request.cohort, start=1)}
+
+        def build(site: PresentSite) -> tuple[SumStage, Sequence[bytes]]:
+            members = [
+                SumMember(client=task.client_id, place=places[task.client_id])
+                for task in by_site[site.name]
+            ]
+            asked = SumStage(
+                stage=stage,
+                session=site.session,
+                round=tasks[0].round_index,
+                sum=request.terms.session.hex(),
+                members=members,
+                seconds=0.0,
+            )
+            return asked, blobs
+
+        return self._by_client(
+            self._exchange.ask(
+                list(by_site), build, number=tasks[0].round_index, read=self._counted(by_site)
+            ),
+            by_site,
+        )
+
+    def train_masked(
+        self,
+        tasks: Sequence[ClientTask],
+        sealed: Mapping[str, bytes],
+        splits: Sequence[Split],
+        *,
+        request: "SumRequest",
+    ) -> tuple[dict[str, bytes], dict[str, SiteMetrics]]:
+        """The masked updates by client, and what the sites measured before, by site."""
+        by_site = self._by_site(tasks)
+        metrics: dict[str, SiteMetrics] = {}
+        counted = self._counted(by_site)
+
+        def build(site: PresentSite) -> tuple[Work, Sequence[bytes]]:
+            work, payloads = self._exchange.request("train", by_site[site.name], site, splits)
+            own = [
+                task.model_copy(update={"sealed": len(payloads) + index})
+                for index, task in enumerate(work.tasks)
+            ]
+            token = request.terms.session.hex()
+            work = work.model_copy(update={"tasks": own, "sum": token})
+            return work, [*payloads, *(sealed[task.client] for task in own)]
+
+        def read(answer: Answer, site: PresentSite) -> Sequence[bytes]:
+            blobs = counted(answer, site)
+            metrics[site.name] = self._metrics_of(answer, site, by_site[site.name], splits)
+            return blobs
+
+        heard = self._exchange.ask(list(by_site), build, number=tasks[0].round_index, read=read)
+        masked = self._by_client(heard, by_site)
+        for name, (site, _) in heard.answers.items():
+            self._heard |= {task.client_id: site.session for task in by_site[name]}
+        return masked, metrics
+
+    def refuse(self, client_id: str, error: WireError) -> None:
+        """Say that what the client sent is not what it should be."""
+        self._tell(self._site_of[client_id], f"its reply is refused: {quote_peer(error)}")
+
+    def _counted(
+        self, by_site: Mapping[str, Sequence[ClientTask]]
+    ) -> Callable[[Answer, PresentSite], Sequence[bytes]]:
+        """The blobs of an answer, one a client."""
+
+        def read(answer: Answer, site: PresentSite) -> Sequence[bytes]:
+            check_count(answer.blobs, expected=len(by_site[site.name]))
+            return answer.blobs
+
+        return read
+
+    def _by_client(
+        self,
+        heard: Heard[Sequence[bytes]],
+        by_site: Mapping[str, Sequence[ClientTask]],
+    ) -> dict[str, bytes]:
+        return {
+            task.client_id: blob
+            for name, (_, blobs) in heard.answers.items()
+            for task, blob in zip(by_site[name], blobs, strict=True)
+        }
+
+    def check(self, task: ClientTask, blob: bytes, site: PresentSite) -> CheckedReply | FailedReply:
+        """The update, which counts; a line that names the site, where it does not."""
         try:
             reply = check_update(blob, task, num_examples=site.num_examples[task.client_id])
         except WireError as error:
             self._tell(site.name, f"its reply is refused: {quote_peer(error)}")
-            return None
+            return FailedReply(reason=error.summary)
         self._heard[task.client_id] = site.session
         return reply
 
@@ -146,11 +259,12 @@ class Sites:
         self, state: ServerState, *, method: Method, splits: Sequence[Split]
     ) -> SiteMetrics:
         """What the sites that are there make of the state."""
+        gone = left_out(state.failures)
         tasks = tasks_of(
             state,
             method=method,
             population=self._population,
-            cohort=range(len(self._population)),
+            cohort=[at for at, c in enumerate(self._population) if c not in gone],
             trained=frozenset(),
             learning_rate=0.0,
         )
@@ -219,11 +333,14 @@ class Update:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """The updates by client, the metrics by site, and the clients whose site was not asked."""
+    """The updates by client, the metrics by site, the clients whose site was not asked, and
+    what was wrong with the replies of some.
+    """
 
     updates: Mapping[str, Update]
     metrics: Mapping[str, SiteMetrics]
     unsent: frozenset[str]
+    failed: Mapping[str, str]
 
 
 @dataclass
@@ -238,7 +355,7 @@ class SiteRound:
     unsent: frozenset[str] = frozenset()
 
     def __call__(self, tasks: Iterable[ClientTask]) -> Iterator[ClientReply]:
-        """One reply a task, None for a client that did not answer in time or answered nonsense.
+        """One reply a task, None for a client that did not answer in time.
 
         Of the broadcasts each is held once, and of the replies one at a time. Raises
         :class:`SitesError` where fewer answered than a round needs.
@@ -252,15 +369,45 @@ class SiteRound:
             self._check_enough(len(trained.updates), called)
             answered, refused = 0, set()
             for task in called:
-                update, reply = trained.updates.get(task.client_id), None
-                if update is not None:
-                    reply = self.sites.check(task, store.take(update.place), update.site)
-                    refused |= {update.site.name} if reply is None else set()
-                answered += reply is not None
+                update = trained.updates.get(task.client_id)
+                if update is None:
+                    reason = trained.failed.get(task.client_id)
+                    yield None if reason is None else FailedReply(reason=reason)
+                    continue
+                reply = self.sites.check(task, store.take(update.place), update.site)
+                bad = isinstance(reply, FailedReply)
+                refused |= {update.site.name} if bad else set()
+                answered += not bad
                 yield reply
         self._check_enough(answered, called)
         believed = [found for name, found in trained.metrics.items() if name not in refused]
         self.metrics = join_metrics(believed, self.splits)
+
+    def summed(self, request: "SumRequest") -> "Summed":
+        """The secure sum of the updates; raises like a call."""
+        from fedtt.federated.secure.secure_round import Summed
+        from fedtt.sites.sum_over_sites import SumOverSites
+
+        called = [
+            task
+            for task in _with_shared_payloads(request.tasks)
+            if task.client_id not in request.absent
+        ]
+        missing = request.terms.lacks([task.client_id for task in called])
+        if missing is not None:  # so many dropped out that nobody is asked
+            nothing = dict.fromkeys(request.cohort, 0)
+            return Summed(total=None, uplink={}, downlink=nothing, missing=missing)
+        needed = self.sites.needed(len(called))
+        asked = SumOverSites(
+            request=request, called=called, fewest=needed, refuse=self.sites.refuse
+        )
+
+        def train(tasks: Sequence[ClientTask], sealed: Mapping[str, bytes]) -> Mapping[str, bytes]:
+            masked, metrics = self.sites.train_masked(tasks, sealed, self.splits, request=request)
+            self.metrics = join_metrics(list(metrics.values()), self.splits)
+            return masked
+
+        return asked(partial(self.sites.ask_stage, request=request), train)
 
     def _check_enough(self, answered: int, called: Sequence[ClientTask]) -> None:
         needed = self.sites.needed(len(called))
