@@ -49,6 +49,19 @@ def test_a_dishonest_site(sections: dict, holds: bool, text: str) -> None:
     assert text in found[1]
 
 
+@pytest.mark.parametrize("weighting", ["examples", "uniform"])
+def test_no_bound_is_promised_on_what_nobody_sees(weighting: str) -> None:
+    server = {"weighting": weighting}
+    own = config(
+        sites={"names": ["north", "south", "east"]},
+        privacy={"secure_aggregation": {}},
+        server=server,
+    )
+    holds, text = said(own)["a dishonest site"]
+    assert not holds
+    assert "%" not in text
+
+
 def test_what_becomes_of_updates_is_said_with_what_breaks_it() -> None:
     sites = {"names": ["north", "south", "east", "west"]}
     assert said(config(sites=sites))["updates"][0] is False

@@ -90,6 +90,9 @@ def _of_a_dishonest_site(config: RunConfig) -> Iterator[Protection]:
     if server.aggregation != MEAN:
         text = f"{server.aggregation}: a few sites that send anything at all do not carry it away"
         yield Protection(holds=True, subject=subject, text=text)
+    elif config.privacy.secure_aggregation is not None:
+        text = "adds to the sum what it likes, and nobody sees which site did, nor by how much"
+        yield Protection(holds=False, subject=subject, text=text)
     elif config.privacy.client is not None:
         text = "moves the model no further than the clipping norm lets it"
         yield Protection(holds=True, subject=subject, text=text)
