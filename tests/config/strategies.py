@@ -16,6 +16,7 @@ from fedtt.config import (
     CohortConfig,
     DataConfig,
     EvaluationConfig,
+    ExamplePrivacyConfig,
     ModelConfig,
     PartitionConfig,
     PrivacyConfig,
@@ -137,7 +138,17 @@ def _client_privacy(table: Table) -> Table:
     return noise | (_without(table, "accountant") if table.get("sampling") == "fixed" else table)
 
 
+def _example_privacy(table: Table) -> Table:
+    noise = {} if "target_epsilon" in table else {"noise_multiplier": 1.0}
+    return noise | table | ({"accountant": "rdp"} if "accountant" in table else {})
+
+
 def _run(table: Table) -> Table:
+    if "example" in table.get("privacy", {}):
+        table = table | {
+            "client": _without(table.get("client", {}), "logit_adjustment"),
+            "evaluation": _without(table.get("evaluation", {}), "alone"),
+        }
     if "client" in table.get("privacy", {}):
         table = table | {
             "server": table.get("server", {}) | {"weighting": "uniform"},
@@ -170,6 +181,7 @@ TOGETHER: dict[type[Section], Callable[[Table], Table]] = {
     EvaluationConfig: _evaluation,
     WireConfig: _wire,
     ClientPrivacyConfig: _client_privacy,
+    ExamplePrivacyConfig: _example_privacy,
     RunConfig: _run,
 }
 

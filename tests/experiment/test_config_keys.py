@@ -122,6 +122,7 @@ ELSEWHERE = {
     *SITES_KEYS,
     "track.to",  # tests/extending
     "privacy.client",  # tests/privacy
+    "privacy.example",
     "data.source",
     "data.directory",
     "model.revision",

@@ -125,6 +125,7 @@ def begin(
     config = resolve_auto(given)
     federation = build(config)
     experiment.plan_privacy(config, population=len(federation.population))
+    experiment.plan_examples(config, examples=experiment.examples_of(federation))
     stop_if_asked(stop, fix="start again; nothing was written")
     return Begun(config=config, federation=federation, directory=_create(asked, config))
 

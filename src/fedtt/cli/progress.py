@@ -214,11 +214,13 @@ def describe_round(event: RoundDone) -> str:
         parts.append(f"validation {describe_score(record['validation'])}")
     if "privacy" in record:
         parts.append(describe_privacy(record["privacy"]))
+    if "example_privacy" in record:
+        parts.append(f"example-level {describe_privacy(record['example_privacy'])}")
     return "  ".join(parts)
 
 
 def describe_privacy(spent: dict[str, float]) -> str:
-    """What the rounds so far have spent of the privacy of any one client."""
+    """What the rounds so far have spent of the privacy of any one client, or example."""
     return f"epsilon {spent['epsilon']:.3f} (delta {spent['delta']:g})"
 
 

@@ -37,18 +37,19 @@ def print_result(summary: dict[str, Any], *, path: Path) -> None:
             f"FedAvg with LoRA r=8 would have sent: {format_bytes(lora_sent)} "
             f"({lora_sent / sent:.1f} times as much)"
         )
-    for line in _privacy_lines(summary.get("privacy")):
-        print_line(out, line)
+    for kind in ("privacy", "example_privacy"):
+        for line in _privacy_lines(summary.get(kind)):
+            print_line(out, line)
     out.print(f"{summary['rounds']} rounds in {format_seconds(summary['seconds'])}")
     print_line(out, f"run: {path}  (summary.json, rounds.jsonl, adapter/)")
 
 
 def _privacy_lines(privacy: dict[str, Any] | None) -> list[str]:
-    """What is guaranteed to every client, and why the rounds ended early, if they did."""
+    """What is guaranteed to every client or example, and why the rounds ended early."""
     if privacy is None:
         return []
     guarantee = (
-        f"client-level differential privacy: epsilon {privacy['epsilon']:.3f} at delta "
+        f"{privacy['level']}-level differential privacy: epsilon {privacy['epsilon']:.3f} at delta "
         f"{privacy['delta']:g} ({privacy['neighbors']})"
     )
     return [guarantee, *([f"stopped: {privacy['stopped']}"] if privacy["stopped"] else [])]

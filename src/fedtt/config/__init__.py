@@ -37,6 +37,7 @@ from fedtt.config.partition_section import PartitionConfig
 from fedtt.config.privacy_section import (
     AdaptiveClippingConfig,
     ClientPrivacyConfig,
+    ExamplePrivacyConfig,
     PrivacyConfig,
 )
 from fedtt.config.schema import RunConfig, TrackConfig
@@ -55,6 +56,7 @@ __all__ = [
     "Comparison",
     "DataConfig",
     "EvaluationConfig",
+    "ExamplePrivacyConfig",
     "MethodConfig",
     "MethodVariantConfig",
     "ModelConfig",

@@ -20,28 +20,37 @@ def round_record(
     learning_rate: float,
     seconds: float,
     privacy: Mapping[str, float] | None = None,
+    examples: Mapping[str, Any] | None = None,
 ) -> Record:
-    """What is kept of a finished round; with ``privacy``, nothing that one client said."""
+    """What is kept of a finished round; with ``privacy``, nothing that one client said.
+
+    ``examples`` is what example-level privacy has spent so far: with it there is no loss.
+    """
     return {
         "round": report.round_index,
-        "loss": report.loss if privacy is None else None,
+        "loss": report.loss if privacy is None and examples is None else None,
         "learning_rate": learning_rate,
         "validation": validation,
         "uplink_bytes": report.uplink_bytes,
         "downlink_bytes": report.downlink_bytes,
         "seconds": round(seconds, 3),
-        **(_by_client(report) if privacy is None else {**_by_number(report), "privacy": privacy}),
+        **(
+            {**_by_number(report), "privacy": privacy}
+            if privacy is not None
+            else _by_client(report, has_loss=examples is None)
+        ),
+        **({"example_privacy": examples} if examples else {}),
         **({"unused": report.unused} if report.unused else {}),
     }
 
 
-def _by_client(report: RoundReport) -> Record:
+def _by_client(report: RoundReport, *, has_loss: bool) -> Record:
     return {
         "clients": {
             client_id: {
                 "num_examples": client.num_examples,
                 "steps": client.num_steps,
-                "loss": client.loss,
+                **({"loss": client.loss} if has_loss else {}),
                 "uplink_bytes": client.uplink_bytes,
                 "downlink_bytes": client.downlink_bytes,
             }
@@ -109,6 +118,12 @@ class _PrivacySpent(FileContent):
     clipping_norm: float
 
 
+class _ExamplePrivacySpent(FileContent):
+    epsilon: float
+    delta: float
+    clients: dict[str, float] = Field(default={})
+
+
 class RoundContent(FileContent):
     """A line of ``rounds.jsonl``."""
 
@@ -123,6 +138,7 @@ class RoundContent(FileContent):
     dropped: dict[str, float]
     unused: str = ""
     privacy: _PrivacySpent | None = None
+    example_privacy: _ExamplePrivacySpent | None = None
 
 
 class DataContent(FileContent):

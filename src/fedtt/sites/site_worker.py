@@ -9,6 +9,7 @@ from pathlib import Path
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
+from fedtt.engine.build_checks import check_secret_here
 from fedtt.engine.error_feedback import RememberingClients
 from fedtt.engine.evaluation import judge
 from fedtt.engine.inprocess import LocalClients, local_clients
@@ -157,6 +158,7 @@ class Worker:
         if joined is not None and joined.epoch == epoch:
             return joined
         config = self._site.config(hello.config)
+        check_secret_here(config, elsewhere="sites")
         if joined is None or joined.config != config:
             joined = None  # what was built is of no use
             self._tell(f"loading {config.model.name} ...")

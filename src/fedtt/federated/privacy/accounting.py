@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ PRECISION, STEP = 1e-3, 1.0  # of the noise's logarithm, when it is searched
 FINE, COARSE = 1e-4, 1e-3  # steps of a discretized privacy loss
 # Coarse steps are wrong by much of a small epsilon, and by a little in each of many rounds; beyond
 # the last bound, on the RDP accountant's epsilon, PLDs take seconds to be more exact about nothing.
-COARSE_ABOVE, COARSE_ROUNDS, FINE_BELOW, PLD_BELOW = 0.5, 1000, 10.0, 200.0
+COARSE_ABOVE, COARSE_ROUNDS, FINE_BELOW, PLD_BELOW = 0.5, 10_000, 10.0, 200.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +55,25 @@ class Accounting:
 
     def rounds_within(self, *, noise_multiplier: float, target_epsilon: float, most: int) -> int:
         """How many rounds, at most ``most``, stay within that epsilon."""
-        spent = partial(self.epsilon, noise_multiplier=noise_multiplier)
-        if spent(rounds=most) <= target_epsilon:
-            return most
-        enough, too_many = 0, most
-        while too_many - enough > 1:
-            middle = (enough + too_many) // 2
-            if spent(rounds=middle) <= target_epsilon:
-                enough = middle
-            else:
-                too_many = middle
-        return enough
+        return most_within(
+            lambda rounds: self.epsilon(noise_multiplier=noise_multiplier, rounds=rounds),
+            target_epsilon=target_epsilon,
+            most=most,
+        )
+
+
+def most_within(epsilon: Callable[[int], float], *, target_epsilon: float, most: int) -> int:
+    """The largest number up to ``most`` whose ``epsilon``, which grows with it, is at most that."""
+    if epsilon(most) <= target_epsilon:
+        return most
+    enough, too_many = 0, most
+    while too_many - enough > 1:
+        middle = (enough + too_many) // 2
+        if epsilon(middle) <= target_epsilon:
+            enough = middle
+        else:
+            too_many = middle
+    return enough
 
 
 def rdp_epsilon(event: "DpEvent", rounds: int, delta: float, relation: str) -> float:
