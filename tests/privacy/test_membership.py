@@ -14,7 +14,7 @@ from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.privacy.example_step import ExampleMechanism
 from fedtt.federated.privacy.keystream import secret_streams
 
-EXAMPLES, BATCH, STEPS, TRIES = 8, 6, 3, 100
+EXAMPLES, BATCH, STEPS, TRIES = 8, 6, 3, 60
 NORM = 0.5  # every gradient is longer
 CANARY = 4  # the one that has a word that no other has
 

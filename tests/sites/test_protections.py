@@ -49,6 +49,21 @@ def test_a_dishonest_site(sections: dict, holds: bool, text: str) -> None:
     assert text in found[1]
 
 
+def test_an_example_s_epsilon_holds_against_the_server_and_not_for_a_whole_site() -> None:
+    example = {"clipping_norm": 1.0, "target_epsilon": 3, "delta": 1e-5}
+    lines = said(config(privacy={"example": example}))
+    holds, text = lines["an example"]
+    assert holds
+    assert "epsilon 3 at delta 1e-05, from everybody, the server too" in text
+    assert lines["the model"] == (
+        False,
+        "nothing bounds what it tells about a whole site's data ([privacy])",
+    )
+    assert "losses" not in lines["said of a site"][1]
+    assert "losses" in said(config())["said of a site"][1]
+    assert "an example" not in said(config())
+
+
 def test_an_epsilon_is_said_with_whom_it_is_against() -> None:
     own = config(server={"weighting": "uniform"}, privacy=PRIVATE)
     holds, text = said(own)["the model"]

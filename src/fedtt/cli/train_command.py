@@ -94,13 +94,12 @@ def _train_on_sites(
     with loading(silent=silent):
         from fedtt.cli.loopback import train_on_loopback
         from fedtt.engine.build import Federation, build_federation
-        from fedtt.engine.build_checks import check_kept_here, check_secret_here
+        from fedtt.engine.build_checks import check_kept_here
 
     stop_if_asked(stop, fix="start again; nothing was written")
 
     def build(config: RunConfig) -> Federation:
         check_kept_here(config, elsewhere="sites")
-        check_secret_here(config, elsewhere="sites")
         return build_federation(config)
 
     begun = begin(asked, given, build, stop=stop)

@@ -119,8 +119,8 @@ def check_secret_here(config: RunConfig, *, elsewhere: str) -> None:
             "clients add their noise where the secret is that it comes of",
             where="privacy.example",
             got=elsewhere,
-            expected="fedtt train in one process",
-            fix="start one process: no torchrun, no sites",
+            expected="fedtt train in one process, or sites, each with a secret of its own",
+            fix="start one process, without torchrun",
         )
 
 

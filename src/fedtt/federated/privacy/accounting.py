@@ -7,14 +7,14 @@ rounds before released.
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fedtt.federated.privacy.keystream import missing_extra
-from fedtt.federated.privacy.samplings import SAMPLINGS
+from fedtt.federated.privacy.samplings import POISSON, SAMPLINGS
 from fedtt.quiet_logger import quiet_logger
 from fedtt.registry import Registry
 
@@ -103,6 +103,34 @@ def pld_epsilon(event: "DpEvent", rounds: int, delta: float, relation: str) -> f
     return min(bound, float(accountant.compose(event, rounds).get_epsilon(delta)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """So many ``times`` a Poisson sample's sum with noise, of one kind."""
+
+    noise_multiplier: float
+    population: int
+    expected: int
+    times: int
+
+
+def composed_epsilon(releases: Sequence[Release], *, accountant: str, delta: float) -> float:
+    """Of releases of several kinds, all of the same data."""
+    kinds = tuple(release for release in releases if release.times)
+    if len(kinds) > 1:
+        return _composed(kinds, accountant, delta)
+    own = [
+        Accounting(
+            sampling="poisson",
+            accountant=accountant,
+            population=kind.population,
+            expected=kind.expected,
+            delta=delta,
+        ).epsilon(noise_multiplier=kind.noise_multiplier, rounds=kind.times)
+        for kind in kinds
+    ]
+    return sum(own)
+
+
 Accountant = Callable[["DpEvent", int, float, str], float]
 ACCOUNTANTS: Registry[Accountant] = Registry(
     "accountant",
@@ -114,9 +142,28 @@ ACCOUNTANTS: Registry[Accountant] = Registry(
 
 
 @cache
-def _epsilon(accounting: Accounting, noise_multiplier: float, rounds: int) -> float:
+def _composed(releases: tuple[Release, ...], accountant: str, delta: float) -> float:
+    _check_installed()
+    from dp_accounting import ComposedDpEvent, SelfComposedDpEvent
+
+    events = [
+        SelfComposedDpEvent(
+            POISSON.event(kind.noise_multiplier, kind.population, kind.expected), kind.times
+        )
+        for kind in releases
+    ]
+    with quiet_logger("absl", level=logging.ERROR):
+        return ACCOUNTANTS[accountant](ComposedDpEvent(events), 1, delta, POISSON.relation)
+
+
+def _check_installed() -> None:
     if find_spec("dp_accounting") is None:
         raise missing_extra("dp-accounting")
+
+
+@cache
+def _epsilon(accounting: Accounting, noise_multiplier: float, rounds: int) -> float:
+    _check_installed()
     sampling = SAMPLINGS[accounting.sampling]
     event = sampling.event(noise_multiplier, accounting.population, accounting.expected)
     account = ACCOUNTANTS[accounting.accountant]
