@@ -18,6 +18,8 @@ PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["pro
 EXTRA_OF = {
     "sites/flower": "flower",
     "sites": "flower",
+    "api/plots.py": "report",
+    "api/saved_run.py": "report",
     "experiment/comparison/curves.py": "report",
     "experiment/comparison/frontier.py": "report",
     "models/gguf_file.py": "gguf",

@@ -14,9 +14,9 @@ PLAN = Path("CONTRIBUTING.md").read_text(encoding="utf-8")
 
 def layers_of(plan: str) -> dict[str, float]:
     """Part -> layer, as the drawing in CONTRIBUTING.md has them."""
-    drawing = plan.split("```\n9 ", 1)[1].split("```", 1)[0]
+    drawing = plan.split("```\n9.5 ", 1)[1].split("```", 1)[0]
     parts: dict[str, float] = {}
-    for line in f"9 {drawing}".splitlines():
+    for line in f"9.5 {drawing}".splitlines():
         if line[:1].isdigit():
             number, names, *_ = re.split(r"\s{2,}", line)
             parts |= {name: float(number) for name in names.split(", ")}

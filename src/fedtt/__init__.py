@@ -5,13 +5,47 @@ they are first used. ``PeftModel.from_pretrained`` knows TT adapters once it is 
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from fedtt import _peft_hook
 from fedtt._version import __version__
 
-_HOMES = {"TTAdapterConfig": "fedtt.peft"}
+if TYPE_CHECKING:
+    from fedtt.api import (
+        ComparisonResult,
+        Run,
+        compare,
+        cost,
+        load_runs,
+        open_run,
+        resume,
+        train,
+    )
+    from fedtt.config import RunConfig, load_config
+    from fedtt.peft import TTAdapterConfig
 
-__all__ = ["TTAdapterConfig", "__version__"]
+_API = ("ComparisonResult", "Run", "compare", "cost", "load_runs", "open_run", "resume", "train")
+_HOMES = {
+    "RunConfig": "fedtt.config",
+    "TTAdapterConfig": "fedtt.peft",
+    "load_config": "fedtt.config",
+    **dict.fromkeys(_API, "fedtt.api"),
+}
+
+__all__ = [
+    "ComparisonResult",
+    "Run",
+    "RunConfig",
+    "TTAdapterConfig",
+    "__version__",
+    "compare",
+    "cost",
+    "load_config",
+    "load_runs",
+    "open_run",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from fedtt.errors import RunError
 from fedtt.strict_json import parse_json
 
+DEFAULT_PARENT = Path("runs")  # of runs that are given no place
 CONFIG = "config.toml"
 STATE = "state.safetensors"
 LOCK = ".lock"

@@ -149,6 +149,11 @@ def _run(table: Table) -> Table:
             "client": _without(table.get("client", {}), "logit_adjustment"),
             "evaluation": _without(table.get("evaluation", {}), "alone"),
         }
+    privacy = table.get("privacy", {})
+    if "client" in privacy:
+        table = table | {"privacy": _without(privacy, "secure_aggregation")}
+    elif "secure_aggregation" in privacy:
+        table = table | {"wire": _without(table.get("wire", {}), "codec", "error_feedback")}
     if "client" in table.get("privacy", {}):
         table = table | {
             "server": table.get("server", {}) | {"weighting": "uniform"},

@@ -348,7 +348,7 @@ def cost(
 
     question = CostQuestion(
         model=model,
-        methods=method or ["fedtt", "lora"],
+        methods=method or CostQuestion.methods,
         overrides=overrides or [],
         codec=codec,
         task=task,

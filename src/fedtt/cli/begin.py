@@ -2,10 +2,9 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,10 @@ from fedtt.cli.report import print_result
 from fedtt.config import RunConfig, load_config
 from fedtt.errors import ConfigError
 from fedtt.model_place import check_model_place
-from fedtt.run_place import check_creatable, check_new_run, check_run
+from fedtt.run_place import DEFAULT_PARENT, check_creatable, check_new_run, check_run
 
 if TYPE_CHECKING:
-    from fedtt.engine.build import Federation
-    from fedtt.experiment import RunDirectory
-
-DEFAULT_PARENT = Path("runs")
+    from fedtt.experiment.begun_run import BegunRun, Build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,46 +84,32 @@ class Output:
         return self.quiet or self.as_json
 
 
-@dataclass(frozen=True, kw_only=True)
-class Begun:
-    """A run that is about to go on: its directory exists."""
-
-    config: RunConfig
-    federation: "Federation"
-    directory: "RunDirectory"
-
-
 def begin(
     asked: Asked,
     given: RunConfig | None,
-    build: Callable[[RunConfig], "Federation"],
+    build: "Build",
     *,
     stop: threading.Event,
-) -> Begun:
+) -> "BegunRun":
     """Take up the run to resume, or make the new one, once its federation could be built.
 
     ``given`` is what ``asked.config()`` gave. Nothing is written before ``build`` has succeeded.
     """
-    from fedtt import experiment
-    from fedtt.engine.build import resolve_auto
+    from fedtt.experiment import begin_new, take_up_run
 
     if asked.resume is not None:
-        directory = experiment.open_run(asked.resume)
-        config = directory.config()
-        if given is not None:
-            experiment.check_same_config(config, given, where=asked.resume)
-        experiment.check_secret_kept(config, directory)
-        federation = build(config)
+        begun = take_up_run(asked.resume, build, given=given)
         stop_if_asked(stop, fix=f"fedtt {asked.verb} --resume {asked.resume} goes on")
-        return Begun(config=config, federation=federation, directory=directory)
+        return begun
     if given is None:
         raise AssertionError("checked by Asked.config")
-    config = resolve_auto(given)
-    federation = build(config)
-    experiment.plan_privacy(config, population=len(federation.population))
-    experiment.plan_examples(config, examples=experiment.examples_of(federation))
-    stop_if_asked(stop, fix="start again; nothing was written")
-    return Begun(config=config, federation=federation, directory=_create(asked, config))
+    return begin_new(
+        given,
+        build,
+        place=asked.run,
+        overwrite=asked.overwrite,
+        before_writing=lambda: stop_if_asked(stop, fix="start again; nothing was written"),
+    )
 
 
 def show_result(summary: dict[str, Any], path: Path, output: Output) -> None:
@@ -170,14 +152,3 @@ def _check_place(asked: Asked) -> None:
         check_creatable(DEFAULT_PARENT)
     else:
         check_new_run(asked.run, overwrite=asked.overwrite)
-
-
-def _create(asked: Asked, config: RunConfig) -> "RunDirectory":
-    """The directory that was asked for, or a new one under ``runs/`` that nobody else has."""
-    from fedtt.experiment import create_named_run, create_run
-
-    if asked.run is not None:
-        return create_run(asked.run, config, overwrite=asked.overwrite)
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{stamp}-{config.method.name}-seed{config.seed}".replace(":", "-")
-    return create_named_run(DEFAULT_PARENT, name, config)

@@ -23,6 +23,7 @@ from fedtt.cli.console import (
 from fedtt.cli.interrupt import interrupt_flag
 from fedtt.config import check_cells, load_comparison
 from fedtt.errors import RunError
+from fedtt.run_place import DEFAULT_PARENT
 
 if TYPE_CHECKING:
     from fedtt.experiment.comparison import CellEnded, CompareEvent, NotifyCompare, Outcome
@@ -43,9 +44,9 @@ def compare_command(
     """Run what is left of a comparison and show its tables."""
     comparison = load_comparison(config_path, overrides=overrides)
     check_cells(comparison)
-    directory = out or Path("runs") / config_path.stem
+    directory = out or DEFAULT_PARENT / config_path.stem
     screen = console()
-    with interrupt_flag() as stop, _watch(screen, silent=quiet or as_json) as notify:
+    with interrupt_flag() as stop, watch_comparison(screen, silent=quiet or as_json) as notify:
         from fedtt.experiment.comparison import run_comparison
 
         outcome = run_comparison(
@@ -59,7 +60,7 @@ def compare_command(
 
 
 @contextmanager
-def _watch(out: Console, *, silent: bool) -> Iterator["NotifyCompare"]:
+def watch_comparison(out: Console, *, silent: bool) -> Iterator["NotifyCompare"]:
     """A function to hand the comparison's events to: a line a run, and a live one on a terminal."""
     if silent:
         yield lambda _event: None

@@ -1,5 +1,6 @@
 """``fedtt cost``: what methods would send and hold, side by side, from shapes alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,23 +17,32 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class CostQuestion:
-    """Which methods, with which model, in which run."""
+    """Which methods, with which model, in which run; the defaults are those of the options."""
 
     model: str
-    methods: list[str]
-    overrides: list[str]
-    codec: str
-    task: str | None
-    num_labels: int
-    clients: int
-    rounds: int
-    batch_size: int
-    max_length: int | None
-    dtype: str
+    methods: Sequence[str] = ("fedtt", "lora")
+    overrides: Sequence[str] = ()
+    codec: str = "plain"
+    task: str | None = None
+    num_labels: int = 2
+    clients: int = 4
+    rounds: int = 10
+    batch_size: int = 16
+    max_length: int | None = None
+    dtype: str = "float32"
 
 
 def cost_command(asked: CostQuestion, *, as_json: bool) -> None:
     """Print parameters, bytes of a round and of a run, and a client's memory, for every method."""
+    document = cost_document(asked)
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+def cost_document(asked: CostQuestion) -> Row:
+    """What ``--json`` prints. Raises :class:`ConfigError` for what no method or model is called."""
     task, dtype = asked.task, asked.dtype
     sections = parse_methods(asked.methods, overrides=asked.overrides)
     wire = _wire(asked.codec)
@@ -64,7 +74,7 @@ def cost_command(asked: CostQuestion, *, as_json: bool) -> None:
         )
         for name, method in built.items()
     }
-    document = {
+    return {
         "model": asked.model,
         "task": task,
         "codec": wire.codec,
@@ -75,10 +85,6 @@ def cost_command(asked: CostQuestion, *, as_json: bool) -> None:
         "max_length": length,
         "methods": rows,
     }
-    if as_json:
-        print_json(document)
-    else:
-        _print(document)
 
 
 def _wire(codec: str) -> WireConfig:

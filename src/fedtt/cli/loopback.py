@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedtt.cli.begin import Begun
 from fedtt.cli.over_flower import run_over_flower
 from fedtt.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fedtt.experiment import BegunRun
     from fedtt.sites.address import Address
     from fedtt.sites.data_shares import Share
     from fedtt.sites.flower.child_processes import Child
@@ -21,7 +21,7 @@ MOST_BY_DEFAULT = 4
 
 
 def train_on_loopback(
-    begun: Begun, *, sites: int | None, silent: bool, stop: threading.Event
+    begun: "BegunRun", *, sites: int | None, silent: bool, stop: threading.Event
 ) -> dict[str, Any]:
     """The summary of the run, its clients dealt out to so many sites of this machine."""
     from fedtt.sites.data_shares import Share

@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedtt.cli.begin import Begun
 from fedtt.cli.console import console, print_line
 from fedtt.cli.report import print_notes
 
 if TYPE_CHECKING:
+    from fedtt.experiment import BegunRun
     from fedtt.sites.ports import BoundPort
 
 
 def run_over_flower(
-    begun: Begun,
+    begun: "BegunRun",
     *,
     port: "BoundPort",
     keys: Path | None,

@@ -216,6 +216,9 @@ def describe_round(event: RoundDone) -> str:
         parts.append(describe_privacy(record["privacy"]))
     if "example_privacy" in record:
         parts.append(f"example-level {describe_privacy(record['example_privacy'])}")
+    if record.get("secure_sum", {}).get("out_of_range"):
+        cut = record["secure_sum"]["out_of_range"]
+        parts.append(f"{cut:,} numbers cut to privacy.secure_aggregation.value_range")
     return "  ".join(parts)
 
 

@@ -39,6 +39,7 @@ from fedtt.config.privacy_section import (
     ClientPrivacyConfig,
     ExamplePrivacyConfig,
     PrivacyConfig,
+    SecureAggregationConfig,
 )
 from fedtt.config.schema import RunConfig, TrackConfig
 from fedtt.config.server_section import ServerConfig
@@ -63,6 +64,7 @@ __all__ = [
     "PartitionConfig",
     "PrivacyConfig",
     "RunConfig",
+    "SecureAggregationConfig",
     "ServerConfig",
     "SitesConfig",
     "TaskConfig",

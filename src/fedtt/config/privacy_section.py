@@ -98,8 +98,28 @@ class ExamplePrivacyConfig(Section):
         return self
 
 
+class SecureAggregationConfig(Section):
+    """``privacy.secure_aggregation``: the server learns the sum of the updates alone."""
+
+    threshold: Annotated[int, Field(ge=3, le=1000)] | None = Field(
+        None,
+        description="clients that must stay to the end of a round, more than half of it; left out: "
+        "two thirds and one",
+    )
+    value_range: Positive = Field(
+        1.0,
+        description="largest absolute value that a number of an update may have; what is larger "
+        "is cut to it, and counted",
+    )
+    most_examples: Annotated[int, Field(ge=1, le=4_000_000)] = Field(
+        10_000,
+        description="with server.weighting = examples: a client that has more counts as this many",
+    )
+
+
 class PrivacyConfig(Section):
     """``[privacy]``: what is guaranteed of the data; nothing by default."""
 
     client: ClientPrivacyConfig | None = None
     example: ExamplePrivacyConfig | None = None
+    secure_aggregation: SecureAggregationConfig | None = None

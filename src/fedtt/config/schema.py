@@ -157,6 +157,24 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _sums_that_say_nothing_of_one(self) -> Self:
+        if self.privacy.secure_aggregation is None:
+            return self
+        name = "privacy.secure_aggregation does not go with"
+        if self.privacy.client is not None:
+            raise ValueError(
+                f"{name} privacy.client: the server clips each client's update and adds the noise, "
+                "and cannot clip what it does not see"
+            )
+        if CODECS[self.wire.codec].lossy:
+            raise ValueError(
+                f"{name} wire.codec = {self.wire.codec!r}: a masked update is uniform words that "
+                "nothing makes smaller, and a sum of scales and levels is no sum of updates; take "
+                "wire.codec = 'plain'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _codec_fits_the_aggregation(self) -> Self:
         codec, aggregation = self.wire.codec, self.server.aggregation
         if CODECS[codec].coarse and aggregation != MEAN:

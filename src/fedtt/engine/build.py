@@ -22,6 +22,7 @@ from fedtt.engine.build_checks import (
     check_kept,
     check_privacy,
     check_room,
+    check_secure_sum,
     check_size,
     checked_max_length,
     num_clients,
@@ -200,6 +201,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     check_head(config, message)
     check_privacy(config, method)
     check_cohort(config, method, population=num_clients(config, data))
+    check_secure_sum(config, method, population=num_clients(config, data))
     check_kept(config, method, population=num_clients(config, data))
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     pad_token_id = int(tokenizer.pad_token_id)

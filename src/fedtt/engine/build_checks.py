@@ -15,6 +15,7 @@ from fedtt.errors import ConfigError, ModelError
 from fedtt.federated.aggregate import MEAN
 from fedtt.federated.cohort import check_cohort_size
 from fedtt.federated.method import Method
+from fedtt.federated.secure.sum_sizes import FEWEST, MOST_CLIENTS, default_threshold
 from fedtt.tasks import Task
 
 
@@ -98,6 +99,43 @@ def check_privacy(config: RunConfig, method: Method) -> None:
             if brings
             else f"server.aggregation = {MEAN!r}",
         )
+
+
+def check_secure_sum(config: RunConfig, method: Method, *, population: int) -> None:
+    """A sum is all that the server is to need, of enough clients that all send the same."""
+    section, clients = config.privacy.secure_aggregation, config.cohort.size or population
+    if section is None:
+        return
+    where, got, expected, fix = None, "", "", None
+    if not method.aggregation.linear:
+        brings = config.server.aggregation == MEAN
+        where = "method.name" if brings else "server.aggregation"
+        got = config.method.name if brings else config.server.aggregation
+        reason = f"the server sees the sum of the updates alone, and {got} needs each of them"
+        expected = "an aggregation that is a weighted sum"
+        fix = "a method whose updates are averaged, such as fedtt or lora" if brings else MEAN
+    elif method.client_ranks:
+        where, got = "method.client_ranks", f"{list(method.client_ranks)[:5]}"
+        reason = "masks cancel between updates of one size, and these clients send different ones"
+        expected = "the same rank for all"
+    elif not FEWEST <= clients <= MOST_CLIENTS:
+        where, got = "privacy.secure_aggregation", f"{clients} clients a round"
+        reason = "a cohort of a size that a secure sum does not go with"
+        expected = (
+            f"{FEWEST} clients (of a sum of two, either knows the other's part) to {MOST_CLIENTS} "
+            "(everyone makes shares for everyone)"
+        )
+    else:
+        least, threshold = clients // 2 + 1, section.threshold or FEWEST
+        if section.threshold is None or least <= threshold <= clients:
+            return
+        where, got = "privacy.secure_aggregation.threshold", f"{threshold} of {clients} clients"
+        reason = "a round has too few clients for this threshold"
+        if threshold < least:
+            reason = "with half of the clients, the server could ask the other half otherwise"
+        expected = f"{max(FEWEST, least)} to {clients}"
+        fix = f"leave it out: {default_threshold(clients)}; or another cohort.size"
+    raise ConfigError(reason, where=where, got=got, expected=expected, fix=fix)
 
 
 def check_kept_here(config: RunConfig, *, elsewhere: str) -> None:

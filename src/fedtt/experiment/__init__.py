@@ -1,6 +1,7 @@
 """A run: its directory, its events, its records, its result."""
 
 from fedtt.engine.build_example_plan import plan_examples
+from fedtt.experiment.begun_run import BegunRun, begin_new, take_up_run
 from fedtt.experiment.directory import (
     RunDirectory,
     check_same_config,
@@ -33,6 +34,7 @@ from fedtt.experiment.sites import run_with_sites
 
 __all__ = [
     "BaselineRoundDone",
+    "BegunRun",
     "Evaluated",
     "Event",
     "Notify",
@@ -47,6 +49,7 @@ __all__ = [
     "TrackerLost",
     "TrainingDone",
     "Waiting",
+    "begin_new",
     "call_helpers",
     "check_same_config",
     "check_secret_kept",
@@ -62,4 +65,5 @@ __all__ = [
     "predict_texts",
     "run_experiment",
     "run_with_sites",
+    "take_up_run",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedtt import params as p
 from fedtt.config import RunConfig
@@ -21,6 +21,7 @@ from fedtt.experiment.privacy_plan import PrivacyPlan
 from fedtt.experiment.private_examples import PrivateExamples, open_examples
 from fedtt.experiment.private_run import PrivateRun, open_privacy
 from fedtt.experiment.run_files import Record, round_record
+from fedtt.experiment.secure_settings import secure_sum_of
 from fedtt.federated.aggregate.trimmed_mean import without_defense
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.learning_rate import learning_rate_at
@@ -28,6 +29,9 @@ from fedtt.federated.round import CallClients, run_round
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.federated.wire.plain import PLAIN
 from fedtt.peft import also_trained, save_also_trained
+
+if TYPE_CHECKING:
+    from fedtt.federated.secure.secure_round import CallSum, SecureSum
 
 ShouldStop = Callable[[], bool]
 
@@ -44,6 +48,7 @@ class Run:
     processes: Processes | None = None
     privacy: PrivateRun | None = None
     examples: PrivateExamples | None = None
+    secure: "SecureSum | None" = None
 
     @property
     def rounds(self) -> int:
@@ -68,7 +73,7 @@ def running(run: Run) -> Iterator[Run]:
     ):
         population = len(run.federation.population)
         privacy = open_privacy(run.config, run.directory, population=population)
-        run = replace(run, notify=notify, privacy=privacy)
+        run = replace(run, notify=notify, privacy=privacy, secure=secure_sum_of(run.config))
         examples = open_examples(
             run.config, run.directory, run.federation, cohorts=_all_cohorts(run)
         )
@@ -122,6 +127,7 @@ def take_up(run: Run, *, alone: bool) -> tuple[ServerState, list[Record]]:
             privacy=(
                 *(() if run.plan is None else run.plan.notes),
                 *(() if run.examples is None else run.examples.notes),
+                *_notes_of_sum(run),
             ),
         )
     )
@@ -134,17 +140,31 @@ def one_round(
     call_clients: CallClients,
     *,
     alone: str | None = None,
+    call_sum: "CallSum | None" = None,
 ) -> tuple[ServerState, RoundReport]:
     """The next state, by :func:`run_round` with the run's method, cohorts and learning rate.
 
     With ``alone``, of that client trained by itself: nobody drops out, there is nobody to defend
-    against, and nothing travels that a codec could change.
+    against, and nothing travels that a codec could change. A secure sum is carried by ``call_sum``;
+    without it, the clients of ``call_clients`` are summed in this process.
     """
     method, cohorts = run.federation.method, cohorts_of(run)
     if alone is not None:
         aggregation = without_defense(method.aggregation)
         method = replace(method, aggregation=aggregation, codec=PLAIN)
         cohorts = replace(cohorts, only=alone, dropout_rate=0.0)
+    elif run.secure is not None:
+        from fedtt.federated.secure.secure_round import run_secure_round
+        from fedtt.federated.secure.sum_here import SumHere
+
+        return run_secure_round(
+            state,
+            method=method,
+            cohorts=cohorts,
+            learning_rate=learning_rate_of(run.config, state.next_round),
+            call_sum=call_sum or SumHere(call_clients=call_clients),
+            secure=run.secure,
+        )
     return run_round(
         state,
         method=method,
@@ -153,6 +173,17 @@ def one_round(
         call_clients=call_clients,
         privacy=run.privacy.mechanism if run.privacy is not None else None,
     )
+
+
+def _notes_of_sum(run: Run) -> Iterator[str]:
+    """What is to be said of a secure sum before the first round."""
+    if run.secure is not None:
+        clients = run.config.cohort.size or len(run.federation.population)
+        yield (
+            f"secure aggregation: the server learns the sum of at least "
+            f"{run.secure.threshold_of(clients)} of a round's {clients} clients, and no update of "
+            "one. docs/privacy.md says what it holds for."
+        )
 
 
 def cohorts_of(run: Run) -> Cohorts:

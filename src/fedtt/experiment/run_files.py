@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fedtt.experiment.measure import Metrics
-from fedtt.federated.types import RoundReport
+from fedtt.federated.types import ClientReport, RoundReport, SumReport
 from fedtt.metrics import MEAN
 from fedtt.strict_json import parse_json
 
@@ -22,10 +22,17 @@ def round_record(
     privacy: Mapping[str, float] | None = None,
     examples: Mapping[str, Any] | None = None,
 ) -> Record:
-    """What is kept of a finished round; with ``privacy``, nothing that one client said.
+    """What is kept of a finished round; with ``privacy``, nothing that one client said, and of a
+    secure sum nothing but the sum.
 
     ``examples`` is what example-level privacy has spent so far: with it there is no loss.
     """
+    if privacy is not None:
+        clients = {**_by_number(report), "privacy": privacy}
+    elif report.of_sum is not None:
+        clients = {**_by_name(report), "secure_sum": _of_sum(report.of_sum)}
+    else:
+        clients = _by_client(report, has_loss=examples is None)
     return {
         "round": report.round_index,
         "loss": report.loss if privacy is None and examples is None else None,
@@ -34,11 +41,7 @@ def round_record(
         "uplink_bytes": report.uplink_bytes,
         "downlink_bytes": report.downlink_bytes,
         "seconds": round(seconds, 3),
-        **(
-            {**_by_number(report), "privacy": privacy}
-            if privacy is not None
-            else _by_client(report, has_loss=examples is None)
-        ),
+        **clients,
         **({"example_privacy": examples} if examples else {}),
         **({"unused": report.unused} if report.unused else {}),
     }
@@ -60,17 +63,27 @@ def _by_client(report: RoundReport, *, has_loss: bool) -> Record:
     }
 
 
+def _by_name(report: RoundReport) -> Record:
+    """Who took part, and the bytes of each."""
+    return {
+        "clients": {client_id: _bytes_of(client) for client_id, client in report.clients.items()},
+        "dropped": dict(report.dropped),
+    }
+
+
+def _of_sum(summed: SumReport) -> Record:
+    return {"threshold": summed.threshold, "out_of_range": summed.out_of_range}
+
+
+def _bytes_of(client: ClientReport) -> Record:
+    return {"uplink_bytes": client.uplink_bytes, "downlink_bytes": client.downlink_bytes}
+
+
 def _by_number(report: RoundReport) -> Record:
     """How many took part, and their bytes, without their names and what they said of themselves."""
     clients = list(report.clients.values())
     return {
-        "clients": {
-            str(number): {
-                "uplink_bytes": client.uplink_bytes,
-                "downlink_bytes": client.downlink_bytes,
-            }
-            for number, client in enumerate(clients)
-        },
+        "clients": {str(number): _bytes_of(client) for number, client in enumerate(clients)},
         "dropped": {
             str(len(clients) + number): size for number, size in enumerate(report.dropped.values())
         },
@@ -102,7 +115,7 @@ class FileContent(BaseModel):
 
 
 class _ClientRound(FileContent):
-    """Of a private round the bytes alone."""
+    """Of a private round, and of a secure sum, the bytes alone."""
 
     num_examples: Count = 0
     steps: Count = 0
@@ -124,6 +137,11 @@ class _ExamplePrivacySpent(FileContent):
     clients: dict[str, float] = Field(default={})
 
 
+class _SecureSum(FileContent):
+    threshold: Count
+    out_of_range: Count
+
+
 class RoundContent(FileContent):
     """A line of ``rounds.jsonl``."""
 
@@ -139,6 +157,7 @@ class RoundContent(FileContent):
     unused: str = ""
     privacy: _PrivacySpent | None = None
     example_privacy: _ExamplePrivacySpent | None = None
+    secure_sum: _SecureSum | None = None
 
 
 class DataContent(FileContent):

@@ -152,9 +152,8 @@ def _clients(
             loss=loss,
             alone=alone,
         )
-        if (
-            run.privacy is None and run.examples is None
-        ):  # else nobody hears who takes part, and how it does
+        # Else nobody hears who takes part, and how it does.
+        if run.privacy is None and run.examples is None and run.secure is None:
             run.notify(done)
         _stop_if_asked(run, where=f"round {task.round_index}, client {task.client_id}, step {step}")
 

@@ -73,21 +73,38 @@ class ClientReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SumReport:
+    """What is known of a secure sum, of at least ``threshold`` clients, beside the sum.
+
+    ``loss`` is their mean one, by weight, None where there was no sum; ``out_of_range`` is how many
+    numbers of theirs together were cut.
+    """
+
+    threshold: int
+    loss: float | None = None
+    out_of_range: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoundReport:
     """What happened in one round; ``clients`` in the order in which they were aggregated.
 
     ``dropped`` maps every client of the cohort that never answered to its downlink bytes, 0 where
     it was not there to be sent anything. ``unused`` says why the updates changed nothing, if so.
+    With ``of_sum`` they were summed securely, and of a client only its bytes are known.
     """
 
     round_index: int
     clients: Mapping[str, ClientReport]
     dropped: Mapping[str, int] = field(default_factory=dict)
     unused: str | None = None
+    of_sum: SumReport | None = None
 
     @property
     def loss(self) -> float | None:
         """Training loss, weighted by the clients' number of examples; None if nobody answered."""
+        if self.of_sum is not None:
+            return self.of_sum.loss
         weight = sum(report.num_examples for report in self.clients.values())
         if not weight:
             return None

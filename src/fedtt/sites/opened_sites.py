@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
+from fedtt.errors import ConfigError
 from fedtt.federated.wire.update import update_length
 from fedtt.sites.agreement import facts_of
 from fedtt.sites.carrier import Carrier
@@ -28,6 +29,12 @@ def open_sites(
     hooks: Hooks,
 ) -> Sites:
     """The sites of one run, which ``carrier`` reaches; see :class:`Sites`."""
+    if config.privacy.secure_aggregation is not None:
+        raise ConfigError(
+            "sites do not sum securely yet",
+            where="privacy.secure_aggregation",
+            fix="leave it out, or fedtt train in one process",
+        )
     invitation = Invitation(
         epoch=secrets.token_hex(8),
         run_id=run_id,

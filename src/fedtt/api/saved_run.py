@@ -1,0 +1,199 @@
+"""A run directory as tables, a model and answers."""
+
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from fedtt.config import RunConfig
+from fedtt.data import SPLITS
+from fedtt.errors import FedttError, RunError
+from fedtt.experiment import evaluate_run, predict_texts
+from fedtt.experiment import open_run as open_directory
+from fedtt.experiment.opened_run import open_model
+from fedtt.experiment.run_files import Record
+from fedtt.metrics import MEAN
+from fedtt.run_place import DEFAULT_PARENT, is_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+MEASURED = ("test", "before", "alone")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that finished, stopped, or goes on in another process, read anew at every call."""
+
+    path: Path
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The configuration it was started with, complete."""
+        return open_directory(self.path).config()
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What ``summary.json`` holds; None before the run ended."""
+        return open_directory(self.path).summary()
+
+    @property
+    def rounds(self) -> pd.DataFrame:
+        """One row a finished round, from 1.
+
+        Columns: ``loss`` (mean over clients), ``learning_rate``, ``validation_*`` (mean over
+        clients; missing in rounds that were not validated), ``uplink_bytes``, ``downlink_bytes``
+        (all clients), ``clients`` that answered, ``dropped``, ``seconds``, and under differential
+        privacy ``epsilon``, as spent so far.
+        """
+        rows = [_round_row(record) for record in open_directory(self.path).rounds()]
+        return pd.DataFrame(rows, columns=None if rows else ["round"]).set_index("round")
+
+    @property
+    def clients(self) -> pd.DataFrame:
+        """One row a round and client that answered: what it said of itself, and its bytes."""
+        rows = [
+            {"round": record["round"] + 1, "client": client_id, **values}
+            for record in open_directory(self.path).rounds()
+            for client_id, values in record["clients"].items()
+        ]
+        keys = ["round", "client"]
+        return pd.DataFrame(rows, columns=None if rows else keys).set_index(keys)
+
+    @property
+    def results(self) -> pd.DataFrame:
+        """Scores on the test split, one row a client and their ``mean``.
+
+        Columns: the metrics after training, then those ``before`` it and ``alone`` (the client
+        trained by itself), as far as they were measured. Raises :class:`RunError` before the end.
+        """
+        summary = self._finished()
+        columns = {
+            metric if what == "test" else f"{what}_{metric}": values
+            for what in MEASURED
+            for metric, values in (summary[what] or {}).items()
+        }
+        return pd.DataFrame(columns).rename_axis("client")
+
+    def model(self) -> "tuple[PeftModel, PreTrainedTokenizerBase]":
+        """The global model, its base with the trained adapter in it, and the tokenizer."""
+        opened = open_model(self.path)
+        return opened.model, opened.tokenizer
+
+    def predict(self, texts: str | Iterable[str]) -> pd.DataFrame:
+        """One row a text: ``text``, ``label``, and the probability of each class by its name."""
+        asked: Sequence[str] = [texts] if isinstance(texts, str) else list(texts)
+        classes = open_directory(self.path).label_names()
+        return pd.DataFrame(
+            [
+                {"text": answer.text, "label": answer.label}
+                | {name: answer.probabilities[name] for name in classes}
+                for answer in predict_texts(self.path, asked)
+            ],
+            columns=["text", "label", *classes],
+        )
+
+    def evaluate(self, split: str = "test") -> pd.DataFrame:
+        """Every metric of the saved state on a split: one row a client and their ``mean``."""
+        if split not in SPLITS:
+            raise RunError("no such split", where="split", got=split, expected=", ".join(SPLITS))
+        return pd.DataFrame(evaluate_run(self.path, split=split)).rename_axis("client")
+
+    def plot(self) -> "Figure":
+        """Validation score and loss over rounds, and over the bytes sent so far."""
+        try:
+            from fedtt.api.plots import plot_rounds
+        except ImportError as error:
+            raise FedttError(
+                "pictures need matplotlib", got=error, fix="pip install 'fedtt[report]'"
+            ) from error
+        return plot_rounds(self.rounds)
+
+    def _repr_html_(self) -> str:
+        done = self.summary
+        state = "finished" if done else f"{len(self.rounds)} of {self.config.rounds} rounds"
+        table = self.results if done else self.rounds.tail(5)
+        place = html.escape(str(self.path))
+        return f"<p>fedtt run <code>{place}</code>: {state}</p>{table.to_html()}"
+
+    def _finished(self) -> dict[str, Any]:
+        summary = self.summary
+        if summary is None:
+            raise RunError(
+                "the run has not ended",
+                where=str(self.path),
+                got=f"{len(self.rounds)} of {self.config.rounds} rounds",
+                fix="fedtt.resume(run) goes on with it; run.rounds has what there is",
+            )
+        return summary
+
+
+def open_run(path: str | Path) -> Run:
+    """The run in a directory that ``fedtt.train`` or ``fedtt train`` made. Raises RunError."""
+    return Run(open_directory(Path(path)).path)
+
+
+def load_runs(places: str | Path | Iterable[str | Path] = DEFAULT_PARENT) -> pd.DataFrame:
+    """One row a run: those given, and all that lie in a given directory that is none itself.
+
+    Columns: ``run`` (its path), ``state`` ("finished", or "stopped" where it has not ended),
+    ``model``, ``method``, ``seed``, ``rounds``, the means over clients of ``test_*``, ``before_*``
+    and ``alone_*``, ``uplink_bytes``, ``downlink_bytes``, ``seconds``. Raises :class:`RunError` for
+    a place that is neither a run nor a directory.
+    """
+    given = [places] if isinstance(places, str | Path) else list(places)
+    rows = [_run_row(run) for place in given for run in _runs_at(Path(place))]
+    keys = ["run", "state", "model", "method", "seed", "rounds"]
+    return pd.DataFrame(rows, columns=None if rows else keys)
+
+
+def _runs_at(place: Path) -> list[Run]:
+    if is_run(place) or not place.is_dir():
+        return [open_run(place)]
+    return [Run(path) for path in sorted(place.iterdir()) if is_run(path)]
+
+
+def _run_row(run: Run) -> dict[str, Any]:
+    directory, config = open_directory(run.path), run.config
+    records, summary = directory.rounds(), directory.summary()
+    means = {
+        f"{what}_{metric}": values[MEAN]
+        for what in MEASURED
+        for metric, values in ((summary or {}).get(what) or {}).items()
+    }
+    return {
+        "run": str(run.path),
+        "state": "stopped" if summary is None else "finished",
+        "model": config.model.name,
+        "method": config.method.name,
+        "seed": config.seed,
+        "rounds": len(records),
+        **means,
+        **{
+            key: sum(record[key] for record in records)
+            for key in ("uplink_bytes", "downlink_bytes", "seconds")
+        },
+    }
+
+
+def _round_row(record: Record) -> dict[str, Any]:
+    validation = record["validation"] or {}
+    privacy = record.get("privacy") or {}
+    return {
+        "round": record["round"] + 1,
+        "loss": record["loss"],
+        "learning_rate": record["learning_rate"],
+        **{f"validation_{metric}": values[MEAN] for metric, values in validation.items()},
+        "uplink_bytes": record["uplink_bytes"],
+        "downlink_bytes": record["downlink_bytes"],
+        "clients": len(record["clients"]),
+        "dropped": len(record["dropped"]),
+        "seconds": record["seconds"],
+        **({"epsilon": privacy["epsilon"]} if privacy else {}),
+    }

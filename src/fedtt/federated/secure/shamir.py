@@ -1,0 +1,50 @@
+"""A secret in shares, any ``threshold`` of which give it back, and fewer of which tell nothing.
+
+Shamir 1979, "How to share a secret": the secret is a random polynomial's value at zero, a share its
+value at another place, all modulo a prime.
+"""
+
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
+
+PRIME = 2**256 + 297  # the first above 2^256: every 32 bytes are a secret
+SHARE_BYTES = 33
+
+Below = Callable[[int], int]  # a uniform number below that
+
+
+def split_secret(
+    secret: int, *, threshold: int, places: Collection[int], below: Below = secrets.randbelow
+) -> dict[int, int]:
+    """A share for each place; places are 1 and more, below the prime."""
+    coefficients = [*(below(PRIME) for _ in range(threshold - 1)), secret]
+    return {place: _value(coefficients, place) for place in places}
+
+
+def join_shares(shares: Mapping[int, int]) -> int:
+    """The secret of shares by place, where they are as many as its threshold, or more."""
+    weights = _weights_at_zero(tuple(sorted(shares)))
+    return sum(weights[place] * share for place, share in shares.items()) % PRIME
+
+
+def _value(coefficients: list[int], place: int) -> int:
+    """Of the polynomial, the highest coefficient first."""
+    value = 0
+    for coefficient in coefficients:
+        value = (value * place + coefficient) % PRIME
+    return value
+
+
+@lru_cache(maxsize=16)  # the shares of all clients of a round lie at the same places
+def _weights_at_zero(places: tuple[int, ...]) -> dict[int, int]:
+    """``prod_j x_j / (x_j - x_i)``, Lagrange's."""
+    weights = {}
+    for place in places:
+        above, below = 1, 1
+        for other in places:
+            if other != place:
+                above = above * other % PRIME
+                below = below * (other - place) % PRIME
+        weights[place] = above * pow(below, -1, PRIME) % PRIME
+    return weights

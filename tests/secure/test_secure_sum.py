@@ -1,0 +1,217 @@
+"""The protocol: exact sums whoever leaves, nothing of one client, and refusals on both sides."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from tests.secure.sums import (
+    Leaving,
+    dealt,
+    random_inputs,
+    secure_sum,
+    terms_of,
+    until_masked,
+)
+
+from fedtt.errors import FedttError, WireError
+from fedtt.federated.secure.round_keys import mask_of
+from fedtt.federated.secure.shamir import join_shares
+from fedtt.federated.secure.sum_client import add_pair_mask, advertise, mask, reveal, share
+from fedtt.federated.secure.sum_server import begin_gathering, open_sum
+from fedtt.federated.secure.sum_sizes import FEWEST, default_threshold
+from fedtt.federated.secure.sum_terms import PublicKeys
+
+WORDS = 5
+
+
+@settings(max_examples=25)
+@given(data=st.data())
+def test_the_sum_is_that_of_those_who_arrived_to_the_bit_whoever_leaves(
+    data: st.DataObject,
+) -> None:
+    clients = data.draw(st.integers(3, 8))
+    threshold = data.draw(st.integers(max(FEWEST, clients // 2 + 1), clients))
+    stages = ["never", "keys", "shares", "masked"]
+    places = range(1, clients + 1)
+    left = {place: data.draw(st.sampled_from(stages)) for place in places}
+    gone = {stage: [p for p in places if left[p] == stage] for stage in stages}
+    leaving = Leaving(keys=gone["keys"], shares=gone["shares"], masked=gone["masked"])
+    inputs = random_inputs(clients, WORDS, seed=clients)
+    terms = terms_of(clients, threshold, WORDS)
+    if len(gone["never"]) < threshold:
+        with pytest.raises(FedttError, match="too few clients for a secure sum"):
+            secure_sum(terms, inputs, leaving)
+        return
+    total, whose = secure_sum(terms, inputs, leaving)
+    assert whose == set(gone["never"]) | set(gone["masked"])
+    wanted = sum(1 * inputs[place].astype(np.uint64) for place in whose) % 2**32
+    assert total.dtype == np.uint32
+    assert total.tolist() == wanted.tolist()
+
+
+def test_a_masked_update_is_uniform_whatever_it_is_of() -> None:
+    """Bytes of masked zeros and of masked ones: chi squared, and no correlation of the two."""
+    words = 20_000
+    terms = terms_of(3, 3, words)
+    for content in (0, 1, 2**32 - 1):
+        inputs = dict.fromkeys((1, 2, 3), np.full(words, content, np.uint32))
+        sent = until_masked(terms, inputs).masked
+        for one in sent.values():
+            assert stats.chisquare(np.bincount(one.view(np.uint8), minlength=256)).pvalue > 1e-4
+        both = np.corrcoef(sent[1].astype(float), sent[2].astype(float))[0, 1]
+        assert abs(both) < 4.5 / np.sqrt(words)
+
+
+def test_nobody_tells_by_a_masked_update_which_of_two_it_is_of() -> None:
+    """The same client, the same others: the masked difference is as uniform as the masks."""
+    words = 20_000
+    terms = terms_of(3, 3, words)
+    first, second = (random_inputs(3, words, seed=seed) for seed in (1, 2))
+    sent = [until_masked(terms, inputs).masked[2] for inputs in (first, second)]
+    undone = [one - inputs[2] for one, inputs in zip(sent, (first, second), strict=True)]
+    for one in [*undone, sent[0] - sent[1]]:
+        assert stats.chisquare(np.bincount(one.view(np.uint8), minlength=256)).pvalue > 1e-4
+
+
+def test_even_with_the_pair_masks_of_one_who_left_the_late_update_stays_masked() -> None:
+    """The server waited no longer for client 4, learned its masks' key, and then it came."""
+    words = 20_000
+    terms = terms_of(4, 3, words)
+    inputs = random_inputs(4, words, seed=0)
+    until = until_masked(terms, inputs)
+    late, survivors = until.masked[4], frozenset({1, 2, 3})
+    gathering = until.gathering
+    gathering = replace(gathering, total=gathering.total - late, arrived=survivors).ask()
+    revealed = {p: reveal(until.clients[p], survivors)[1] for p in survivors}
+    assert (open_sum(gathering, revealed) == inputs[1] + inputs[2] + inputs[3]).all()
+    key = join_shares({p: shares[4] for p, shares in revealed.items()}).to_bytes(32, "big")
+    for other in survivors:
+        public = gathering.roster[other].mask
+        cancel = add_pair_mask(np.zeros(words, np.uint32), key, public, own=4, other=other,
+                               terms=terms)  # fmt: skip
+        late = late - cancel
+    assert stats.chisquare(np.bincount((late - inputs[4]).view(np.uint8))).pvalue > 1e-4
+    assert (late - inputs[4] == mask_of(until.sharing[4].seed, words)).all()  # that, and no less
+
+
+def test_a_client_gives_one_kind_of_share_of_each_and_once() -> None:
+    until = until_masked(terms_of(5, 3, WORDS), random_inputs(5, WORDS, seed=0))
+    everyone = frozenset(until.clients)
+    client, shares = reveal(until.clients[1], everyone)
+    assert reveal(client, everyone)[1] == shares  # the server did not hear it
+    with pytest.raises(WireError, match=r"both kinds of share of one client.*\n.*place 5"):
+        reveal(client, everyone - {5})
+    with pytest.raises(WireError, match="are others than took part"):
+        reveal(until.clients[1], everyone - {1})
+    with pytest.raises(WireError, match="are others than took part"):
+        reveal(until.clients[1], everyone | {9})
+    with pytest.raises(FedttError, match="2 of 5 clients, and the secure sum takes 3"):
+        reveal(until.clients[1], frozenset({1, 2}))
+
+
+def test_the_server_asks_once_and_takes_no_update_after() -> None:
+    until = until_masked(
+        terms_of(4, 3, WORDS), random_inputs(4, WORDS, seed=0), Leaving(shares=[4])
+    )
+    with pytest.raises(WireError, match="shares of clients that nobody asked"):
+        open_sum(until.gathering, {})
+    asked = until.gathering.ask()
+    with pytest.raises(WireError, match="a client that is to send none"):
+        asked.include(4, until.masked[1])
+    with pytest.raises(WireError, match="a client that is to send none"):
+        until.gathering.include(1, until.masked[1])
+    with pytest.raises(WireError, match="of another length"):
+        until.gathering.include(4, until.masked[1][:-1])
+
+
+@pytest.mark.parametrize(("clients", "threshold"), [(5, 2), (6, 3), (4, 5), (2, 2)])
+def test_a_threshold_of_half_or_of_more_than_all_is_refused(clients: int, threshold: int) -> None:
+    with pytest.raises(FedttError, match="a threshold that protects nobody"):
+        terms_of(clients, threshold, WORDS)
+    assert default_threshold(3) == 3  # of 2 and 1, either would know the other's
+    assert [default_threshold(n) for n in (4, 6, 10, 100)] == [3, 5, 7, 67]
+
+
+def test_a_client_that_lies_about_a_share_is_noticed_and_there_is_no_sum() -> None:
+    for leaving, what in [((), "seed of its mask"), ((4,), "key of its masks")]:
+        until = until_masked(
+            terms_of(4, 3, WORDS), random_inputs(4, WORDS, seed=0), Leaving(shares=leaving)
+        )
+        gathering = until.gathering.ask()
+        assert gathering.asked is not None
+        revealed = {p: reveal(c, gathering.asked)[1] for p, c in until.clients.items()}
+        revealed[2][4] += 1
+        with pytest.raises(WireError, match=f"a client lied.*\n.*place 4, the {what}"):
+            open_sum(gathering, revealed)
+
+
+def test_shares_that_were_changed_on_their_way_are_not_opened() -> None:
+    terms = terms_of(3, 3, WORDS)
+    sharing, gathering = dealt(terms, Leaving())
+    words = np.zeros(WORDS, np.uint32)
+    held = gathering.sealed_for(1)
+    swapped = {2: held[3], 3: held[2]}
+    flipped = {**held, 2: bytes([held[2][0] ^ 1]) + held[2][1:]}
+    for wrong in (swapped, flipped, {**held, 3: gathering.sealed_for(2)[3]}):
+        with pytest.raises(WireError, match="shares that their key does not open"):
+            mask(sharing[1], wrong, words)
+    with pytest.raises(WireError, match="shares of another size"):
+        mask(sharing[1], {**held, 2: held[2][:-1]}, words)
+    with pytest.raises(WireError, match="shares of nobody in the roster"):
+        mask(sharing[1], {**held, 7: held[2]}, words)
+    with pytest.raises(FedttError, match="too few"):
+        mask(sharing[1], {2: held[2]}, words)
+
+
+def keys_of(clients: int) -> tuple[Any, dict[int, PublicKeys]]:
+    terms = terms_of(clients, 3, WORDS)
+    advertised = {place: advertise(place, terms) for place in range(1, clients + 1)}
+    return advertised, {place: client.public for place, client in advertised.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: {1: r[1], 2: r[2]}, "too few clients"),
+        (lambda r: {**r, 3: r[2]}, "the same key twice"),
+        (lambda r: {**r, 9: r[4], 4: r[4]}, "keys of nobody in the round"),
+        (
+            lambda r: {**r, 1: replace(r[1], mask=r[4].box)},
+            "another key than the client's own|twice",
+        ),
+        (lambda r: {**r, 2: replace(r[2], box=bytes(32))}, "a public key that no secret comes of"),
+    ],
+)
+def test_a_roster_that_is_not_right_is_refused_by_the_client(
+    change: Callable[[dict[int, PublicKeys]], dict[int, PublicKeys]], message: str
+) -> None:
+    advertised, roster = keys_of(4)
+    with pytest.raises(FedttError, match=message):
+        share(advertised[1], change(roster))
+
+
+def test_a_client_that_deals_too_little_is_refused_by_the_server() -> None:
+    advertised, roster = keys_of(3)
+    own = {place: share(client, roster)[1] for place, client in advertised.items()}
+    terms = advertised[1].terms
+    for wrong in (
+        replace(own[2], sealed={1: own[2].sealed[1]}),
+        replace(own[2], sealed={**own[2].sealed, 3: b"short"}),
+    ):
+        with pytest.raises(WireError, match=r"one sealed share for each other client\n.*place 2"):
+            begin_gathering(terms, roster, {**own, 2: wrong})
+
+
+def test_secrets_are_in_no_representation() -> None:
+    terms = terms_of(3, 3, WORDS)
+    sharing, _ = dealt(terms, Leaving())
+    client = sharing[1]
+    text = repr(client) + repr(client.me)
+    for secret in (client.seed, client.me.mask.private, client.me.box.private):
+        assert repr(secret) not in text
+    assert str(client.own.seed) not in text
