@@ -92,7 +92,11 @@ def test_of_an_encoder(make_config: MakeConfig, method: Mapping[str, Any]) -> No
     check(encoder(make_config, method))
 
 
-@pytest.mark.parametrize("method", METHODS[:3], ids=lambda method: method["name"])
+@pytest.mark.parametrize(
+    "method",
+    [TT, *(pytest.param(own, marks=pytest.mark.slow) for own in METHODS[1:3])],
+    ids=lambda method: method["name"],
+)
 def test_of_a_causal_model(
     make_config: MakeConfig, tiny_llama: Path, method: Mapping[str, Any]
 ) -> None:

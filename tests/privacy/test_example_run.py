@@ -126,6 +126,7 @@ def test_a_resumed_run_has_the_same_bits_and_goes_on_counting(
     ]
 
 
+@pytest.mark.slow
 def test_another_secret_is_another_run_and_a_lost_one_ends_it(
     make_config: MakeConfig, finished: Path, tmp_path: Path
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_client_takes_no_part_once_its_budget_is_spent(
     assert said["stopped"] == f"after {len(took_part)} of 9 rounds no client's budget is left"
 
 
+@pytest.mark.slow
 def test_for_an_epsilon_every_client_has_the_noise_that_it_takes(
     make_config: MakeConfig,
 ) -> None:
@@ -226,6 +228,7 @@ def test_under_torchrun_it_is_refused_by_name(make_config: MakeConfig) -> None:
         check_secret_here(private(make_config), elsewhere="2 processes")
 
 
+@pytest.mark.slow
 def test_with_client_level_privacy_too_nobody_is_named(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:

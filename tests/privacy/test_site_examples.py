@@ -79,6 +79,7 @@ def records(path: Path) -> list[dict[str, Any]]:
     return RunDirectory(path=path).rounds()
 
 
+@pytest.mark.slow
 def test_sites_hide_their_own_and_server_and_site_say_the_same_epsilon(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_sites_hide_their_own_and_server_and_site_say_the_same_epsilon(
             assert (tmp_path / name / file).stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_what_a_site_is_asked_again_has_the_same_bits_and_costs_nothing(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -170,6 +172,7 @@ def test_a_site_with_a_limit_refuses_to_train_without_noise(make_config: MakeCon
     check_limit(make_config(), None)
 
 
+@pytest.mark.slow
 def test_without_a_folder_a_site_takes_no_part(make_config: MakeConfig, tmp_path: Path) -> None:
     said: list[str] = []
     own = Bench(answers_of({1: worker(0, None, said=said)}))
