@@ -9,8 +9,10 @@ from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
+from fedtt.attacks import ATTACKS
 from fedtt.config import (
     AdaptiveClippingConfig,
+    AttackConfig,
     ClientConfig,
     ClientPrivacyConfig,
     CohortConfig,
@@ -56,6 +58,7 @@ SECTIONS: tuple[type[Section], ...] = (
     PrivacyConfig,
     ClientPrivacyConfig,
     AdaptiveClippingConfig,
+    AttackConfig,
     EvaluationConfig,
     SitesConfig,
     TrackConfig,
@@ -78,6 +81,7 @@ SPELLED: dict[tuple[type[Section], str], st.SearchStrategy[Any]] = {
     (MetaTTConfig, "schedule"): st.sampled_from(SCHEDULES.names),
     (FedTTConfig, "schedule"): st.none() | st.sampled_from(SCHEDULES.names),
     (ServerConfig, "aggregation"): st.sampled_from(AGGREGATIONS.names),
+    (AttackConfig, "kind"): st.sampled_from(ATTACKS.names),
     (TrackConfig, "to"): st.just([]),
     (WireConfig, "codec"): st.sampled_from(CODECS.names),
     (ClientPrivacyConfig, "sampling"): st.sampled_from(SAMPLINGS.names),
@@ -143,20 +147,35 @@ def _example_privacy(table: Table) -> Table:
     return noise | table | ({"accountant": "rdp"} if "accountant" in table else {})
 
 
+def _attack(table: Table) -> Table:
+    if table["kind"] == "wrong-count":
+        table = _without(table, "strength")
+    own = ("trigger", "target", "trigger_share")
+    return table if ATTACKS[table["kind"]].triggered else _without(table, *own)
+
+
 def _run(table: Table) -> Table:
     if "example" in table.get("privacy", {}):
         table = table | {
             "client": _without(table.get("client", {}), "logit_adjustment"),
             "evaluation": _without(table.get("evaluation", {}), "alone"),
         }
+    if "attack" in table:
+        table = table | {
+            "sites": _without(table.get("sites", {}), "names"),
+            "evaluation": _without(table.get("evaluation", {}), "alone"),
+        }
     privacy = table.get("privacy", {})
     if "client" in privacy:
         table = table | {"privacy": _without(privacy, "secure_aggregation")}
     elif "secure_aggregation" in privacy:
-        table = table | {"wire": _without(table.get("wire", {}), "codec", "error_feedback")}
+        table = table | {
+            "wire": _without(table.get("wire", {}), "codec", "error_feedback"),
+            "server": _without(table.get("server", {}), "update_norm", "weight_cap"),
+        }
     if "client" in table.get("privacy", {}):
         table = table | {
-            "server": table.get("server", {}) | {"weighting": "uniform"},
+            "server": _without(table.get("server", {}), "update_norm") | {"weighting": "uniform"},
             "wire": _without(table.get("wire", {}), "error_feedback"),
             "evaluation": _without(table.get("evaluation", {}), "alone"),
         }
@@ -187,6 +206,7 @@ TOGETHER: dict[type[Section], Callable[[Table], Table]] = {
     WireConfig: _wire,
     ClientPrivacyConfig: _client_privacy,
     ExamplePrivacyConfig: _example_privacy,
+    AttackConfig: _attack,
     RunConfig: _run,
 }
 
@@ -239,6 +259,8 @@ def _values(annotation: Any, bounds: dict[str, Any]) -> st.SearchStrategy[Any]:
         return st.one_of(*(_values(part, bounds) for part in arguments))
     if origin is Literal:
         return st.sampled_from(arguments)
+    if origin is tuple and Ellipsis not in arguments:
+        return st.tuples(*(_values(part, bounds) for part in arguments)).map(list)
     if origin is tuple:
         return st.lists(_values(arguments[0], bounds), min_size=1, max_size=3)
     if origin is dict:

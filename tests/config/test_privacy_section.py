@@ -106,3 +106,19 @@ def test_an_example_s_noise_or_epsilon_is_needed_and_its_accountant_known() -> N
 def test_whoever_only_reads_a_configuration_waits_for_no_accountant() -> None:
     code = "import sys, fedtt.config; sys.exit(len({'dp_accounting', 'torch'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("section", "server", "key"),
+    [
+        (CLIENT, {"update_norm": 1.0}, r"update_norm = 1\.0: its clipping_norm is the bound"),
+        (None, {"update_norm": "median"}, "update_norm: the server cannot shorten what it does"),
+        (None, {"weight_cap": 0.2}, "weight_cap: the server does not see who has which weight"),
+    ],
+)
+def test_limits_of_an_update_that_do_not_go_with_it(
+    section: dict[str, Any] | None, server: dict[str, Any], key: str
+) -> None:
+    privacy = {"client": section} if section else {"secure_aggregation": {}}
+    with pytest.raises(ConfigError, match=key):
+        parsed(CLIENT, privacy=privacy, server={**UNIFORM, **server})

@@ -3,15 +3,17 @@
 import csv
 import io
 import sys
+from dataclasses import replace
 
 import pytest
 from tests.experiment.comparisons import CELLS, done, not_done
 
+from fedtt.attacks import BACKDOOR_SUCCESS
 from fedtt.experiment.comparison import Status, summarize_cells
 from fedtt.experiment.comparison.curves import draw_curves
 from fedtt.experiment.comparison.formats import escape_latex, to_csv, to_latex, to_markdown
 from fedtt.experiment.comparison.frontier import draw_frontier, frontier_of
-from fedtt.experiment.comparison.text_tables import caption, significant, text_tables
+from fedtt.experiment.comparison.text_tables import NOTHING, caption, significant, text_tables
 
 RESULTS = summarize_cells(CELLS, reference="fedtt", targets=(0.75,))
 
@@ -73,6 +75,21 @@ def test_csv() -> None:
         not_done("ugly", 1, Status.MISSING),
     ]
     assert to_csv(summarize_cells(cells, reference="fedtt", targets=(0.75,))) == CSV
+
+
+def test_a_backdoor_has_a_column_where_one_was_tried() -> None:
+    plain, hit = (
+        done("fedtt", 0, test=0.5, accuracies=[0.5], up=1, down=1, setting=setting)
+        for setting in ("nobody", "backdoor")
+    )
+    hit = replace(hit, test={**hit.test, BACKDOOR_SUCCESS: 0.875})
+    results = summarize_cells([plain, hit], reference="fedtt")
+    _, nobody, backdoor = text_tables(results)
+    place = nobody.header.index(BACKDOOR_SUCCESS)
+    assert (nobody.rows[0][place], backdoor.rows[0][place]) == (NOTHING, "0.875")
+    assert BACKDOOR_SUCCESS.capitalize() in caption(results)
+    first, second = csv.DictReader(io.StringIO(to_csv(results)))
+    assert (first["test_backdoor success"], second["test_backdoor success"]) == ("", "0.875")
 
 
 def test_csv_has_one_row_a_cell_and_quotes_what_it_must() -> None:

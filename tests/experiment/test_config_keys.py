@@ -11,6 +11,7 @@ import pytest
 from tests.tiny import save_tiny_bert, sentence
 
 from fedtt.config import (
+    AttackConfig,
     ClientConfig,
     CohortConfig,
     DataConfig,
@@ -100,6 +101,8 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
         0.4,
     ),
     "server.weighting": ({}, "examples", "uniform"),
+    "server.weight_cap": ({}, 0.5, 0.34),
+    "server.update_norm": ({}, None, "median"),
     "wire.codec": ({}, "plain", "toy-half"),
     "wire.block": ({"wire.codec": "int4"}, 128, 32),
     "wire.rounding": ({"wire.codec": "int4"}, "stochastic", "nearest"),
@@ -123,6 +126,7 @@ ELSEWHERE = {
     "track.to",  # tests/extending
     "privacy.client",  # tests/privacy
     "privacy.example",
+    *(f"attack.{key}" for key in AttackConfig.model_fields),  # tests/attacks
     "data.source",
     "data.directory",
     "model.revision",
@@ -142,6 +146,7 @@ SECTIONS: dict[str, type[Section]] = {
     "server": ServerConfig,
     "wire": WireConfig,
     "privacy": PrivacyConfig,
+    "attack": AttackConfig,
     "evaluation": EvaluationConfig,
     "sites": SitesConfig,
     "track": TrackConfig,

@@ -37,6 +37,8 @@ def print_result(summary: dict[str, Any], *, path: Path) -> None:
             f"FedAvg with LoRA r=8 would have sent: {format_bytes(lora_sent)} "
             f"({lora_sent / sent:.1f} times as much)"
         )
+    for client, reason in summary.get("left_out", {}).items():
+        print_line(out, f"left out: {client}: {reason}")
     for kind in ("privacy", "example_privacy"):
         for line in _privacy_lines(summary.get(kind)):
             print_line(out, line)

@@ -63,8 +63,10 @@ def _build(config: RunConfig) -> "Federation":
     from fedtt.engine.build import build_federation
     from fedtt.engine.build_checks import check_kept_here
     from fedtt.engine.data import absent_data
+    from fedtt.engine.hostile_clients import check_no_attack
 
     check_kept_here(config, elsewhere="sites")
+    check_no_attack(config.attack, elsewhere="fedtt serve")
     data = absent_data(config.data, config.task, client_ids=_site_names(config))
     return build_federation(config, data)
 

@@ -95,11 +95,13 @@ def _train_on_sites(
         from fedtt.cli.loopback import train_on_loopback
         from fedtt.engine.build import Federation, build_federation
         from fedtt.engine.build_checks import check_kept_here
+        from fedtt.engine.hostile_clients import check_no_attack
 
     stop_if_asked(stop, fix="start again; nothing was written")
 
     def build(config: RunConfig) -> Federation:
         check_kept_here(config, elsewhere="sites")
+        check_no_attack(config.attack, elsewhere="--engine flower")
         return build_federation(config)
 
     begun = begin(asked, given, build, stop=stop)

@@ -1,5 +1,6 @@
 """Configuration: frozen values, read from TOML, written back completely."""
 
+from fedtt.config.attack_section import AttackConfig
 from fedtt.config.cells import (
     Cell,
     all_cells,
@@ -49,6 +50,7 @@ from fedtt.config.wire_section import WireConfig
 
 __all__ = [
     "AdaptiveClippingConfig",
+    "AttackConfig",
     "Cell",
     "ClientConfig",
     "ClientPrivacyConfig",

@@ -8,6 +8,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from fedtt.attacks import ATTACKS
+from fedtt.config.attack_section import AttackConfig
 from fedtt.config.client_section import ClientConfig
 from fedtt.config.cohort_section import CohortConfig
 from fedtt.config.data_section import DataConfig
@@ -16,7 +18,7 @@ from fedtt.config.method_section import MethodConfig
 from fedtt.config.model_section import ModelConfig
 from fedtt.config.partition_section import PartitionConfig
 from fedtt.config.privacy_section import PrivacyConfig
-from fedtt.config.server_section import ServerConfig
+from fedtt.config.server_section import MOST_WEIGHT, ServerConfig
 from fedtt.config.sites_section import SitesConfig
 from fedtt.config.task_section import KINDS_OF_SOURCES, TaskConfig
 from fedtt.config.wire_section import WireConfig
@@ -51,6 +53,7 @@ class RunConfig(Section):
     server: ServerConfig = ServerConfig()
     wire: WireConfig = WireConfig()
     privacy: PrivacyConfig = PrivacyConfig()
+    attack: AttackConfig | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
     sites: SitesConfig = SitesConfig()
     track: TrackConfig = TrackConfig()
@@ -128,6 +131,12 @@ class RunConfig(Section):
                 "client that says it has many examples would change the model by more than the "
                 "noise hides; take server.weighting = 'uniform'"
             )
+        if self.server.update_norm is not None:
+            raise ValueError(
+                "privacy.client does not go with server.update_norm = "
+                f"{self.server.update_norm!r}: its clipping_norm is the bound that the noise is "
+                "made for"
+            )
         if self.wire.error_feedback:
             raise ValueError(
                 "privacy.client does not go with wire.error_feedback: the server clips what it is "
@@ -157,6 +166,18 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _attack_is_a_simulation(self) -> Self:
+        if self.attack is None:
+            return self
+        if self.sites.names is not None:
+            raise ValueError("[attack] is a simulation, and sites.names are real ones")
+        if self.evaluation.alone:
+            raise ValueError(
+                "[attack] does not go with evaluation.alone: a client alone has nobody to attack"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sums_that_say_nothing_of_one(self) -> Self:
         if self.privacy.secure_aggregation is None:
             return self
@@ -165,6 +186,15 @@ class RunConfig(Section):
             raise ValueError(
                 f"{name} privacy.client: the server clips each client's update and adds the noise, "
                 "and cannot clip what it does not see"
+            )
+        if self.server.update_norm is not None:
+            raise ValueError(
+                f"{name} server.update_norm: the server cannot shorten what it does not see"
+            )
+        if self.server.weight_cap not in (MOST_WEIGHT, 1.0):
+            raise ValueError(
+                f"{name} server.weight_cap: the server does not see who has which weight; "
+                "secure_aggregation.most_examples bounds it, or server.weighting = 'uniform'"
             )
         if CODECS[self.wire.codec].lossy:
             raise ValueError(
@@ -195,6 +225,8 @@ class RunConfig(Section):
             "client.logit_adjustment": bool(self.client.logit_adjustment),
             f"partition.kind {self.partition and self.partition.kind!r}": by_label and not binned,
             "data.label_names": self.data.label_names is not None,
+            f"attack.kind {self.attack and self.attack.kind!r}": self.attack is not None
+            and ATTACKS[self.attack.kind].poisoned_by is not None,
         }
         unfit = [key for key, used in needing.items() if used]
         if unfit:

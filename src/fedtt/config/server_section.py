@@ -7,6 +7,9 @@ from pydantic import AfterValidator, Field
 from fedtt.federated.aggregate import AGGREGATIONS, MEAN
 from fedtt.section import Positive, Probability, Rate, Section
 
+MEDIAN_NORM = "median"
+MOST_WEIGHT = 0.5  # nobody outweighs all the others together
+
 
 class ServerConfig(Section):
     """``[server]``: what the server does with the updates."""
@@ -28,4 +31,14 @@ class ServerConfig(Section):
     )
     weighting: Literal["examples", "uniform"] = Field(
         "examples", description="how much each client's update counts in the mean"
+    )
+    weight_cap: Annotated[float, Field(ge=1e-4, le=1)] = Field(
+        MOST_WEIGHT,
+        description="largest share of a round's total weight that one client may hold, however "
+        "many examples it claims; 1: any",
+    )
+    update_norm: Positive | Literal["median"] | None = Field(
+        None,
+        description="most that the L2 norm of a client's whole update may be: what is longer is "
+        "shortened; median: the median norm of the round, which takes 3 clients",
     )

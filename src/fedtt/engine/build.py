@@ -37,6 +37,13 @@ from fedtt.engine.build_task import build_task, model_class_of, output_names
 from fedtt.engine.cost import MessageCost, count_message, exchanged_kinds
 from fedtt.engine.data import build_data, naming_refused_chats
 from fedtt.engine.fingerprint import digest_of_start
+from fedtt.engine.hostile_clients import (
+    Hostile,
+    check_attack,
+    hostile_clients,
+    poisoned_data,
+    triggered_splits,
+)
 from fedtt.engine.positions import text_positions
 from fedtt.engine.token_budget import tokens_that_fit
 from fedtt.errors import ModelError
@@ -59,7 +66,8 @@ class Federation:
     ``splits`` maps split -> client -> tokenized examples, with the one key ``all`` for a split
     that the clients share; ``lora_reference`` is what LoRA with rank 8 would exchange with the
     same model, None where LoRA has no place in it by default. ``label_cells`` are the integers that
-    a site's file writes for the classes, where it does.
+    a site's file writes for the classes, where it does; ``hostile`` are clients that attack, in a
+    simulation.
     """
 
     model: PeftModel
@@ -75,6 +83,7 @@ class Federation:
     lora_reference: MessageCost | None
     notes: tuple[str, ...]
     label_cells: tuple[int, ...] | None = None
+    hostile: Hostile | None = None
 
     @property
     def population(self) -> tuple[str, ...]:
@@ -189,6 +198,10 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     if data is None:
         data = build_data(config.data, config.partition, config.task)
     check_client_ids(data.client_ids)
+    hostile = None
+    if config.attack is not None:
+        hostile = hostile_clients(config.attack, data, seed=config.seed)
+        data = poisoned_data(data, hostile)
     outputs = output_names(config.task, label_names=data.label_names)
     model_config = load_model_config(
         config.model.name,
@@ -200,6 +213,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     check_size(message)
     check_head(config, message)
     check_privacy(config, method)
+    check_attack(config.attack, method)
     check_cohort(config, method, population=num_clients(config, data))
     check_secure_sum(config, method, population=num_clients(config, data))
     check_kept(config, method, population=num_clients(config, data))
@@ -211,6 +225,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     max_length = checked_max_length(config, model_config, method.adapter)
     texts = {split: data.holders(split) for split in SPLITS}
     texts["validation"] = fewer_validation_examples(texts["validation"], config=config)
+    texts |= triggered_splits(texts, hostile)
     with naming_refused_chats(config.data, config.task):
         splits = {
             split: Held(tokenize_in_pieces(task, held.pool, max_length=max_length), held.parts)
@@ -242,9 +257,11 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         kinds=kinds,
         lora_reference=_lora_reference(model_config, model_class),
         label_cells=data.label_cells,
+        hostile=hostile,
         notes=(
+            *([hostile.described(len(data.client_ids))] if hostile else []),
             *data.notes,
-            *truncation_notes(splits, max_length=max_length),
+            *truncation_notes({s: splits[s] for s in SPLITS}, max_length=max_length),
             *revision_notes(config.model.name, config.model.revision),
             *model_notes,
             *_rate_notes(config.client, factors),

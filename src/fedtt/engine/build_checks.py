@@ -51,15 +51,18 @@ def num_clients(config: RunConfig, data: FederatedData) -> int:
 
 def check_cohort(config: RunConfig, method: Method, *, population: int) -> None:
     """As many clients a round as there are, and as the aggregation takes."""
-    size, fewest = config.cohort.size, method.aggregation.fewest
+    size, fewest = config.cohort.size, method.limited_aggregation.fewest
     check_cohort_size(size, population=population)
     if (size or population) < fewest:
+        key, other = "aggregation", MEAN
+        if method.aggregation.fewest < fewest:
+            key, other = "update_norm", "a number"
         raise ConfigError(
-            f"server.aggregation = {config.server.aggregation!r} takes more clients a round",
-            where="server.aggregation",
+            f"server.{key} = {getattr(config.server, key)!r} takes more clients a round",
+            where=f"server.{key}",
             got=f"{size or population} clients a round",
             expected=f"at least {fewest}",
-            fix='aggregation = "mean", or more clients a round (cohort.size)',
+            fix=f"{key} = {other!r}, or more clients a round (cohort.size)".replace("'", '"'),
         )
 
 

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from fedtt.config import MethodConfig, ServerConfig, WireConfig
+from fedtt.config.server_section import MEDIAN_NORM
 from fedtt.errors import ConfigError
 from fedtt.federated.aggregate import AGGREGATIONS, MEAN
 from fedtt.federated.aggregate.aggregation import WEIGHTINGS
+from fedtt.federated.aggregate.update_limits import UpdateLimits
 from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.method import Method
 from fedtt.federated.schedules.everything import all_parameters
@@ -44,6 +46,7 @@ def build_method(
         codec=build_codec(wire),
         error_feedback=wire.error_feedback,
         also_train=frozenset(config.also_train),
+        limits=_limits(server),
     )
     method = _in_subspace(method, config, server, seed=seed)
     return _with_chosen_aggregation(method, server)
@@ -83,6 +86,15 @@ def build_codec(wire: WireConfig) -> Codec:
     row = CODECS[wire.codec]
     codec = row.build(options)
     return Deflated(inner=codec) if row.lossy and wire.deflate else codec
+
+
+def _limits(server: ServerConfig) -> UpdateLimits:
+    relative = server.update_norm == MEDIAN_NORM
+    return UpdateLimits(
+        norm=None if server.update_norm is None or relative else float(server.update_norm),
+        median_norm=relative,
+        weight_share=server.weight_cap if server.weighting == "examples" else 1.0,
+    )
 
 
 def _server_step(server: ServerConfig) -> ServerOptimizer:

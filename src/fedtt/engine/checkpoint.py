@@ -14,6 +14,7 @@ from torch import Tensor
 from fedtt import params as p
 from fedtt.atomic_write import replace_file
 from fedtt.errors import RunError, ShapeError
+from fedtt.federated.failures import Failure
 from fedtt.federated.subspace import SubspaceStep
 from fedtt.federated.types import ServerState
 from fedtt.params import Params, Structure, TensorSpec
@@ -75,6 +76,7 @@ def save_state(
         },
         **books,
         **({"privacy": dict(state.privacy)} if state.privacy else {}),
+        **({"failures": {c: [*f] for c, f in state.failures.items()}} if state.failures else {}),
         **({"owing": owing} if owing else {}),
     }
     # One entry, because safetensors writes several in no particular order: the same state is
@@ -115,6 +117,7 @@ def load_state(path: Path, *, expected: Structure) -> ServerState:
             factors={name: (left[name], right[name]) for name in left},
             steps_since=int(header.get("steps_since", 0)),
             privacy=_positive(_book(header.get("privacy", {}), float)),
+            failures=_failures(header.get("failures", {})),
             start=str(header.get("start", "")),  # an older state does not say: all are strangers
             steps=_steps(header.get("steps", {}), sections["steps"], names=expected.keys()),
             **books,
@@ -219,6 +222,13 @@ def _book(entries: Any, kind: type) -> dict[str, Any]:
     if not all(type(value) is kind for value in entries.values()):
         raise TypeError(f"an entry of the state's books is no {kind.__name__}")
     return dict(entries)
+
+
+def _failures(book: Mapping[str, Any]) -> dict[str, Failure]:
+    failures = {str(client): Failure(*entry) for client, entry in book.items()}
+    if not all(type(reason) is str and type(n) is int and n > 0 for reason, n in failures.values()):
+        raise ValueError("its books of failures are impossible")
+    return failures
 
 
 def _positive(book: dict[str, float]) -> dict[str, float]:

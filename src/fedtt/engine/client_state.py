@@ -18,7 +18,7 @@ from fedtt.params import Structure
 
 # client -> what it keeps, by name; a name that is missing is zero.
 ClientStates = MutableMapping[str, Mapping[str, Tensor]]
-FOLDER = "clients"
+FOLDER, FIRST_UPDATES = "clients", "attackers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class ClientStateFiles:
     """Of ``clients``, in this order, each of which keeps tensors of ``structure``."""
 
     run: Path
+    folder: str = FOLDER
     clients: Sequence[str]
     structure: Structure
 
@@ -66,7 +67,7 @@ class ClientStateFiles:
 
     def forget_all_but(self, next_round: int) -> None:
         """Delete the files of other rounds."""
-        for path in (self.run / FOLDER).glob("*.state"):
+        for path in (self.run / self.folder).glob("*.state"):
             if path != self._path(next_round):
                 path.unlink(missing_ok=True)
 
@@ -76,4 +77,4 @@ class ClientStateFiles:
         return {f"{i}/{name}": spec for i in clients for name, spec in self.structure.items()}
 
     def _path(self, next_round: int) -> Path:
-        return self.run / FOLDER / f"{next_round}.state"
+        return self.run / self.folder / f"{next_round}.state"

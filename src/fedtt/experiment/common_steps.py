@@ -13,7 +13,7 @@ from fedtt.engine.processes import Processes
 from fedtt.errors import DivergenceError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory
-from fedtt.experiment.events import Notify, RoundDone, RunDone, RunPrepared
+from fedtt.experiment.events import Notify, RoundDone, RunDone, RunPrepared, SiteNews
 from fedtt.experiment.fan_out import fan_out
 from fedtt.experiment.helper_processes import check_helpers
 from fedtt.experiment.measure import Metrics
@@ -23,7 +23,9 @@ from fedtt.experiment.private_run import PrivateRun, open_privacy
 from fedtt.experiment.run_files import Record, round_record
 from fedtt.experiment.secure_settings import secure_sum_of
 from fedtt.federated.aggregate.trimmed_mean import without_defense
+from fedtt.federated.aggregate.update_limits import NO_LIMITS
 from fedtt.federated.cohort import Cohorts
+from fedtt.federated.failures import MOST_FAILURES, left_out
 from fedtt.federated.learning_rate import learning_rate_at
 from fedtt.federated.round import CallClients, run_round
 from fedtt.federated.types import RoundReport, ServerState
@@ -148,10 +150,10 @@ def one_round(
     against, and nothing travels that a codec could change. A secure sum is carried by ``call_sum``;
     without it, the clients of ``call_clients`` are summed in this process.
     """
-    method, cohorts = run.federation.method, cohorts_of(run)
+    method, cohorts = run.federation.method, cohorts_of(run, state)
     if alone is not None:
         aggregation = without_defense(method.aggregation)
-        method = replace(method, aggregation=aggregation, codec=PLAIN)
+        method = replace(method, aggregation=aggregation, codec=PLAIN, limits=NO_LIMITS)
         cohorts = replace(cohorts, only=alone, dropout_rate=0.0)
     elif run.secure is not None:
         from fedtt.federated.secure.secure_round import run_secure_round
@@ -186,14 +188,14 @@ def _notes_of_sum(run: Run) -> Iterator[str]:
         )
 
 
-def cohorts_of(run: Run) -> Cohorts:
-    """Who is called in which round of the run."""
-    cohorts = _all_cohorts(run)
+def cohorts_of(run: Run, state: ServerState) -> Cohorts:
+    """Who is called in which round of the run, from that state on."""
+    cohorts = replace(_all_cohorts(run), left_out=left_out(state.failures))
     return cohorts if run.examples is None else replace(cohorts, draw=run.examples.calls.positions)
 
 
 def _all_cohorts(run: Run) -> Cohorts:
-    """As if nobody had a budget."""
+    """As if nobody had a budget, and nobody had failed."""
     return Cohorts(
         population=run.federation.population,
         cohort_size=run.config.cohort.size,
@@ -231,6 +233,10 @@ def finish_round(
     run.directory.save_state(state, residuals=residuals)
     save_adapter(run, state)
     run.notify(RoundDone(record=record, rounds=run.rounds))
+    for client, reason in left_out(state.failures).items():
+        if client not in left_out(before.failures):
+            what = f"left out from now on, after {MOST_FAILURES} failures alike: {reason}"
+            run.notify(SiteNews(site=client, what=what))
     return record
 
 

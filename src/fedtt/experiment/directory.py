@@ -7,6 +7,7 @@
     state.safetensors    the server's state after the last finished round
     rounds.jsonl         one line a finished round
     clients/             the clients' optimizers beside that state, where they are kept
+    attackers/           what simulated attackers remember beside that state, where they do
     baselines.json       the measurements before training and of the clients alone, as they come
     adapter/             the global adapter, a PEFT directory; written with every state
     summary.json         the result; written last
@@ -39,6 +40,7 @@ from fedtt.engine.checkpoint import (
     saved_config,
     write_atomically,
 )
+from fedtt.engine.client_state import FIRST_UPDATES
 from fedtt.engine.client_state import FOLDER as CLIENTS
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment.lock import locked
@@ -308,7 +310,7 @@ def _fill(path: Path, config: RunConfig, *, overwrite: bool) -> RunDirectory:
             # leaves here must still be known as a run.
             for name in LATER:
                 (path / name).unlink(missing_ok=True)
-            for folder in ("adapter", CLIENTS):
+            for folder in ("adapter", CLIENTS, FIRST_UPDATES):
                 shutil.rmtree(path / folder, ignore_errors=True)
         except OSError as error:
             raise uncreatable(path, error.strerror or error) from error

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedtt import params as p
+from fedtt.attacks import BACKDOOR_SUCCESS
 from fedtt.engine.between_processes import judge_between
 from fedtt.engine.build import Federation
 from fedtt.engine.evaluation import join_judged, judge
+from fedtt.engine.hostile_clients import TRIGGERED
 from fedtt.engine.processes import Processes
-from fedtt.metrics import POOLED, mean_over_clients
+from fedtt.metrics import ACCURACY, POOLED, mean_over_clients
 from fedtt.params import Params
 from fedtt.tasks import join_outcomes
 
@@ -63,3 +65,36 @@ def measure(
         for name, value in task.metrics(join_outcomes(list(outcomes.values()))).items():
             metrics[name][POOLED] = value
     return metrics
+
+
+def measure_with_backdoor(
+    federation: Federation,
+    params: Params,
+    what: Portion,
+    *,
+    batch_size: int,
+    pooled: bool = False,
+    processes: Processes | None = None,
+    before_batch: Callable[[str], None] | None = None,
+) -> Metrics:
+    """As :func:`measure`, and where a backdoor is tried one metric more: of the texts of other
+    classes, the share that gets the target's class once the trigger is in them.
+    """
+
+    def of(portion: Portion) -> Metrics:
+        return measure(
+            federation,
+            params,
+            portion,
+            batch_size=batch_size,
+            pooled=pooled,
+            processes=processes,
+            before_batch=before_batch,
+        )
+
+    triggered = TRIGGERED.format(what.split)
+    metrics = of(what)
+    if triggered not in federation.splits or what.client_id is not None:
+        return metrics
+    fooled = of(Portion(split=triggered))[ACCURACY.name]
+    return {**metrics, BACKDOOR_SUCCESS: fooled}

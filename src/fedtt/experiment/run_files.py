@@ -60,6 +60,7 @@ def _by_client(report: RoundReport, *, has_loss: bool) -> Record:
             for client_id, client in report.clients.items()
         },
         "dropped": dict(report.dropped),
+        **({"failed": dict(report.failed)} if report.failed else {}),
     }
 
 
@@ -155,6 +156,7 @@ class RoundContent(FileContent):
     clients: dict[str, _ClientRound]
     dropped: dict[str, float]
     unused: str = ""
+    failed: dict[str, str] = {}
     privacy: _PrivacySpent | None = None
     example_privacy: _ExamplePrivacySpent | None = None
     secure_sum: _SecureSum | None = None

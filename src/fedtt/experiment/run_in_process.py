@@ -16,6 +16,7 @@ from fedtt.engine.client_state import ClientStateFiles, ClientStates
 from fedtt.engine.error_feedback import RememberingClients
 from fedtt.engine.processes import Processes
 from fedtt.errors import InterruptedRunError
+from fedtt.experiment.attacked_run import open_attack
 from fedtt.experiment.common_steps import (
     Run,
     ShouldStop,
@@ -33,7 +34,7 @@ from fedtt.experiment.common_steps import (
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.events import BaselineRoundDone, Evaluated, Notify, StepDone, TrainingDone
 from fedtt.experiment.helper_processes import clients_here
-from fedtt.experiment.measure import Metrics, Portion, measure
+from fedtt.experiment.measure import Metrics, Portion, measure_with_backdoor
 from fedtt.experiment.run_files import Record
 from fedtt.experiment.run_summary import summarize
 from fedtt.federated.local.kept_moments import moments_structure
@@ -99,6 +100,9 @@ def _run_rounds(
     files = _client_state_files(run)
     kept = files.load(state.next_round) if files is not None else None
     call_clients, residuals = _clients(run, state, alone=False, kept=kept), None
+    attack = open_attack(run, state.next_round)
+    if attack is not None:
+        call_clients = attack.around(call_clients)
     if run.federation.method.error_feedback:
         residuals = run.directory.load_residuals(expected=structure_of_run(run))
         call_clients = RememberingClients(
@@ -110,6 +114,8 @@ def _run_rounds(
         validation = _validate(run, state)
         if files is not None and kept is not None:
             files.save(state.next_round, kept)
+        if attack is not None:
+            attack.save(state.next_round)
         record = finish_round(
             run,
             before,
@@ -121,6 +127,8 @@ def _run_rounds(
         )
         if files is not None:
             files.forget_all_but(state.next_round)
+        if attack is not None:
+            attack.forget_all_but(state.next_round)
         records = [*records, record]
     validations = [record["validation"] for record in records if record["validation"]]
     run.notify(TrainingDone(rounds=run.rounds, validation=validations[-1] if validations else None))
@@ -209,7 +217,7 @@ def _measure(
     *,
     pooled: bool = False,
 ) -> Metrics:
-    return measure(
+    return measure_with_backdoor(
         run.federation,
         state.params,
         what,
@@ -259,7 +267,8 @@ def _measure_alone(run: Run) -> Metrics | None:
 
 def _wants_alone(run: Run) -> bool:
     population = len(run.federation.population)
-    if run.privacy is not None or run.examples is not None:
+    private = run.privacy is not None or run.examples is not None
+    if private or run.config.attack is not None:
         return False
     everyone = run.config.cohort.size in (None, population)
     wanted = run.config.evaluation.alone

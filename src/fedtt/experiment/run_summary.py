@@ -45,6 +45,7 @@ def summarize(
         "score": asdict(federation.task.score),
         "privacy": None if privacy is None else privacy.result(len(records)),
         "example_privacy": examples,
+        "attack": _attack(federation),
         "test": test,
         "before": before,
         "alone": alone,
@@ -55,6 +56,18 @@ def summarize(
         "lora_reference": _lora_reference(federation, records),
         "notes": list(federation.notes),
         "environment": environment(federation),
+    }
+
+
+def _attack(federation: Federation) -> dict[str, Any] | None:
+    hostile = federation.hostile
+    if hostile is None:
+        return None
+    return {
+        "simulated": True,
+        "kind": hostile.kind,
+        "strength": hostile.strength,
+        "clients": list(hostile.clients),
     }
 
 

@@ -31,6 +31,7 @@ from fedtt.experiment.events import Evaluated, Notify
 from fedtt.experiment.measure import Metrics
 from fedtt.experiment.run_files import Record
 from fedtt.experiment.run_summary import summarize
+from fedtt.federated.failures import left_out
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.metrics import mean_over_clients
 from fedtt.sites.message_schema import SiteMetrics, Split
@@ -68,7 +69,7 @@ def run_with_sites(
         with naming_saved_state(run):
             state, records = _run_rounds(run, sites, state, records)
         test = _measure_last(run, sites, state, records)
-        summary = summarize(
+        summary = {"left_out": _left_out(run, state)} | summarize(
             config,
             federation,
             records=records,
@@ -109,8 +110,10 @@ def _try_round(
 
     With what the sites measured, and its seconds, without the wait for sites to join.
     """
+    _check_enough_left(run, state)
     for attempt in range(1, ATTEMPTS + 1):
-        known = sites.gather(state, called=cohorts_of(run).answering(state.next_round))
+        called = cohorts_of(run, state).answering(state.next_round)
+        known = sites.gather(state, called=called)
         carried = sites.round(_splits(run, state))
         started = time.perf_counter()
         try:
@@ -122,6 +125,31 @@ def _try_round(
             report = _without(report, carried.unsent)
             return after, report, carried.metrics, time.perf_counter() - started
     raise AssertionError("the last attempt returned or raised")
+
+
+def _check_enough_left(run: Run, state: ServerState) -> None:
+    """Raise :class:`SitesError` where too few clients may still be called."""
+    gone, population = left_out(state.failures), run.federation.population
+    fewest = max(
+        run.config.sites.min_replies or 1, run.federation.method.limited_aggregation.fewest
+    )
+    if len(population) - len(gone) < fewest:
+        raise SitesError(
+            "too few clients are left: the others failed again and again",
+            where=f"round {state.next_round}",
+            got="; ".join(f"{client}: {reason}" for client, reason in list(gone.items())[:5]),
+            expected=f"{fewest} of {len(population)} (sites.min_replies, and what the server's "
+            "aggregation takes)",
+            fix="mend those sites, and start a new run",
+        )
+
+
+def _left_out(run: Run, state: ServerState) -> dict[str, str]:
+    """Who is not called any more, and why; of a private run without names."""
+    gone = left_out(state.failures)
+    if run.privacy is None:
+        return gone
+    return {str(number): reason for number, reason in enumerate(gone.values())}
 
 
 def _without(report: RoundReport, unsent: Collection[str]) -> RoundReport:
@@ -161,7 +189,9 @@ def _measure_last(
     wanted += [TEST] * run.config.evaluation.test
     if not wanted:
         return None
-    known = sites.gather(state, called=run.federation.population)
+    gone = left_out(state.failures)
+    called = [client for client in run.federation.population if client not in gone]
+    known = sites.gather(state, called=called)
     measured = sites.measure(known, method=run.federation.method, splits=wanted)
     _keep_measured(run, records, {VALIDATION: measured.get(VALIDATION, {})})
     if not run.config.evaluation.test:

@@ -1,7 +1,7 @@
 """Which clients take part in which round."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from fedtt.errors import ConfigError
@@ -16,7 +16,7 @@ class Cohorts:
     drops out with probability ``dropout_rate``. With ``only``, that client is called in every round
     and nobody else: it is still the one that it is among all (its LoRA rank goes by its place).
     ``draw``, if any, says by itself who is called: what nobody is to foresee is no function of the
-    seed.
+    seed. Those ``left_out`` are drawn, and not called.
     """
 
     population: Sequence[str]
@@ -25,6 +25,7 @@ class Cohorts:
     seed: int
     only: str | None = None
     draw: Callable[[int], Sequence[int]] | None = None
+    left_out: Collection[str] = ()
 
     def positions(self, round_index: int) -> Sequence[int]:
         """Places in the population, ascending, of those that are called in that round.
@@ -33,6 +34,12 @@ class Cohorts:
         """
         if self.only is not None:
             return (self.population.index(self.only),)
+        drawn = self._drawn(round_index)
+        if not self.left_out:
+            return drawn
+        return [place for place in drawn if self.population[place] not in self.left_out]
+
+    def _drawn(self, round_index: int) -> Sequence[int]:
         if self.draw is not None:
             return self.draw(round_index)
         return sample_cohort(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from peft import PeftConfig
 
 from fedtt.federated.aggregate.aggregation import Aggregation, Weighting
+from fedtt.federated.aggregate.update_limits import NO_LIMITS, UpdateLimits
 from fedtt.federated.aggregate.weighted_mean import WeightedMean
 from fedtt.federated.parameter_names import is_lora_a, is_lora_b, lora_pairs
 from fedtt.federated.schedules import Schedule
@@ -33,7 +34,7 @@ class Method:
     one to the next. ``also_train`` are parts of the base model that train and travel beside the
     adapter (``fedtt.peft.train_also``). With a ``subspace``, what the
     schedule chooses moves by the few numbers of it, and those are what trains, travels and is
-    aggregated.
+    aggregated. ``limits`` hold for every update before the aggregation sees it.
     """
 
     name: str
@@ -50,6 +51,12 @@ class Method:
     error_feedback: bool = False
     also_train: frozenset[str] = frozenset()
     subspace: Subspace | None = None
+    limits: UpdateLimits = NO_LIMITS
+
+    @property
+    def limited_aggregation(self) -> Aggregation:
+        """What takes the updates of a round."""
+        return self.limits.around(self.aggregation)
 
     def exchanged(self, trainable: Iterable[str]) -> frozenset[str]:
         """Names of what is exchanged, given what the adapter made trainable."""

@@ -12,6 +12,7 @@ from fedtt import params as p
 from fedtt.errors import FedttError
 from fedtt.federated.aggregate.aggregation import Aggregate, Aggregation
 from fedtt.federated.cohort import Cohorts
+from fedtt.federated.failures import failures_after
 from fedtt.federated.method import Method
 from fedtt.federated.next_state import next_state
 from fedtt.federated.privacy.client_privacy import ClientPrivacy
@@ -64,10 +65,17 @@ class CheckedReply:
     size: int
 
 
-ClientReply = bytes | CheckedReply | None
+@dataclass(frozen=True, kw_only=True)
+class FailedReply:
+    """A reply that came and is none: ``reason`` is the same for the same fault."""
+
+    reason: str
+
+
+ClientReply = bytes | CheckedReply | FailedReply | None
 # Carries the tasks of a cohort to its clients and brings back one reply a task, in their order; in
-# the place of one that did not come, None. Both are streams: the next task is made when it is asked
-# for, and kept by nobody here.
+# the place of one that did not come, None, or what was wrong with it. Both are streams: the next
+# task is made when it is asked for, and kept by nobody here.
 CallClients = Callable[[Iterable[ClientTask]], Iterable[ClientReply]]
 
 
@@ -102,6 +110,7 @@ def run_round(
     start = _start(state, whole)
     called: deque[_Called] = deque()  # and not heard yet
     dropped: dict[str, int] = {}
+    failed: dict[str, str] = {}
 
     def tasks() -> Iterator[ClientTask]:
         for task in tasks_of(
@@ -119,14 +128,16 @@ def run_round(
                 yield task
 
     reports: dict[str, ClientReport] = {}
-    aggregation: Aggregation = method.aggregation
+    aggregation: Aggregation = method.limited_aggregation
     if privacy is not None:
         aggregation = privacy.mean(state, structure=whole, heard=reports)
     for reply in call_clients(tasks()):
         _check_expected(called, answered=len(reports))
         task = called.popleft()
-        if reply is None:
+        if reply is None or isinstance(reply, FailedReply):
             dropped[task.client_id] = task.downlink
+            if reply is not None:
+                failed[task.client_id] = reply.reason
             continue
         checked = _checked(reply, task.answer, codec=method.codec)
         update = checked.update
@@ -140,8 +151,13 @@ def run_round(
     unused = _too_few(aggregation, answered=len(reports))
     aggregate = Aggregate(delta={}) if unused else aggregation.result(start=start)
     report = RoundReport(
-        round_index=state.next_round, clients=reports, dropped=dropped, unused=unused
+        round_index=state.next_round,
+        clients=reports,
+        dropped=dropped,
+        unused=unused,
+        failed=failed,
     )
+    state = replace(state, failures=failures_after(state.failures, heard=reports, failed=failed))
     return next_state(state, method, aggregate, heard=reports), report
 
 

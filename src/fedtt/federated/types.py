@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from fedtt.federated.failures import Failure
 from fedtt.federated.subspace import SubspaceStep
 from fedtt.params import Params
 
@@ -30,6 +31,7 @@ class ServerState:
     as are smaller than ``params`` together: what a client that missed a few is sent. None is
     missing from round ``steps_since`` on. ``privacy`` holds, under client-level privacy, the noise
     and the clipping norm of the next round (``fedtt.federated.privacy.client_privacy``).
+    ``failures`` are clients whose last replies could not be used.
     """
 
     next_round: int
@@ -44,6 +46,7 @@ class ServerState:
     strangers: frozenset[str] = frozenset()
     start: str = ""
     privacy: Mapping[str, float] = field(default_factory=dict)
+    failures: Mapping[str, Failure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,7 @@ class RoundReport:
 
     ``dropped`` maps every client of the cohort that never answered to its downlink bytes, 0 where
     it was not there to be sent anything. ``unused`` says why the updates changed nothing, if so.
+    ``failed`` says of some of the dropped ones what was wrong with what they answered.
     With ``of_sum`` they were summed securely, and of a client only its bytes are known.
     """
 
@@ -98,6 +102,7 @@ class RoundReport:
     clients: Mapping[str, ClientReport]
     dropped: Mapping[str, int] = field(default_factory=dict)
     unused: str | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
     of_sum: SumReport | None = None
 
     @property

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from fedtt.errors import WireError
-from fedtt.federated.round import ClientTask
+from fedtt.federated.failures import LONGEST_REASON
+from fedtt.federated.round import ClientTask, FailedReply
 from fedtt.sites.carrier import CarriedReply, Carrier
 from fedtt.sites.frames import Frame
 from fedtt.sites.message_schema import (
+    LATE,
     Outcome,
     Split,
     Stale,
@@ -41,10 +43,13 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Heard(Generic[T]):
-    """What came back, by site, and the names of the sites to which something was sent at all."""
+    """What came back, by site, the names of the sites to which something was sent at all, and what
+    was wrong with the replies of some.
+    """
 
     answers: Mapping[str, tuple[PresentSite, T]]
     asked: frozenset[str]
+    failed: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +103,7 @@ class Exchange:
             waiting[name] = _Asked(site=site, work=work, blobs=blobs)
         answers: dict[str, tuple[PresentSite, T]] = {}
         sent: set[str] = set()
+        failed: dict[str, str] = {}
         looked = time.monotonic()
         while waiting:
             self._check()
@@ -106,7 +112,9 @@ class Exchange:
             for name, reply in self._pull(waiting):
                 site = waiting.pop(name).site
                 answer = self._read(reply, site, read)
-                if answer is not None:
+                if isinstance(answer, FailedReply):
+                    failed[name] = answer.reason
+                elif answer is not None:
                     answers[name] = (site, answer)
             if left <= 0:
                 break
@@ -119,7 +127,7 @@ class Exchange:
             time.sleep(PULL_EVERY)
         for asked in waiting.values():
             self._lose(asked.site, f"did not answer within {self._seconds:.0f} s")
-        return Heard(answers=answers, asked=frozenset(sent))
+        return Heard(answers=answers, asked=frozenset(sent), failed=failed)
 
     def _ask(self, asked: "_Asked", *, left: float) -> None:
         """Send the message, and again now and then.
@@ -151,26 +159,30 @@ class Exchange:
 
     def _read(
         self, reply: CarriedReply, site: PresentSite, read: Callable[[Answer, PresentSite], T]
-    ) -> T | None:
-        """The reply, read; None, and a line that names the site, for what is none."""
+    ) -> T | FailedReply | None:
+        """The reply, read; a line that names the site for what is none, which is a failure of the
+        site unless the network lost it, or time ran out.
+        """
         if reply.error is not None:
             self._lose(site, quote_peer(reply.error))
             return None
         if reply.frame is None:
             self._tell(site.name, f"its reply is refused: {quote_peer(reply.refused)}")
-            return None
+            return FailedReply(reason="a reply that cannot be read")
         try:
             match parse_reply(reply.frame.content, peer=f"site {site.name}"):
                 case Stale():
                     self._lose(site, "started afresh in the middle of the round")
                 case Trouble(error=problem):
                     self._lose(site, quote_peer(problem))
+                    return None if problem == LATE else _trouble(problem)
                 case Outcome(metrics=metrics):
                     return read(Answer(metrics=metrics, blobs=reply.frame.blobs), site)
                 case _:
                     raise WireError("a reply to another question")
         except WireError as error:
             self._tell(site.name, f"its reply is refused: {quote_peer(error)}")
+            return FailedReply(reason=error.summary)
         return None
 
     def _lose(self, site: PresentSite, why: str) -> None:
@@ -198,6 +210,11 @@ class _Asked:
         """The message, where so many seconds are left."""
         work = self.work.model_copy(update={"seconds": seconds})
         return Frame(content=work.model_dump(), blobs=self.blobs)
+
+
+def _trouble(problem: str) -> FailedReply:
+    """The first line of what a site says went wrong: below it are places, which change."""
+    return FailedReply(reason=quote_peer(problem.partition("\n")[0], most=LONGEST_REASON))
 
 
 def _request(

@@ -119,6 +119,9 @@ class Unfit(Message):
     unfit: Reason
 
 
+LATE = "did not finish within the round's deadline"  # the one trouble that is no failure
+
+
 class Trouble(Message):
     """A site that could not do what it was asked, this time."""
 

@@ -50,7 +50,7 @@ def open_sites(
         expected=expected,
         population=federation.population,
         limit=reply_limit(federation, expected),
-        fewest=federation.method.aggregation.fewest,
+        fewest=federation.method.limited_aggregation.fewest,
         measured=measured_in(config, federation),
     )
     return Sites(carrier, roster, terms=terms, hooks=hooks)

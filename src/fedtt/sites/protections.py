@@ -104,12 +104,19 @@ def _of_a_dishonest_site(config: RunConfig) -> Iterator[Protection]:
     elif config.privacy.client is not None:
         text = "moves the model no further than the clipping norm lets it"
         yield Protection(holds=True, subject=subject, text=text)
+    elif server.weighting == UNIFORM and server.update_norm is not None:
+        text = f"moves the mean no further than server.update_norm = {server.update_norm!r} lets it"
+        yield Protection(holds=True, subject=subject, text=text)
     elif server.weighting == UNIFORM:
-        text = "moves the mean as far as its update is long (server.aggregation bears that)"
+        text = (
+            "moves the mean as far as its update is long (server.aggregation, server.update_norm)"
+        )
         yield Protection(holds=False, subject=subject, text=text)
     else:
         text = (
-            "outweighs the others by the number of examples that it claims "
-            '(server.weighting = "uniform"), and by the length of its update (server.aggregation)'
+            f"counts by the number of examples that it claims, up to {server.weight_cap:.0%} "
+            'of all (server.weighting = "uniform")'
         )
+        if server.update_norm is None:
+            text += ", and by the length of its update (server.aggregation, server.update_norm)"
         yield Protection(holds=False, subject=subject, text=text)

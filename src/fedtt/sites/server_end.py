@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from fedtt.config import SitesConfig
 from fedtt.errors import SitesError, WireError
+from fedtt.federated.failures import left_out
 from fedtt.federated.method import Method
-from fedtt.federated.round import CheckedReply, ClientReply, ClientTask, tasks_of
+from fedtt.federated.round import CheckedReply, ClientReply, ClientTask, FailedReply, tasks_of
 from fedtt.federated.types import ServerState
 from fedtt.sites.carrier import Carrier
 from fedtt.sites.exchange import PULL_EVERY, SLACK, Answer, Exchange, Hooks
@@ -131,6 +132,11 @@ class Sites:
         return Trained(
             updates=updates,
             metrics={name: metrics for name, (_, (_, metrics)) in heard.answers.items()},
+            failed={
+                task.client_id: reason
+                for name, reason in heard.failed.items()
+                for task in by_site[name]
+            },
             unsent=frozenset(
                 task.client_id
                 for name, own in by_site.items()
@@ -139,13 +145,13 @@ class Sites:
             ),
         )
 
-    def check(self, task: ClientTask, blob: bytes, site: PresentSite) -> CheckedReply | None:
-        """The update, which counts; None, and a line that names the site, where it does not."""
+    def check(self, task: ClientTask, blob: bytes, site: PresentSite) -> CheckedReply | FailedReply:
+        """The update, which counts; a line that names the site, where it does not."""
         try:
             reply = check_update(blob, task, num_examples=site.num_examples[task.client_id])
         except WireError as error:
             self._tell(site.name, f"its reply is refused: {quote_peer(error)}")
-            return None
+            return FailedReply(reason=error.summary)
         self._heard[task.client_id] = site.session
         return reply
 
@@ -153,11 +159,12 @@ class Sites:
         self, state: ServerState, *, method: Method, splits: Sequence[Split]
     ) -> SiteMetrics:
         """What the sites that are there make of the state."""
+        gone = left_out(state.failures)
         tasks = tasks_of(
             state,
             method=method,
             population=self._population,
-            cohort=range(len(self._population)),
+            cohort=[at for at, c in enumerate(self._population) if c not in gone],
             trained=frozenset(),
             learning_rate=0.0,
         )
@@ -226,11 +233,14 @@ class Update:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """The updates by client, the metrics by site, and the clients whose site was not asked."""
+    """The updates by client, the metrics by site, the clients whose site was not asked, and
+    what was wrong with the replies of some.
+    """
 
     updates: Mapping[str, Update]
     metrics: Mapping[str, SiteMetrics]
     unsent: frozenset[str]
+    failed: Mapping[str, str]
 
 
 @dataclass
@@ -245,7 +255,7 @@ class SiteRound:
     unsent: frozenset[str] = frozenset()
 
     def __call__(self, tasks: Iterable[ClientTask]) -> Iterator[ClientReply]:
-        """One reply a task, None for a client that did not answer in time or answered nonsense.
+        """One reply a task, None for a client that did not answer in time.
 
         Of the broadcasts each is held once, and of the replies one at a time. Raises
         :class:`SitesError` where fewer answered than a round needs.
@@ -259,11 +269,15 @@ class SiteRound:
             self._check_enough(len(trained.updates), called)
             answered, refused = 0, set()
             for task in called:
-                update, reply = trained.updates.get(task.client_id), None
-                if update is not None:
-                    reply = self.sites.check(task, store.take(update.place), update.site)
-                    refused |= {update.site.name} if reply is None else set()
-                answered += reply is not None
+                update = trained.updates.get(task.client_id)
+                if update is None:
+                    reason = trained.failed.get(task.client_id)
+                    yield None if reason is None else FailedReply(reason=reason)
+                    continue
+                reply = self.sites.check(task, store.take(update.place), update.site)
+                bad = isinstance(reply, FailedReply)
+                refused |= {update.site.name} if bad else set()
+                answered += not bad
                 yield reply
         self._check_enough(answered, called)
         believed = [found for name, found in trained.metrics.items() if name not in refused]

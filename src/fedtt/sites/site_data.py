@@ -8,6 +8,7 @@ from typing import Any
 from fedtt.config import RunConfig, load_config, override_config, parse_config
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.data import build_site_data
+from fedtt.engine.hostile_clients import check_no_attack
 from fedtt.errors import ConfigError
 from fedtt.sites.agreement import OWN_KEYS, foreign_differences
 from fedtt.sites.data_shares import Share
@@ -43,9 +44,10 @@ class SiteData:
         """The server's configuration as this site uses it.
 
         Raises :class:`ConfigError`, with the differences, where the server does something else
-        than agreed, or the site would.
+        than agreed, or the site would, and for a simulated attack.
         """
         server = parse_config(table, where="the server's configuration")
+        check_no_attack(server.attack, elsewhere="asked for by the server")
         if self.agreed is not None:
             agreed = load_config(self.agreed)
             _check_agreed(server, agreed, where=self.agreed)

@@ -25,6 +25,7 @@ from fedtt.sites.agreement import fact_differences, facts_of
 from fedtt.sites.frames import Frame
 from fedtt.sites.kept_residuals import KeptResiduals
 from fedtt.sites.message_schema import (
+    LATE,
     Done,
     End,
     Hello,
@@ -121,7 +122,7 @@ class Worker:
                     self._end(None)
         except _LateError:
             self._tell("too slow for this round")
-            return _frame(Trouble(error="did not finish within the round's deadline"))
+            return _frame(Trouble(error=LATE))
         except InterruptedRunError:
             raise
         except FedttError as error:

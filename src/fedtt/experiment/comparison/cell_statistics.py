@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedtt.attacks import BACKDOOR_SUCCESS
 from fedtt.experiment.comparison.cell_results import (
     CellResult,
     Status,
@@ -68,6 +69,7 @@ class Row:
     equal_bytes_score: Spread | None
     collapsed: int = 0
     to_reference: Reached | None = None
+    backdoor: Spread | None = None
 
     @property
     def done(self) -> int:
@@ -104,6 +106,11 @@ class Results:
     def score(self) -> Score:
         """What the cells are judged by: one task is compared, so one score."""
         return next((cell.score for cell in self.cells if cell.done), ACCURACY)
+
+    @property
+    def has_backdoor(self) -> bool:
+        """Whether any cell tried one."""
+        return any(row.backdoor is not None for group in self.groups for row in group.rows)
 
     @property
     def cells(self) -> tuple[CellResult, ...]:
@@ -184,6 +191,7 @@ def row_of(
         reached=tuple(_reached(done, target) for target in targets),
         equal_bytes_score=spread([at.score for at in within if at is not None]),
         collapsed=sum(cell.collapsed for cell in done),
+        backdoor=spread([c.test[BACKDOOR_SUCCESS] for c in done if BACKDOOR_SUCCESS in c.test]),
         to_reference=None if reference_target is None else _reached(done, reference_target),
     )
 
@@ -197,6 +205,7 @@ def row_values(row: Row) -> dict[str, Any]:
         "collapsed": row.collapsed,
         "test_score": _plain(row.test_score),
         "difference": _plain(row.difference),
+        **({} if row.backdoor is None else {"backdoor_success": _plain(row.backdoor)}),
         "best_validation_round": row.best_round,
         "uplink_bytes_per_client_round": row.uplink_per_client_round,
         "total_bytes": row.total_bytes,

@@ -24,7 +24,7 @@ LATEX = {
 def to_csv(results: Results) -> str:
     """One row a cell, finished or not; what was not measured is empty. docs/compare.md explains."""
     buffer = io.StringIO()
-    measured = next((cell.test for cell in results.cells if cell.done), {})
+    measured = [name for cell in results.cells if cell.done for name in cell.test]
     metrics = dict.fromkeys([results.score.name, *measured, "loss"])
     rows = [
         _csv_row(cell, group, metrics=metrics, results=results)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from fedtt.attacks import BACKDOOR_SUCCESS
 from fedtt.experiment.comparison.cell_results import Status
 from fedtt.experiment.comparison.cell_statistics import Group, Reached, Results, Row, Spread
 
@@ -33,6 +34,7 @@ def text_tables(results: Results) -> tuple[TextTable, ...]:
                     row,
                     reference=results.reference,
                     with_reference=results.margin is not None,
+                    with_backdoor=results.has_backdoor,
                 )
                 for row in group.rows
             ),
@@ -68,6 +70,7 @@ def header(results: Results) -> tuple[str, ...]:
     return (
         "method",
         f"test {results.score.name}",
+        *([BACKDOOR_SUCCESS] if results.has_backdoor else []),
         f"Δ to {results.reference}",
         "n",
         "best round",
@@ -97,6 +100,11 @@ def caption(results: Results) -> str:
         f"Best round: by validation {name}, counted from 1, mean over seeds.",
         "Bytes are lengths of payloads as sent; kB and MB are powers of 1000.",
     ]
+    if results.has_backdoor:
+        sentences.append(
+            f"{BACKDOOR_SUCCESS.capitalize()}: test texts of other classes that get the target's "
+            "class once the trigger is in them, mean over clients."
+        )
     if results.targets:
         sentences.append(
             "MB to a target: sent in both directions until the validation "
@@ -128,10 +136,13 @@ def _title(results: Results, group: Group) -> str:
     return f"{title} (equal bytes: {significant(group.budget / 1e3)} kB up)"
 
 
-def _cells(row: Row, *, reference: str, with_reference: bool) -> tuple[str, ...]:
+def _cells(
+    row: Row, *, reference: str, with_reference: bool, with_backdoor: bool
+) -> tuple[str, ...]:
     return (
         row.method,
         _score(row),
+        *([_backdoor(row)] if with_backdoor else []),
         NOTHING if row.method == reference else _difference(row.difference),
         f"{row.done}" if row.done == row.seeds else f"{row.done}/{row.seeds}",
         NOTHING if row.best_round is None else f"{row.best_round:.1f}",
@@ -141,6 +152,10 @@ def _cells(row: Row, *, reference: str, with_reference: bool) -> tuple[str, ...]
         *(_both_reached(row.to_reference) if with_reference else ()),
         _equal_bytes(row),
     )
+
+
+def _backdoor(row: Row) -> str:
+    return NOTHING if row.backdoor is None else _spread(row.backdoor)
 
 
 def _score(row: Row) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fedtt.errors import FedttError
-from fedtt.federated.round import CallClients, CheckedReply, ClientReply, ClientTask
+from fedtt.federated.round import CallClients, CheckedReply, ClientReply, ClientTask, FailedReply
 from fedtt.federated.secure import sum_messages as wire
 from fedtt.federated.secure.ring_encoding import encode_words
 from fedtt.federated.secure.secure_round import Summed, SumRequest
@@ -48,7 +48,7 @@ class SumHere:
 
         for reply in self.call_clients(present()):
             task = called.pop(0)
-            if reply is None:
+            if reply is None or isinstance(reply, FailedReply):
                 continue
             place, update = place_of[task.client_id], _update(reply, task)
             sealed = wire.pack_sealed(gathering.sealed_for(place))
@@ -125,5 +125,5 @@ def _update(reply: ClientReply, task: ClientTask) -> ClientUpdate:
     if isinstance(reply, CheckedReply):
         return reply.update
     trained = trained_names(task.payload, structure=task.structure)
-    assert reply is not None  # those are left out before
+    assert isinstance(reply, bytes)  # others are left out before
     return decode_update(reply, expected=task.answer(trained), codec=task.codec)
