@@ -72,7 +72,6 @@ def secure(updates: list[ClientUpdate], *, leaving: int) -> tuple[Spent, p.Param
         session=b"benchmark",
         clients=clients,
         threshold=min(default_threshold(clients), clients - leaving),
-        words=encoding.words,
     )
     places = range(1, clients + 1)
     with spending(spent, "client"):
@@ -85,7 +84,7 @@ def secure(updates: list[ClientUpdate], *, leaving: int) -> tuple[Spent, p.Param
         read = {
             place: wire.unpack_dealt(b, others=set(roster) - {place}) for place, b in dealt.items()
         }
-        gathering = begin_gathering(terms, roster, read)
+        gathering = begin_gathering(terms, roster, read, words=encoding.words)
     size["up"] += sum(map(len, dealt.values())) + clients * wire.KEYS_BYTES
     size["down"] += clients * len(told)
     held = {}

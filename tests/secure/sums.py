@@ -32,17 +32,19 @@ class Until:
     masked: Mapping[int, Words] = field(default_factory=dict)
 
 
-def terms_of(clients: int, threshold: int, words: int) -> SumTerms:
-    return SumTerms(session=SESSION, clients=clients, threshold=threshold, words=words)
+def terms_of(clients: int, threshold: int) -> SumTerms:
+    return SumTerms(session=SESSION, clients=clients, threshold=threshold)
 
 
-def dealt(terms: SumTerms, leaving: Leaving) -> tuple[dict[int, Sharing], Gathering]:
+def dealt(terms: SumTerms, leaving: Leaving, *, words: int) -> tuple[dict[int, Sharing], Gathering]:
     """The clients that dealt, and the server."""
     advertised = {place: advertise(place, terms) for place in range(1, terms.clients + 1)}
     roster = {place: client.public for place, client in advertised.items()}
     staying = {p: c for p, c in advertised.items() if p not in leaving.keys}
     both = {place: share(client, roster) for place, client in staying.items()}
-    gathering = begin_gathering(terms, roster, {place: own for place, (_, own) in both.items()})
+    gathering = begin_gathering(
+        terms, roster, {place: own for place, (_, own) in both.items()}, words=words
+    )
     return {place: sharing for place, (sharing, _) in both.items()}, gathering
 
 
@@ -50,7 +52,7 @@ def until_masked(
     terms: SumTerms, inputs: Mapping[int, Words], leaving: Leaving | None = None
 ) -> Until:
     leaving = leaving or Leaving()
-    sharing, gathering = dealt(terms, leaving)
+    sharing, gathering = dealt(terms, leaving, words=inputs[1].size)
     clients, sent = {}, {}
     for place, client in sharing.items():
         if place not in leaving.shares:

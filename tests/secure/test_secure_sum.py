@@ -42,7 +42,7 @@ def test_the_sum_is_that_of_those_who_arrived_to_the_bit_whoever_leaves(
     gone = {stage: [p for p in places if left[p] == stage] for stage in stages}
     leaving = Leaving(keys=gone["keys"], shares=gone["shares"], masked=gone["masked"])
     inputs = random_inputs(clients, WORDS, seed=clients)
-    terms = terms_of(clients, threshold, WORDS)
+    terms = terms_of(clients, threshold)
     if len(gone["never"]) < threshold:
         with pytest.raises(FedttError, match="too few clients for a secure sum"):
             secure_sum(terms, inputs, leaving)
@@ -57,7 +57,7 @@ def test_the_sum_is_that_of_those_who_arrived_to_the_bit_whoever_leaves(
 def test_a_masked_update_is_uniform_whatever_it_is_of() -> None:
     """Bytes of masked zeros and of masked ones: chi squared, and no correlation of the two."""
     words = 20_000
-    terms = terms_of(3, 3, words)
+    terms = terms_of(3, 3)
     for content in (0, 1, 2**32 - 1):
         inputs = dict.fromkeys((1, 2, 3), np.full(words, content, np.uint32))
         sent = until_masked(terms, inputs).masked
@@ -70,7 +70,7 @@ def test_a_masked_update_is_uniform_whatever_it_is_of() -> None:
 def test_nobody_tells_by_a_masked_update_which_of_two_it_is_of() -> None:
     """The same client, the same others: the masked difference is as uniform as the masks."""
     words = 20_000
-    terms = terms_of(3, 3, words)
+    terms = terms_of(3, 3)
     first, second = (random_inputs(3, words, seed=seed) for seed in (1, 2))
     sent = [until_masked(terms, inputs).masked[2] for inputs in (first, second)]
     undone = [one - inputs[2] for one, inputs in zip(sent, (first, second), strict=True)]
@@ -81,7 +81,7 @@ def test_nobody_tells_by_a_masked_update_which_of_two_it_is_of() -> None:
 def test_even_with_the_pair_masks_of_one_who_left_the_late_update_stays_masked() -> None:
     """The server waited no longer for client 4, learned its masks' key, and then it came."""
     words = 20_000
-    terms = terms_of(4, 3, words)
+    terms = terms_of(4, 3)
     inputs = random_inputs(4, words, seed=0)
     until = until_masked(terms, inputs)
     late, survivors = until.masked[4], frozenset({1, 2, 3})
@@ -100,7 +100,7 @@ def test_even_with_the_pair_masks_of_one_who_left_the_late_update_stays_masked()
 
 
 def test_a_client_gives_one_kind_of_share_of_each_and_once() -> None:
-    until = until_masked(terms_of(5, 3, WORDS), random_inputs(5, WORDS, seed=0))
+    until = until_masked(terms_of(5, 3), random_inputs(5, WORDS, seed=0))
     everyone = frozenset(until.clients)
     client, shares = reveal(until.clients[1], everyone)
     assert reveal(client, everyone)[1] == shares  # the server did not hear it
@@ -115,9 +115,7 @@ def test_a_client_gives_one_kind_of_share_of_each_and_once() -> None:
 
 
 def test_the_server_asks_once_and_takes_no_update_after() -> None:
-    until = until_masked(
-        terms_of(4, 3, WORDS), random_inputs(4, WORDS, seed=0), Leaving(shares=[4])
-    )
+    until = until_masked(terms_of(4, 3), random_inputs(4, WORDS, seed=0), Leaving(shares=[4]))
     with pytest.raises(WireError, match="shares of clients that nobody asked"):
         open_sum(until.gathering, {})
     asked = until.gathering.ask()
@@ -132,7 +130,7 @@ def test_the_server_asks_once_and_takes_no_update_after() -> None:
 @pytest.mark.parametrize(("clients", "threshold"), [(5, 2), (6, 3), (4, 5), (2, 2)])
 def test_a_threshold_of_half_or_of_more_than_all_is_refused(clients: int, threshold: int) -> None:
     with pytest.raises(FedttError, match="a threshold that protects nobody"):
-        terms_of(clients, threshold, WORDS)
+        terms_of(clients, threshold)
     assert default_threshold(3) == 3  # of 2 and 1, either would know the other's
     assert [default_threshold(n) for n in (4, 6, 10, 100)] == [3, 5, 7, 67]
 
@@ -140,7 +138,7 @@ def test_a_threshold_of_half_or_of_more_than_all_is_refused(clients: int, thresh
 def test_a_client_that_lies_about_a_share_is_noticed_and_there_is_no_sum() -> None:
     for leaving, what in [((), "seed of its mask"), ((4,), "key of its masks")]:
         until = until_masked(
-            terms_of(4, 3, WORDS), random_inputs(4, WORDS, seed=0), Leaving(shares=leaving)
+            terms_of(4, 3), random_inputs(4, WORDS, seed=0), Leaving(shares=leaving)
         )
         gathering = until.gathering.ask()
         assert gathering.asked is not None
@@ -151,8 +149,8 @@ def test_a_client_that_lies_about_a_share_is_noticed_and_there_is_no_sum() -> No
 
 
 def test_shares_that_were_changed_on_their_way_are_not_opened() -> None:
-    terms = terms_of(3, 3, WORDS)
-    sharing, gathering = dealt(terms, Leaving())
+    terms = terms_of(3, 3)
+    sharing, gathering = dealt(terms, Leaving(), words=WORDS)
     words = np.zeros(WORDS, np.uint32)
     held = gathering.sealed_for(1)
     swapped = {2: held[3], 3: held[2]}
@@ -169,7 +167,7 @@ def test_shares_that_were_changed_on_their_way_are_not_opened() -> None:
 
 
 def keys_of(clients: int) -> tuple[Any, dict[int, PublicKeys]]:
-    terms = terms_of(clients, 3, WORDS)
+    terms = terms_of(clients, 3)
     advertised = {place: advertise(place, terms) for place in range(1, clients + 1)}
     return advertised, {place: client.public for place, client in advertised.items()}
 
@@ -204,12 +202,12 @@ def test_a_client_that_deals_too_little_is_refused_by_the_server() -> None:
         replace(own[2], sealed={**own[2].sealed, 3: b"short"}),
     ):
         with pytest.raises(WireError, match=r"one sealed share for each other client\n.*place 2"):
-            begin_gathering(terms, roster, {**own, 2: wrong})
+            begin_gathering(terms, roster, {**own, 2: wrong}, words=WORDS)
 
 
 def test_secrets_are_in_no_representation() -> None:
-    terms = terms_of(3, 3, WORDS)
-    sharing, _ = dealt(terms, Leaving())
+    terms = terms_of(3, 3)
+    sharing, _ = dealt(terms, Leaving(), words=WORDS)
     client = sharing[1]
     text = repr(client) + repr(client.me)
     for secret in (client.seed, client.me.mask.private, client.me.box.private):

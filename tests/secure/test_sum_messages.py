@@ -14,11 +14,11 @@ from fedtt.federated.secure.ring_encoding import RingEncoding
 
 STRUCTURE = p.structure_of({"a": torch.zeros(4)})
 ENCODING = RingEncoding(structure=STRUCTURE, value_range=1.0, most_weight=1, clients=3)
-TERMS = terms_of(3, 3, ENCODING.words)
+TERMS = terms_of(3, 3)
 
 
 def test_every_message_comes_back_as_it_was() -> None:
-    _, gathering = dealt(TERMS, Leaving())
+    _, gathering = dealt(TERMS, Leaving(), words=ENCODING.words)
     roster, own = gathering.roster, gathering.dealt[2]
     assert wire.unpack_roster(wire.pack_roster(roster), clients=3) == roster
     assert wire.unpack_dealt(wire.pack_dealt(own), others={1, 3}) == own

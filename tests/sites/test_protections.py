@@ -64,6 +64,16 @@ def test_an_example_s_epsilon_holds_against_the_server_and_not_for_a_whole_site(
     assert "an example" not in said(config())
 
 
+def test_what_becomes_of_updates_is_said_with_what_breaks_it() -> None:
+    sites = {"names": ["north", "south", "east", "west"]}
+    assert said(config(sites=sites))["updates"][0] is False
+    own = config(sites=sites, privacy={"secure_aggregation": {}})
+    holds, text = said(own)["updates"]
+    assert holds
+    assert "the sum of at least 3 of a round's 4" in text
+    assert "unless it puts its own keys in the place of the sites'" in text
+
+
 def test_an_epsilon_is_said_with_whom_it_is_against() -> None:
     own = config(server={"weighting": "uniform"}, privacy=PRIVATE)
     holds, text = said(own)["the model"]

@@ -1,8 +1,9 @@
 """From the ``[method]``, ``[server]`` and ``[wire]`` sections to a method."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from fedtt.config import MethodConfig, ServerConfig, WireConfig
+from fedtt.config import MethodConfig, RunConfig, ServerConfig, WireConfig
 from fedtt.config.server_section import MEDIAN_NORM
 from fedtt.errors import ConfigError
 from fedtt.federated.aggregate import AGGREGATIONS, MEAN
@@ -17,6 +18,9 @@ from fedtt.federated.wire.codec import CODECS, Codec, CodecOptions
 from fedtt.federated.wire.deflated import Deflated
 from fedtt.methods import Setting, method_entry
 from fedtt.models import PEFT_TASK_TYPES
+
+if TYPE_CHECKING:
+    from fedtt.federated.secure.secure_round import SecureSum
 
 
 def build_method(
@@ -78,6 +82,23 @@ def _in_subspace(
         size=section.size, redraw=section.redraw, balance=section.balance, seed=seed
     )
     return replace(method, subspace=subspace)
+
+
+def build_secure_sum(config: RunConfig) -> "SecureSum | None":
+    """How the run sums; None where updates are not summed securely.
+
+    Raises :class:`ConfigError` where the package of its extra is not installed.
+    """
+    section = config.privacy.secure_aggregation
+    if section is None:
+        return None
+    from fedtt.federated.secure.secure_round import SecureSum
+
+    return SecureSum(
+        threshold=section.threshold,
+        value_range=section.value_range,
+        most_weight=section.most_examples if config.server.weighting == "examples" else 1,
+    )
 
 
 def build_codec(wire: WireConfig) -> Codec:

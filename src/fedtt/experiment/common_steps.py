@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
+from fedtt.engine.build_method import build_secure_sum
 from fedtt.engine.processes import Processes
 from fedtt.errors import DivergenceError
 from fedtt.experiment.description import check_unchanged, describe
@@ -21,7 +22,6 @@ from fedtt.experiment.privacy_plan import PrivacyPlan
 from fedtt.experiment.private_examples import PrivateExamples, open_examples
 from fedtt.experiment.private_run import PrivateRun, open_privacy
 from fedtt.experiment.run_files import Record, round_record
-from fedtt.experiment.secure_settings import secure_sum_of
 from fedtt.federated.aggregate.trimmed_mean import without_defense
 from fedtt.federated.aggregate.update_limits import NO_LIMITS
 from fedtt.federated.cohort import Cohorts
@@ -75,7 +75,7 @@ def running(run: Run) -> Iterator[Run]:
     ):
         population = len(run.federation.population)
         privacy = open_privacy(run.config, run.directory, population=population)
-        run = replace(run, notify=notify, privacy=privacy, secure=secure_sum_of(run.config))
+        run = replace(run, notify=notify, privacy=privacy, secure=build_secure_sum(run.config))
         examples = open_examples(
             run.config, run.directory, run.federation, cohorts=_all_cohorts(run)
         )

@@ -117,7 +117,7 @@ def _try_round(
         carried = sites.round(_splits(run, state))
         started = time.perf_counter()
         try:
-            after, report = one_round(run, known, carried)
+            after, report = one_round(run, known, carried, call_sum=carried.summed)
         except SitesError:
             if attempt == ATTEMPTS:
                 raise

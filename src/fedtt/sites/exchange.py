@@ -15,6 +15,7 @@ from fedtt.sites.message_schema import (
     Outcome,
     Split,
     Stale,
+    SumStage,
     TaskOfClient,
     Trouble,
     Work,
@@ -30,6 +31,7 @@ ASK_AGAIN = 30.0  # seconds until a message is sent again, then twice as long, a
 SLACK = 60.0  # a message lives that much longer than anybody waits for its answer
 
 Doing = Literal["train", "measure"]
+Question = Work | SumStage
 T = TypeVar("T")
 
 
@@ -91,15 +93,36 @@ class Exchange:
         read: Callable[[Answer, PresentSite], T],
     ) -> Heard[T]:
         """Ask every site that is there, and read what comes back by the deadline."""
-        deadline = time.monotonic() + self._seconds
+
+        def build(site: PresentSite) -> tuple[Work, list[bytes]]:
+            return self.request(what, by_site[site.name], site, splits)
+
         number = next(iter(by_site.values()))[0].round_index
+        return self.ask(list(by_site), build, number=number, read=read)
+
+    def request(
+        self, what: Doing, tasks: Sequence[ClientTask], site: PresentSite, splits: Sequence[Split]
+    ) -> tuple[Work, list[bytes]]:
+        """The message of a site, and every distinct broadcast once."""
+        return _request(what, tasks, site, positions=self._positions, splits=splits)
+
+    def ask(
+        self,
+        names: Sequence[str],
+        build: Callable[[PresentSite], tuple[Question, Sequence[bytes]]],
+        *,
+        number: int,
+        read: Callable[[Answer, PresentSite], T],
+    ) -> Heard[T]:
+        """Ask those of the sites that are there what ``build`` makes, in that round."""
+        deadline = time.monotonic() + self._seconds
         waiting: dict[str, _Asked] = {}
-        for name, tasks in by_site.items():
+        for name in names:
             site = self._roster.present.get(name)
             if site is None:
                 self._tell(name, "is not there")
                 continue
-            work, blobs = _request(what, tasks, site, positions=self._positions, splits=splits)
+            work, blobs = build(site)
             waiting[name] = _Asked(site=site, work=work, blobs=blobs)
         answers: dict[str, tuple[PresentSite, T]] = {}
         sent: set[str] = set()
@@ -108,7 +131,7 @@ class Exchange:
         while waiting:
             self._check()
             left = deadline - time.monotonic()
-            self._on_wait(number, len(answers), len(by_site), max(0.0, left))
+            self._on_wait(number, len(answers), len(names), max(0.0, left))
             for name, reply in self._pull(waiting):
                 site = waiting.pop(name).site
                 answer = self._read(reply, site, read)
@@ -195,7 +218,7 @@ class _Asked:
     """What a site was asked, in how many messages, and when to ask again."""
 
     site: PresentSite
-    work: Work
+    work: Question
     blobs: Sequence[bytes]
     messages: list[str] = field(default_factory=list)
     again_at: float = 0.0

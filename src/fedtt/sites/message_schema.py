@@ -11,17 +11,20 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fedtt.errors import WireError
+from fedtt.federated.secure.sum_sizes import MOST_CLIENTS as MOST_OF_A_SUM
 from fedtt.sites.peer_text import quote_peer
 
 # What is larger is no outcome of training; sums and products of what is not stay finite.
 LARGE = 10**15
 MOST_EXAMPLES = 10**12 - 1
 MOST_CLIENTS = 2**16
+MOST_SUMMED = MOST_OF_A_SUM
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Token = Annotated[str, Field(min_length=1, max_length=64)]
 RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # a part of a file's name at the site
 Reason = Annotated[str, Field(max_length=2**16)]
 Split = Literal["validation", "test"]
+SumStageName = Literal["keys", "shares", "reveal"]
 Number = Annotated[float, Field(ge=-LARGE, le=LARGE, allow_inf_nan=False)]
 # split -> who holds the examples -> metric -> value
 SiteMetrics = dict[str, dict[str, dict[str, float]]]
@@ -64,15 +67,22 @@ class Hello(Message):
 
 
 class TaskOfClient(Message):
-    """One client's part: where it stands in the population, and which blob is its broadcast."""
+    """One client's part: where it stands in the population, and which blob is its broadcast.
+
+    In a secure sum, ``sealed`` is the blob with the others' shares.
+    """
 
     client: Name
     position: Annotated[int, Field(ge=0, lt=MOST_EXAMPLES)]
     payload: Annotated[int, Field(ge=0, lt=MOST_CLIENTS)]
+    sealed: Annotated[int, Field(ge=0, lt=2 * MOST_CLIENTS)] | None = None
 
 
 class Work(Message):
-    """What a site is to measure and, where ``do`` says so, to train, within so many seconds."""
+    """What a site is to measure and, where ``do`` says so, to train, within so many seconds.
+
+    With ``sum`` its updates are masked, for the secure sum of that name.
+    """
 
     do: Literal["train", "measure"]
     session: Token
@@ -80,6 +90,28 @@ class Work(Message):
     learning_rate: Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
     tasks: list[TaskOfClient] = Field(min_length=1, max_length=MOST_CLIENTS)
     splits: list[Split] = Field(max_length=2)
+    seconds: Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
+    sum: RunId | None = None
+
+
+class SumMember(Message):
+    """A client of a secure sum, and its place in it."""
+
+    client: Name
+    place: Annotated[int, Field(ge=1, le=MOST_SUMMED)]
+
+
+class SumStage(Message):
+    """What the clients of a site are to say in a secure sum: their keys; with the roster of all
+    keys as the blob, their sealed shares; with who survived as the blob, the shares that they hold.
+    """
+
+    do: Literal["sum"] = "sum"
+    stage: SumStageName
+    session: Token
+    round: Annotated[int, Field(ge=0, le=10**9)]
+    sum: RunId
+    members: list[SumMember] = Field(min_length=1, max_length=MOST_SUMMED)
     seconds: Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
 
 
@@ -155,7 +187,7 @@ _REPLIES: dict[str, type[SiteReply]] = {
     "metrics": Outcome,
     "site": Joined,
 }
-Asked = Hello | Work | Refuse | End
+Asked = Hello | Work | SumStage | Refuse | End
 _ASKED: TypeAdapter[Asked] = TypeAdapter(Annotated[Asked, Field(discriminator="do")])
 _METRICS: TypeAdapter[SiteMetrics] = TypeAdapter(
     dict[Name, dict[Name, dict[Name, Number]]], config=ConfigDict(strict=True)
@@ -166,8 +198,10 @@ T = TypeVar("T")
 def parse_asked(content: Mapping[str, Any], *, blobs: Sequence[bytes], peer: str) -> Asked:
     """What the server asks of a site. Raises :class:`WireError`."""
     asked = _parse(_ASKED, content, peer=peer)
+    if isinstance(asked, SumStage) and len(blobs) != (asked.stage != "keys"):
+        raise WireError("a stage of a sum without its blob", where=peer, got=len(blobs))
     if isinstance(asked, Work):
-        missing = [task for task in asked.tasks if task.payload >= len(blobs)]
+        missing = [t for t in asked.tasks if max(t.payload, t.sealed or 0) >= len(blobs)]
         if missing:
             raise WireError(
                 "a message without what it speaks of",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
-from fedtt.errors import ConfigError
+from fedtt.engine.build_method import build_secure_sum
 from fedtt.federated.wire.update import update_length
 from fedtt.sites.agreement import facts_of
 from fedtt.sites.carrier import Carrier
@@ -29,12 +29,6 @@ def open_sites(
     hooks: Hooks,
 ) -> Sites:
     """The sites of one run, which ``carrier`` reaches; see :class:`Sites`."""
-    if config.privacy.secure_aggregation is not None:
-        raise ConfigError(
-            "sites do not sum securely yet",
-            where="privacy.secure_aggregation",
-            fix="leave it out, or fedtt train in one process",
-        )
     invitation = Invitation(
         epoch=secrets.token_hex(8),
         run_id=run_id,
@@ -50,10 +44,17 @@ def open_sites(
         expected=expected,
         population=federation.population,
         limit=reply_limit(federation, expected),
-        fewest=federation.method.limited_aggregation.fewest,
+        fewest=max(federation.method.limited_aggregation.fewest, _threshold(config, federation)),
         measured=measured_in(config, federation),
     )
     return Sites(carrier, roster, terms=terms, hooks=hooks)
+
+
+def _threshold(config: RunConfig, federation: Federation) -> int:
+    """Of a secure sum; 0 where there is none."""
+    secure = build_secure_sum(config)
+    clients = config.cohort.size or len(federation.population)
+    return 0 if secure is None else secure.threshold_of(clients)
 
 
 def reply_limit(federation: Federation, expected: Mapping[str, Sequence[str]]) -> int:

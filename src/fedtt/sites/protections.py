@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fedtt.config import RunConfig
 from fedtt.federated.aggregate import MEAN
+from fedtt.federated.secure.sum_sizes import default_threshold
 
 UNIFORM = "uniform"
 
@@ -30,9 +31,7 @@ def protections_of(config: RunConfig, *, has_keys: bool, is_loopback: bool) -> l
         *_of_the_model(config),
         *_of_a_dishonest_site(config),
         *_of_examples(config),
-        Protection(holds=False, subject="updates", text="the server reads each site's own in the "
-                   f"clear, and they tell about its data{_but(config)}: there is no secure "
-                   "aggregation"),
+        _of_updates(config),
         Protection(holds=False, subject="said of a site", text="its name, number of examples, "
                    f"{_losses(config)}and metrics are told to the server"),
         Protection(holds=False, subject="the server", text="names the base model and the columns "
@@ -49,6 +48,23 @@ def _between(*, has_keys: bool, is_loopback: bool) -> Protection:
     who = "whoever can log in to this machine" if is_loopback else "whoever is between"
     text = f"plain text, no keys: {who} reads and changes them, and joins under any name"
     return Protection(holds=False, subject=subject, text=text)
+
+
+def _of_updates(config: RunConfig) -> Protection:
+    section, subject = config.privacy.secure_aggregation, "updates"
+    if section is None:
+        text = (
+            "the server reads each site's own in the clear, and they tell about its data"
+            f"{_but(config)} ([privacy.secure_aggregation])"
+        )
+        return Protection(holds=False, subject=subject, text=text)
+    clients = config.cohort.size or len(config.sites.names or ())
+    threshold = section.threshold or default_threshold(clients)
+    text = (
+        f"the server learns the sum of at least {threshold} of a round's {clients}, and reads "
+        "none, unless it puts its own keys in the place of the sites' or as many sites obey it"
+    )
+    return Protection(holds=True, subject=subject, text=text)
 
 
 def _of_the_model(config: RunConfig) -> Iterator[Protection]:

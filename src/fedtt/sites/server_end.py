@@ -4,8 +4,10 @@ The round itself is :func:`fedtt.federated.round.run_round`. Nothing here waits 
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from fedtt.config import SitesConfig
 from fedtt.errors import SitesError, WireError
@@ -14,14 +16,25 @@ from fedtt.federated.method import Method
 from fedtt.federated.round import CheckedReply, ClientReply, ClientTask, FailedReply, tasks_of
 from fedtt.federated.types import ServerState
 from fedtt.sites.carrier import Carrier
-from fedtt.sites.exchange import PULL_EVERY, SLACK, Answer, Exchange, Hooks
+from fedtt.sites.exchange import PULL_EVERY, SLACK, Answer, Exchange, Heard, Hooks
 from fedtt.sites.expected_metrics import Measured
 from fedtt.sites.frames import Frame
-from fedtt.sites.message_schema import End, SiteMetrics, Split
+from fedtt.sites.message_schema import (
+    End,
+    SiteMetrics,
+    Split,
+    SumMember,
+    SumStage,
+    SumStageName,
+    Work,
+)
 from fedtt.sites.peer_text import quote_peer
 from fedtt.sites.replies import check_count, check_metrics, check_update, join_metrics
 from fedtt.sites.reply_store import ReplyStore, Stored
 from fedtt.sites.roster import PresentSite, Roster
+
+if TYPE_CHECKING:
+    from fedtt.federated.secure.secure_round import Summed, SumRequest
 
 GOODBYE = 10.0  # seconds for the sites to hear that the run is over
 
@@ -144,6 +157,100 @@ class Sites:
                 for task in own
             ),
         )
+
+    def ask_stage(
+        self,
+        stage: SumStageName,
+        tasks: Sequence[ClientTask],
+        blobs: Sequence[bytes],
+        *,
+        request: "SumRequest",
+    ) -> dict[str, bytes]:
+        """What the clients say in that stage of a secure sum."""
+        by_site = self._by_site(tasks)
+        places = {client: place for place, client in enumerate(request.cohort, start=1)}
+
+        def build(site: PresentSite) -> tuple[SumStage, Sequence[bytes]]:
+            members = [
+                SumMember(client=task.client_id, place=places[task.client_id])
+                for task in by_site[site.name]
+            ]
+            asked = SumStage(
+                stage=stage,
+                session=site.session,
+                round=tasks[0].round_index,
+                sum=request.terms.session.hex(),
+                members=members,
+                seconds=0.0,
+            )
+            return asked, blobs
+
+        return self._by_client(
+            self._exchange.ask(
+                list(by_site), build, number=tasks[0].round_index, read=self._counted(by_site)
+            ),
+            by_site,
+        )
+
+    def train_masked(
+        self,
+        tasks: Sequence[ClientTask],
+        sealed: Mapping[str, bytes],
+        splits: Sequence[Split],
+        *,
+        request: "SumRequest",
+    ) -> tuple[dict[str, bytes], dict[str, SiteMetrics]]:
+        """The masked updates by client, and what the sites measured before, by site."""
+        by_site = self._by_site(tasks)
+        metrics: dict[str, SiteMetrics] = {}
+        counted = self._counted(by_site)
+
+        def build(site: PresentSite) -> tuple[Work, Sequence[bytes]]:
+            work, payloads = self._exchange.request("train", by_site[site.name], site, splits)
+            own = [
+                task.model_copy(update={"sealed": len(payloads) + index})
+                for index, task in enumerate(work.tasks)
+            ]
+            token = request.terms.session.hex()
+            work = work.model_copy(update={"tasks": own, "sum": token})
+            return work, [*payloads, *(sealed[task.client] for task in own)]
+
+        def read(answer: Answer, site: PresentSite) -> Sequence[bytes]:
+            blobs = counted(answer, site)
+            metrics[site.name] = self._metrics_of(answer, site, by_site[site.name], splits)
+            return blobs
+
+        heard = self._exchange.ask(list(by_site), build, number=tasks[0].round_index, read=read)
+        masked = self._by_client(heard, by_site)
+        for name, (site, _) in heard.answers.items():
+            self._heard |= {task.client_id: site.session for task in by_site[name]}
+        return masked, metrics
+
+    def refuse(self, client_id: str, error: WireError) -> None:
+        """Say that what the client sent is not what it should be."""
+        self._tell(self._site_of[client_id], f"its reply is refused: {quote_peer(error)}")
+
+    def _counted(
+        self, by_site: Mapping[str, Sequence[ClientTask]]
+    ) -> Callable[[Answer, PresentSite], Sequence[bytes]]:
+        """The blobs of an answer, one a client."""
+
+        def read(answer: Answer, site: PresentSite) -> Sequence[bytes]:
+            check_count(answer.blobs, expected=len(by_site[site.name]))
+            return answer.blobs
+
+        return read
+
+    def _by_client(
+        self,
+        heard: Heard[Sequence[bytes]],
+        by_site: Mapping[str, Sequence[ClientTask]],
+    ) -> dict[str, bytes]:
+        return {
+            task.client_id: blob
+            for name, (_, blobs) in heard.answers.items()
+            for task, blob in zip(by_site[name], blobs, strict=True)
+        }
 
     def check(self, task: ClientTask, blob: bytes, site: PresentSite) -> CheckedReply | FailedReply:
         """The update, which counts; a line that names the site, where it does not."""
@@ -282,6 +389,32 @@ class SiteRound:
         self._check_enough(answered, called)
         believed = [found for name, found in trained.metrics.items() if name not in refused]
         self.metrics = join_metrics(believed, self.splits)
+
+    def summed(self, request: "SumRequest") -> "Summed":
+        """The secure sum of the updates; raises like a call."""
+        from fedtt.federated.secure.secure_round import Summed
+        from fedtt.sites.sum_over_sites import SumOverSites
+
+        called = [
+            task
+            for task in _with_shared_payloads(request.tasks)
+            if task.client_id not in request.absent
+        ]
+        missing = request.terms.lacks([task.client_id for task in called])
+        if missing is not None:  # so many dropped out that nobody is asked
+            nothing = dict.fromkeys(request.cohort, 0)
+            return Summed(total=None, uplink={}, downlink=nothing, missing=missing)
+        needed = self.sites.needed(len(called))
+        asked = SumOverSites(
+            request=request, called=called, fewest=needed, refuse=self.sites.refuse
+        )
+
+        def train(tasks: Sequence[ClientTask], sealed: Mapping[str, bytes]) -> Mapping[str, bytes]:
+            masked, metrics = self.sites.train_masked(tasks, sealed, self.splits, request=request)
+            self.metrics = join_metrics(list(metrics.values()), self.splits)
+            return masked
+
+        return asked(partial(self.sites.ask_stage, request=request), train)
 
     def _check_enough(self, answered: int, called: Sequence[ClientTask]) -> None:
         needed = self.sites.needed(len(called))

@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
+from fedtt.engine.build_method import build_secure_sum
 from fedtt.engine.error_feedback import RememberingClients
 from fedtt.engine.evaluation import judge
 from fedtt.engine.inprocess import LocalClients, local_clients
@@ -21,6 +23,8 @@ from fedtt.errors import (
     WireError,
 )
 from fedtt.federated.round import ClientTask
+from fedtt.federated.wire.broadcast import trained_names
+from fedtt.federated.wire.update import decode_update
 from fedtt.sites.agreement import fact_differences, facts_of
 from fedtt.sites.frames import Frame
 from fedtt.sites.kept_residuals import KeptResiduals
@@ -36,6 +40,7 @@ from fedtt.sites.message_schema import (
     SiteMetrics,
     SiteReply,
     Stale,
+    SumStage,
     TaskOfClient,
     Trouble,
     Unfit,
@@ -50,6 +55,9 @@ from fedtt.sites.site_examples import (
     check_limit,
     open_site_examples,
 )
+
+if TYPE_CHECKING:
+    from fedtt.sites.site_sums import SiteSums
 
 Tell = Callable[[str], None]
 
@@ -74,6 +82,7 @@ class _Joined:
     own: Sequence[str]
     residuals: KeptResiduals | None
     examples: SiteExamples | None
+    sums: "SiteSums | None"
 
 
 class Worker:
@@ -112,8 +121,8 @@ class Worker:
             match parse_asked(asked.content, blobs=asked.blobs, peer="the server"):
                 case Hello() as hello:
                     return _frame(self._hello(hello))
-                case Work() as work:
-                    return self._work(work, asked.blobs)
+                case (Work() | SumStage()) as work:
+                    return self._of_round(work, asked.blobs)
                 case Refuse(reason=reason):
                     refused = quote_peer(reason)
                     self._end(SitesError("the server refuses this site", got=refused))
@@ -207,6 +216,7 @@ class Worker:
             own=own,
             residuals=residuals,
             examples=examples,
+            sums=_sums(config, federation),
         )
         self._tell(f"joined as {self._site.name}")
         return self._joined
@@ -222,26 +232,64 @@ class Worker:
             private=None if examples is None else examples.privacy(),
         )
 
-    def _work(self, work: Work, blobs: Sequence[bytes]) -> Frame:
+    def _of_round(self, asked: Work | SumStage, blobs: Sequence[bytes]) -> Frame:
         joined = self._joined
-        if joined is None or work.session != joined.session:
+        if joined is None or asked.session != joined.session:
             return _frame(Stale())
-        self._check_latest(work.round)
-        known = (work.model_copy(update={"seconds": 0.0}), tuple(blobs))
+        self._check_latest(asked.round)
+        known = (asked.model_copy(update={"seconds": 0.0}), tuple(blobs))
         if self._done is not None and self._done[0] == known:
             return self._done[1]  # the server did not get the reply, or the network lost it
+        match asked:
+            case SumStage():
+                reply = self._said(joined, asked, blobs)
+            case Work():
+                reply = self._worked(joined, asked, blobs)
+        self._done = (known, reply)
+        return reply
+
+    def _worked(self, joined: _Joined, work: Work, blobs: Sequence[bytes]) -> Frame:
         started = time.monotonic()
         self._deadline = started + work.seconds
         tasks = [self._task(joined, work, entry, blobs) for entry in work.tasks]
+        if work.do == "train" and (work.sum is None) != (joined.sums is None):
+            raise SitesError(
+                "the server asks for an update as the configuration does not have it",
+                where="privacy.secure_aggregation",
+                got="in the clear" if work.sum is None else "masked",
+            )
         metrics = self._measure(joined, tasks, work.splits)
         updates: list[bytes] = []
         if work.do == "train":
-            updates = list(self._trained(joined, tasks))
+            if work.sum is None:
+                updates = list(self._trained(joined, tasks))
+            else:
+                updates = self._masked(joined, work, tasks, blobs)
             spent = "" if joined.examples is None else f", {joined.examples.told(joined.own)}"
             self._tell(f"round {work.round + 1}: {time.monotonic() - started:.1f} s{spent}")
-        reply = Frame(content=Outcome(metrics=metrics).model_dump(), blobs=updates)
-        self._done = (known, reply)
-        return reply
+        return Frame(content=Outcome(metrics=metrics).model_dump(), blobs=updates)
+
+    def _said(self, joined: _Joined, asked: SumStage, blobs: Sequence[bytes]) -> Frame:
+        """What the site's clients say in a secure sum."""
+        sums = _expected_sums(joined)
+        for member in asked.members:
+            _check_own(joined, member.client)
+        return Frame(content=Outcome(metrics={}).model_dump(), blobs=sums.answer(asked, blobs))
+
+    def _masked(
+        self, joined: _Joined, work: Work, tasks: Sequence[ClientTask], blobs: Sequence[bytes]
+    ) -> list[bytes]:
+        """The updates, masked for the secure sum."""
+        sums, token = _expected_sums(joined), work.sum or ""
+        sums.check_turn(token, [task.client_id for task in tasks])
+        said = []
+        for entry, task, payload in zip(work.tasks, tasks, joined.clients(tasks), strict=True):
+            expected = task.answer(trained_names(task.payload, structure=task.structure))
+            update = decode_update(payload, expected=expected)
+            weight = int(joined.federation.method.weighting(update))
+            sealed = blobs[entry.sealed] if entry.sealed is not None else b""
+            said.append(sums.masked(token, task.client_id, update, weight=weight, sealed=sealed))
+        return said
 
     def _trained(self, joined: _Joined, tasks: Sequence[ClientTask]) -> Iterable[bytes]:
         """The updates as they travel."""
@@ -285,9 +333,7 @@ class Worker:
     def _task(
         self, joined: _Joined, work: Work, entry: TaskOfClient, blobs: Sequence[bytes]
     ) -> ClientTask:
-        if entry.client not in joined.own:
-            asked_for = quote_peer(entry.client)
-            raise SitesError("the server asks for another site's client", got=asked_for)
+        _check_own(joined, entry.client)
         whole = p.structure_of(joined.federation.initial.params)
         return ClientTask(
             round_index=work.round,
@@ -327,6 +373,31 @@ class Worker:
             raise InterruptedRunError("stopped on request", where=f"site {self._site.name}")
         if time.monotonic() > self._deadline:
             raise _LateError("the round's deadline has passed")
+
+
+def _sums(config: RunConfig, federation: Federation) -> "SiteSums | None":
+    secure = build_secure_sum(config)
+    if secure is None:
+        return None
+    from fedtt.sites.site_sums import SiteSums
+
+    everyone = config.sites.names or federation.population
+    return SiteSums(secure, clients=config.cohort.size or len(everyone))
+
+
+def _expected_sums(joined: _Joined) -> "SiteSums":
+    if joined.sums is None:
+        raise SitesError(
+            "the server asks for a secure sum, and the configuration has none",
+            where="privacy.secure_aggregation",
+        )
+    return joined.sums
+
+
+def _check_own(joined: _Joined, client_id: str) -> None:
+    if client_id not in joined.own:
+        asked_for = quote_peer(client_id)
+        raise SitesError("the server asks for another site's client", got=asked_for)
 
 
 def error_for_server(error: FedttError) -> str:

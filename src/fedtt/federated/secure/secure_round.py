@@ -113,7 +113,6 @@ def run_secure_round(
                 session=secrets.token_bytes(SESSION_BYTES),
                 clients=len(cohort),
                 threshold=threshold,
-                words=encoding.words,
             ),
             encoding=encoding,
             weighting=method.weighting,

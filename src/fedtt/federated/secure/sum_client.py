@@ -135,10 +135,8 @@ def mask(sharing: Sharing, sealed: Mapping[Place, bytes], words: Words) -> tuple
     """
     me, terms = sharing.me, sharing.me.terms
     terms.check_enough({*sealed, me.place}, stage="shares")
-    if words.shape != (terms.words,):
-        raise WireError("an update of another length", got=words.shape, expected=terms.words)
     held = {me.place: sharing.own}
-    masked = words + mask_of(sharing.seed, terms.words)
+    masked = words + mask_of(sharing.seed, words.size)
     for other, message in sealed.items():
         keys = sharing.roster.get(other)
         if keys is None or other == me.place:
@@ -179,7 +177,7 @@ def add_pair_mask(
     The one at the lower place adds what the other subtracts.
     """
     purpose = terms.purpose(b"mask", min(own, other), max(own, other))
-    between = mask_of(agreed_key(private, public, purpose=purpose), terms.words)
+    between = mask_of(agreed_key(private, public, purpose=purpose), words.size)
     return words + between if own < other else words - between
 
 

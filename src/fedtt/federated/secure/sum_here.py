@@ -92,7 +92,7 @@ def _dealt(request: SumRequest, traffic: _Traffic) -> tuple[dict[Place, Sharing]
         dealt[place] = wire.unpack_dealt(blob, others=set(roster) - {place})
         traffic.up[place] += len(blobs[place]) + len(blob)
         traffic.down[place] += len(told)
-    return sharing, begin_gathering(terms, roster, dealt)
+    return sharing, begin_gathering(terms, roster, dealt, words=request.encoding.words)
 
 
 def _opened(

@@ -51,7 +51,7 @@ class Gathering:
         """With one more masked update. Raises :class:`WireError` for one that does not belong."""
         if place not in self.dealt or place in self.arrived or self.asked is not None:
             raise WireError("a masked update of a client that is to send none", where=f"{place}")
-        if masked.shape != (self.terms.words,):
+        if masked.shape != self.total.shape:
             raise WireError("a masked update of another length", got=masked.shape)
         return replace(self, total=self.total + masked, arrived=self.arrived | {place})
 
@@ -65,14 +65,21 @@ class Gathering:
 
 
 def begin_gathering(
-    terms: SumTerms, roster: Mapping[Place, PublicKeys], dealt: Mapping[Place, Dealt]
+    terms: SumTerms,
+    roster: Mapping[Place, PublicKeys],
+    dealt: Mapping[Place, Dealt],
+    *,
+    words: int,
 ) -> Gathering:
-    """Of those who dealt. Raises :class:`FedttError` for too few, and for what is not right."""
+    """Of those who dealt; each sends so many words.
+
+    Raises :class:`FedttError` for too few, and for what is not right.
+    """
     check_public_keys(roster, terms)
     terms.check_enough(dealt, stage="shares")
     for place, own in dealt.items():
         check_dealt(own, place=place, roster=roster)
-    total = np.zeros(terms.words, dtype=np.uint32)
+    total = np.zeros(words, dtype=np.uint32)
     return Gathering(terms=terms, roster=roster, dealt=dealt, total=total)
 
 
@@ -96,7 +103,7 @@ def open_sum(gathering: Gathering, revealed: Mapping[Place, Mapping[Place, int]]
         if place in survivors:
             if commitment_of(secret) != gathering.dealt[place].commitment:
                 raise _wrong(place, "the seed of its mask")
-            total = total - mask_of(secret, terms.words)
+            total = total - mask_of(secret, total.size)
             continue
         public = gathering.roster[place].mask
         if key_pair(secret).public != public:

@@ -12,7 +12,7 @@ Place = int  # of a client in the round: from 1 on
 
 @dataclass(frozen=True, kw_only=True)
 class SumTerms:
-    """Of one sum. ``session`` names it, and goes into every key; ``words`` is what each sends.
+    """Of one sum. ``session`` names it, and goes into every key.
 
     More than half of the ``clients`` are needed: as each gives one share of each of them, of its
     mask or of its key, never do enough of both come together.
@@ -21,7 +21,6 @@ class SumTerms:
     session: bytes
     clients: int
     threshold: int
-    words: int
 
     def __post_init__(self) -> None:
         if not max(FEWEST, self.clients // 2 + 1) <= self.threshold <= self.clients:
@@ -31,7 +30,7 @@ class SumTerms:
                 expected=f"at least {FEWEST} and more than half, at most all",
             )
 
-    def lacks(self, present: Collection[Place]) -> str | None:
+    def lacks(self, present: Collection[object]) -> str | None:
         """Why so few do not do; None where they are enough."""
         if len(present) >= self.threshold:
             return None
