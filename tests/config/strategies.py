@@ -18,6 +18,7 @@ from fedtt.config import (
     CohortConfig,
     DataConfig,
     EvaluationConfig,
+    ExamplePrivacyConfig,
     ModelConfig,
     PartitionConfig,
     PrivacyConfig,
@@ -141,6 +142,11 @@ def _client_privacy(table: Table) -> Table:
     return noise | (_without(table, "accountant") if table.get("sampling") == "fixed" else table)
 
 
+def _example_privacy(table: Table) -> Table:
+    noise = {} if "target_epsilon" in table else {"noise_multiplier": 1.0}
+    return noise | table | ({"accountant": "rdp"} if "accountant" in table else {})
+
+
 def _attack(table: Table) -> Table:
     if table["kind"] == "wrong-count":
         table = _without(table, "strength")
@@ -149,6 +155,11 @@ def _attack(table: Table) -> Table:
 
 
 def _run(table: Table) -> Table:
+    if "example" in table.get("privacy", {}):
+        table = table | {
+            "client": _without(table.get("client", {}), "logit_adjustment"),
+            "evaluation": _without(table.get("evaluation", {}), "alone"),
+        }
     if "attack" in table:
         table = table | {
             "sites": _without(table.get("sites", {}), "names"),
@@ -194,6 +205,7 @@ TOGETHER: dict[type[Section], Callable[[Table], Table]] = {
     EvaluationConfig: _evaluation,
     WireConfig: _wire,
     ClientPrivacyConfig: _client_privacy,
+    ExamplePrivacyConfig: _example_privacy,
     AttackConfig: _attack,
     RunConfig: _run,
 }

@@ -91,6 +91,18 @@ def test_what_has_no_bound_is_refused_with_the_reason(others: dict[str, Any], re
         parsed(CLIENT, **others)
 
 
+def test_an_example_s_noise_or_epsilon_is_needed_and_its_accountant_known() -> None:
+    def example(**changes: Any) -> RunConfig:
+        table = {"clipping_norm": 0.5, "delta": 1e-5, **changes}
+        return parsed({}, privacy={"example": table}, server={})
+
+    with pytest.raises(ConfigError, match="one of noise_multiplier and target_epsilon"):
+        example()
+    with pytest.raises(ConfigError, match="accountant 'gdp' is none of pld, rdp"):
+        example(noise_multiplier=1, accountant="gdp")
+    assert example(target_epsilon=4, accountant="pld").privacy.example is not None
+
+
 def test_whoever_only_reads_a_configuration_waits_for_no_accountant() -> None:
     code = "import sys, fedtt.config; sys.exit(len({'dp_accounting', 'torch'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

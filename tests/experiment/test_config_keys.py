@@ -125,6 +125,7 @@ ELSEWHERE = {
     *SITES_KEYS,
     "track.to",  # tests/extending
     "privacy.client",  # tests/privacy
+    "privacy.example",
     *(f"attack.{key}" for key in AttackConfig.model_fields),  # tests/attacks
     "data.source",
     "data.directory",

@@ -62,6 +62,21 @@ def test_no_bound_is_promised_on_what_nobody_sees(weighting: str) -> None:
     assert "%" not in text
 
 
+def test_an_example_s_epsilon_holds_against_the_server_and_not_for_a_whole_site() -> None:
+    example = {"clipping_norm": 1.0, "target_epsilon": 3, "delta": 1e-5}
+    lines = said(config(privacy={"example": example}))
+    holds, text = lines["an example"]
+    assert holds
+    assert "epsilon 3 at delta 1e-05, from everybody, the server too" in text
+    assert lines["the model"] == (
+        False,
+        "nothing bounds what it tells about a whole site's data ([privacy])",
+    )
+    assert "losses" not in lines["said of a site"][1]
+    assert "losses" in said(config())["said of a site"][1]
+    assert "an example" not in said(config())
+
+
 def test_what_becomes_of_updates_is_said_with_what_breaks_it() -> None:
     sites = {"names": ["north", "south", "east", "west"]}
     assert said(config(sites=sites))["updates"][0] is False

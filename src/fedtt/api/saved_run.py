@@ -50,7 +50,7 @@ class Run:
         Columns: ``loss`` (mean over clients), ``learning_rate``, ``validation_*`` (mean over
         clients; missing in rounds that were not validated), ``uplink_bytes``, ``downlink_bytes``
         (all clients), ``clients`` that answered, ``dropped``, ``seconds``, and under differential
-        privacy ``epsilon``, as spent so far.
+        privacy ``epsilon``, as spent so far (``example_epsilon``: of examples).
         """
         rows = [_round_row(record) for record in open_directory(self.path).rounds()]
         return pd.DataFrame(rows, columns=None if rows else ["round"]).set_index("round")
@@ -184,7 +184,7 @@ def _run_row(run: Run) -> dict[str, Any]:
 
 def _round_row(record: Record) -> dict[str, Any]:
     validation = record["validation"] or {}
-    privacy = record.get("privacy") or {}
+    privacy, examples = record.get("privacy") or {}, record.get("example_privacy") or {}
     return {
         "round": record["round"] + 1,
         "loss": record["loss"],
@@ -196,4 +196,5 @@ def _round_row(record: Record) -> dict[str, Any]:
         "dropped": len(record["dropped"]),
         "seconds": record["seconds"],
         **({"epsilon": privacy["epsilon"]} if privacy else {}),
+        **({"example_epsilon": examples["epsilon"]} if examples else {}),
     }

@@ -157,9 +157,21 @@ def join(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Keep what wire.error_feedback owes here (default: beside the keys).",
+            help="Keep what wire.error_feedback owes, and the secret and the account of "
+            "privacy.example, here (default: beside the keys).",
         ),
     ] = None,
+    max_epsilon: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-6,
+            max=1e6,
+            help="Train no further than this, of every example, in all runs together.",
+        ),
+    ] = None,
+    delta: Annotated[
+        float, typer.Option(min=1e-15, max=0.1, help="The delta of --max-epsilon.")
+    ] = 1e-5,
     patience: Annotated[
         float,
         typer.Option(
@@ -184,6 +196,8 @@ def join(
             overrides=overrides or [],
             logs=logs,
             state=state,
+            max_epsilon=max_epsilon,
+            delta=delta,
             patience=patience,
         ),
         quiet=quiet,

@@ -20,7 +20,8 @@ class Joining:
     """Which server, as which site, with which data.
 
     ``share`` stands for data where one machine plays all sites; ``agreed`` is the configuration
-    that the server's must equal; ``state``, left out, is where the keys are.
+    that the server's must equal; ``state``, left out, is where the keys are. All runs together
+    may spend ``max_epsilon`` of the examples' privacy, at ``delta``.
     """
 
     server: str
@@ -33,6 +34,8 @@ class Joining:
     overrides: list[str]
     logs: Path | None
     state: Path | None
+    max_epsilon: float | None
+    delta: float
     patience: float
 
 
@@ -58,12 +61,16 @@ def join_command(asked: Joining, *, quiet: bool) -> None:
         with loading(silent=quiet):
             from fedtt.sites.flower.flower_site import join_federation
             from fedtt.sites.site_data import SiteData
+            from fedtt.sites.site_examples import SpendingLimit
             from fedtt.sites.site_worker import Worker
         worker = Worker(
             SiteData(name=own_name, data=held, agreed=asked.agreed, overrides=asked.overrides),
             tell=(lambda _line: None) if quiet else (lambda line: print_line(out, line)),
             should_stop=stop.is_set,
             state=asked.state or asked.keys,
+            spending_limit=None
+            if asked.max_epsilon is None
+            else SpendingLimit(epsilon=asked.max_epsilon, delta=asked.delta),
         )
         if asked.logs is not None:
             asked.logs.mkdir(parents=True, exist_ok=True)

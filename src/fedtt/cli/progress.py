@@ -214,6 +214,8 @@ def describe_round(event: RoundDone) -> str:
         parts.append(f"validation {describe_score(record['validation'])}")
     if "privacy" in record:
         parts.append(describe_privacy(record["privacy"]))
+    if "example_privacy" in record:
+        parts.append(f"example-level {describe_privacy(record['example_privacy'])}")
     if record.get("secure_sum", {}).get("out_of_range"):
         cut = record["secure_sum"]["out_of_range"]
         parts.append(f"{cut:,} numbers cut to privacy.secure_aggregation.value_range")
@@ -221,7 +223,7 @@ def describe_round(event: RoundDone) -> str:
 
 
 def describe_privacy(spent: dict[str, float]) -> str:
-    """What the rounds so far have spent of the privacy of any one client."""
+    """What the rounds so far have spent of the privacy of any one client, or example."""
     return f"epsilon {spent['epsilon']:.3f} (delta {spent['delta']:g})"
 
 

@@ -39,18 +39,19 @@ def print_result(summary: dict[str, Any], *, path: Path) -> None:
         )
     for client, reason in summary.get("left_out", {}).items():
         print_line(out, f"left out: {client}: {reason}")
-    for line in _privacy_lines(summary.get("privacy")):
-        print_line(out, line)
+    for kind in ("privacy", "example_privacy"):
+        for line in _privacy_lines(summary.get(kind)):
+            print_line(out, line)
     out.print(f"{summary['rounds']} rounds in {format_seconds(summary['seconds'])}")
     print_line(out, f"run: {path}  (summary.json, rounds.jsonl, adapter/)")
 
 
 def _privacy_lines(privacy: dict[str, Any] | None) -> list[str]:
-    """What is guaranteed to every client, and why the rounds ended early, if they did."""
+    """What is guaranteed to every client or example, and why the rounds ended early."""
     if privacy is None:
         return []
     guarantee = (
-        f"client-level differential privacy: epsilon {privacy['epsilon']:.3f} at delta "
+        f"{privacy['level']}-level differential privacy: epsilon {privacy['epsilon']:.3f} at delta "
         f"{privacy['delta']:g} ({privacy['neighbors']})"
     )
     return [guarantee, *([f"stopped: {privacy['stopped']}"] if privacy["stopped"] else [])]

@@ -38,6 +38,7 @@ from fedtt.config.partition_section import PartitionConfig
 from fedtt.config.privacy_section import (
     AdaptiveClippingConfig,
     ClientPrivacyConfig,
+    ExamplePrivacyConfig,
     PrivacyConfig,
     SecureAggregationConfig,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "Comparison",
     "DataConfig",
     "EvaluationConfig",
+    "ExamplePrivacyConfig",
     "MethodConfig",
     "MethodVariantConfig",
     "ModelConfig",

@@ -4,10 +4,12 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from fedtt.federated.privacy.samplings import SAMPLINGS
+from fedtt.federated.privacy.samplings import POISSON, SAMPLINGS
 from fedtt.section import Fraction, Positive, Section
 
 Noise = Annotated[float, Field(ge=0.01, le=1000)]
+Epsilon = Annotated[float, Field(gt=0, le=100)]
+Delta = Annotated[float, Field(gt=0, le=0.1)]
 
 
 class AdaptiveClippingConfig(Section):
@@ -35,14 +37,12 @@ class ClientPrivacyConfig(Section):
     noise_multiplier: Noise | None = Field(
         None, description="standard deviation of the noise on the sum, over the clipping norm"
     )
-    target_epsilon: Annotated[float, Field(gt=0, le=100)] | None = Field(
+    target_epsilon: Epsilon | None = Field(
         None,
         description="without noise_multiplier: as much noise as all rounds need; with it: the run "
         "ends before it spends more",
     )
-    delta: Annotated[float, Field(gt=0, le=0.1)] = Field(
-        description="less than 1 over the number of clients"
-    )
+    delta: Delta = Field(description="less than 1 over the number of clients")
     sampling: str = Field(
         "poisson",
         description="poisson: every client by itself, cohort.size of them on average; fixed: "
@@ -62,6 +62,37 @@ class ClientPrivacyConfig(Section):
                 f"accountant {self.accountant!r} does not know sampling = {self.sampling!r}; "
                 f"known: {', '.join(known)}"
             )
+        if self.noise_multiplier is None and self.target_epsilon is None:
+            raise ValueError("one of noise_multiplier and target_epsilon is needed, or both")
+        return self
+
+
+class ExamplePrivacyConfig(Section):
+    """``privacy.example``: differential privacy of each training example, by the client's noise."""
+
+    clipping_norm: Positive = Field(
+        description="most that the L2 norm of an example's gradient may be; what is longer is "
+        "shortened"
+    )
+    noise_multiplier: Noise | None = Field(
+        None, description="standard deviation of the noise on a batch's sum, over the clipping norm"
+    )
+    target_epsilon: Epsilon | None = Field(
+        None,
+        description="of every client; without noise_multiplier: as much noise as all rounds need, "
+        "by the number of its examples; with it: a client takes no part in more rounds than that",
+    )
+    delta: Delta = Field(description="less than 1 over the number of a client's examples")
+    accountant: str | None = Field(
+        None,
+        description="pld or rdp; left out: pld for up to eight clients of different sizes",
+    )
+
+    @model_validator(mode="after")
+    def _known_and_enough(self) -> Self:
+        known = POISSON.accountants
+        if self.accountant is not None and self.accountant not in known:
+            raise ValueError(f"accountant {self.accountant!r} is none of {', '.join(known)}")
         if self.noise_multiplier is None and self.target_epsilon is None:
             raise ValueError("one of noise_multiplier and target_epsilon is needed, or both")
         return self
@@ -90,4 +121,5 @@ class PrivacyConfig(Section):
     """``[privacy]``: what is guaranteed of the data; nothing by default."""
 
     client: ClientPrivacyConfig | None = None
+    example: ExamplePrivacyConfig | None = None
     secure_aggregation: SecureAggregationConfig | None = None

@@ -150,6 +150,22 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _privacy_bounds_every_example(self) -> Self:
+        if self.privacy.example is None:
+            return self
+        if self.client.logit_adjustment:
+            raise ValueError(
+                "privacy.example does not go with client.logit_adjustment: an example's label "
+                "would change the loss of all others of its client, which clipping does not bound"
+            )
+        if self.evaluation.alone:
+            raise ValueError(
+                "privacy.example does not go with evaluation.alone: to train every client once "
+                "more spends its budget once more"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _attack_is_a_simulation(self) -> Self:
         if self.attack is None:
             return self

@@ -153,6 +153,18 @@ def check_kept_here(config: RunConfig, *, elsewhere: str) -> None:
         )
 
 
+def check_secret_here(config: RunConfig, *, elsewhere: str) -> None:
+    """Noise comes of a secret that is sent to nobody."""
+    if config.privacy.example is not None:
+        raise ConfigError(
+            "clients add their noise where the secret is that it comes of",
+            where="privacy.example",
+            got=elsewhere,
+            expected="fedtt train in one process, or sites, each with a secret of its own",
+            fix="start one process, without torchrun",
+        )
+
+
 def checked_max_length(
     config: RunConfig, model_config: PretrainedConfig, adapter: PeftConfig
 ) -> int:

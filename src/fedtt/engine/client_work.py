@@ -8,10 +8,12 @@ from peft import PeftModel
 from fedtt import params as p
 from fedtt.data import TokenizedTexts, collate, epoch_steps, step_batches
 from fedtt.engine.client_state import ClientStates
+from fedtt.engine.token_budget import FEWEST_TOKENS
 from fedtt.federated.local.alone import LossFunction, train_locally
 from fedtt.federated.local.client import Batch, LocalClient, Loss
 from fedtt.federated.local.client import StepHook as ClientHook
 from fedtt.federated.local.step import LocalTraining
+from fedtt.federated.privacy.example_privacy import ExamplePrivacy
 from fedtt.federated.round import ClientTask
 from fedtt.federated.subspace import Projection
 from fedtt.federated.types import ClientUpdate
@@ -30,6 +32,8 @@ class SharedByClients:
     A client's batches and dropout depend on ``seed``, the round and the client alone.
     ``after_step(task, step, steps, loss)`` is called after every local step. ``kept`` is what every
     client's optimizer goes on from, which training replaces; None: optimizers start afresh.
+    With ``private``, that is what hides each example, and a step's examples go through the model by
+    at most ``part_tokens``.
     """
 
     model: PeftModel
@@ -40,6 +44,8 @@ class SharedByClients:
     seed: int
     after_step: StepHook | None
     kept: ClientStates | None = None
+    private: ExamplePrivacy | None = None
+    part_tokens: int = FEWEST_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +87,7 @@ def train_alone(shared: SharedByClients, work: Work) -> bytes:
     client = local_client(
         shared,
         work,
-        loss=_loss_function(shared.loss(work.data)),
+        loss=loss_function(shared.loss(work.data)),
         batches=({k: v.to(device) for k, v in batch.items()} for batch in batches_of(shared, work)),
     )
     update = train_locally(
@@ -143,7 +149,8 @@ def dropout_seed(shared: SharedByClients, work: Work) -> int:
     return derive_seed(shared.seed, "dropout", work.task.round_index, work.task.client_id)
 
 
-def _loss_function(loss: LossOfLogits) -> LossFunction:
+def loss_function(loss: LossOfLogits) -> LossFunction:
+    """``loss`` of the logits that the model has for a batch."""
     return lambda model, batch: loss(logits_of(model, batch), batch)
 
 

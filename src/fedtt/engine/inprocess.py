@@ -9,7 +9,10 @@ from fedtt.engine.build import Federation
 from fedtt.engine.client_state import ClientStates
 from fedtt.engine.client_work import SharedByClients, StepHook, Work, train_alone, work_of
 from fedtt.engine.cohort_work import train_together
+from fedtt.engine.private_work import train_with_noise
+from fedtt.engine.token_budget import auto_max_tokens
 from fedtt.engine.turn import Turn
+from fedtt.federated.privacy.example_privacy import ExamplePrivacy
 from fedtt.federated.round import ClientTask
 from fedtt.federated.types import ServerState
 from fedtt.federated.wire.broadcast import Broadcast, decode_broadcast
@@ -64,6 +67,8 @@ class LocalClients:
     def __call__(self, tasks: Iterable[ClientTask]) -> Iterable[bytes]:
         """One reply a task, in their order."""
         works = map(self._understood, tasks)
+        if self._shared.private is not None:  # each example is a client: that is stacked enough
+            return (train_with_noise(self._shared, work) for work in works)
         if self._max_tokens is None:
             return (train_alone(self._shared, work) for work in works)
         return train_together(self._shared, works, max_tokens=self._max_tokens)
@@ -132,6 +137,7 @@ def local_clients(
     max_tokens: int | None = None,
     after_step: StepHook | None = None,
     kept: ClientStates | None = None,
+    private: ExamplePrivacy | None = None,
 ) -> LocalClients:
     """What carries tasks to clients of this process and brings back their replies.
 
@@ -140,7 +146,7 @@ def local_clients(
     method can; None trains them one by one. A client's batches and dropout depend on the seed, the
     round and the client alone: who trains beside it, in what order, changes it by rounding only,
     and a restart not by a bit. ``after_step(task, step, steps, loss)`` is called after every local
-    step.
+    step. With ``private`` clients train one by one, each with its noise.
     """
     shared = SharedByClients(
         model=federation.model,
@@ -151,5 +157,13 @@ def local_clients(
         seed=seed,
         after_step=after_step,
         kept=kept,
+        private=private,
+        part_tokens=max_tokens or (_part_tokens(federation) if private is not None else 0),
     )
     return LocalClients(federation, shared, state, max_tokens=max_tokens)
+
+
+def _part_tokens(federation: Federation) -> int:
+    causal = federation.task.model_class == "causal"
+    vocabulary = federation.model.config.get_text_config().vocab_size if causal else 0
+    return auto_max_tokens(federation.model, outputs=vocabulary)

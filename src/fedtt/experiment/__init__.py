@@ -1,5 +1,6 @@
 """A run: its directory, its events, its records, its result."""
 
+from fedtt.engine.build_example_plan import plan_examples
 from fedtt.experiment.begun_run import BegunRun, begin_new, take_up_run
 from fedtt.experiment.directory import (
     RunDirectory,
@@ -26,6 +27,7 @@ from fedtt.experiment.generated_text import Sampling, generate_text
 from fedtt.experiment.helper_processes import call_helpers, help_experiment
 from fedtt.experiment.opened_run import Prediction, evaluate_run, predict_texts
 from fedtt.experiment.privacy_plan import plan_privacy
+from fedtt.experiment.private_examples import examples_of
 from fedtt.experiment.private_run import check_secret_kept
 from fedtt.experiment.run_in_process import run_experiment
 from fedtt.experiment.sites import run_with_sites
@@ -54,9 +56,11 @@ __all__ = [
     "create_named_run",
     "create_run",
     "evaluate_run",
+    "examples_of",
     "generate_text",
     "help_experiment",
     "open_run",
+    "plan_examples",
     "plan_privacy",
     "predict_texts",
     "run_experiment",

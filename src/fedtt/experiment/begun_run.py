@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation, resolve_auto
+from fedtt.engine.build_example_plan import plan_examples
 from fedtt.experiment.directory import (
     RunDirectory,
     check_same_config,
@@ -15,6 +16,7 @@ from fedtt.experiment.directory import (
     open_run,
 )
 from fedtt.experiment.privacy_plan import plan_privacy
+from fedtt.experiment.private_examples import examples_of
 from fedtt.experiment.private_run import check_secret_kept
 from fedtt.run_place import DEFAULT_PARENT
 
@@ -45,6 +47,7 @@ def begin_new(
     config = resolve_auto(given)
     federation = build(config)
     plan_privacy(config, population=len(federation.population))
+    plan_examples(config, examples=examples_of(federation))
     before_writing()
     if place is not None:
         directory = create_run(place, config, overwrite=overwrite)

@@ -19,6 +19,7 @@ from fedtt.experiment.fan_out import fan_out
 from fedtt.experiment.helper_processes import check_helpers
 from fedtt.experiment.measure import Metrics
 from fedtt.experiment.privacy_plan import PrivacyPlan
+from fedtt.experiment.private_examples import PrivateExamples, open_examples
 from fedtt.experiment.private_run import PrivateRun, open_privacy
 from fedtt.experiment.run_files import Record, round_record
 from fedtt.federated.aggregate.trimmed_mean import without_defense
@@ -48,12 +49,16 @@ class Run:
     should_stop: ShouldStop = lambda: False
     processes: Processes | None = None
     privacy: PrivateRun | None = None
+    examples: PrivateExamples | None = None
     secure: "SecureSum | None" = None
 
     @property
     def rounds(self) -> int:
-        """How many there will be: those that were asked for, within the privacy budget."""
-        return self.config.rounds if self.plan is None else self.plan.rounds
+        """How many there will be: those that were asked for, within the privacy budgets."""
+        asked = self.config.rounds
+        of_clients = asked if self.plan is None else self.plan.rounds
+        of_examples = asked if self.examples is None else self.examples.rounds
+        return min(of_clients, of_examples)
 
     @property
     def plan(self) -> PrivacyPlan | None:
@@ -70,7 +75,11 @@ def running(run: Run) -> Iterator[Run]:
     ):
         population = len(run.federation.population)
         privacy = open_privacy(run.config, run.directory, population=population)
-        yield replace(run, notify=notify, privacy=privacy, secure=build_secure_sum(run.config))
+        run = replace(run, notify=notify, privacy=privacy, secure=build_secure_sum(run.config))
+        examples = open_examples(
+            run.config, run.directory, run.federation, cohorts=_all_cohorts(run)
+        )
+        yield replace(run, examples=examples)
 
 
 def end(run: Run, summary: dict[str, Any]) -> None:
@@ -117,7 +126,11 @@ def take_up(run: Run, *, alone: bool) -> tuple[ServerState, list[Record]]:
             exchanged_parameters=federation.exchanged_parameters,
             sent_bytes=sum(r["uplink_bytes"] + r["downlink_bytes"] for r in records),
             notes=(*federation.notes, *notes),
-            privacy=(*(() if run.plan is None else run.plan.notes), *_notes_of_sum(run)),
+            privacy=(
+                *(() if run.plan is None else run.plan.notes),
+                *(() if run.examples is None else run.examples.notes),
+                *_notes_of_sum(run),
+            ),
         )
     )
     return state, records
@@ -177,13 +190,18 @@ def _notes_of_sum(run: Run) -> Iterator[str]:
 
 def cohorts_of(run: Run, state: ServerState) -> Cohorts:
     """Who is called in which round of the run, from that state on."""
+    cohorts = replace(_all_cohorts(run), left_out=left_out(state.failures))
+    return cohorts if run.examples is None else replace(cohorts, draw=run.examples.calls.positions)
+
+
+def _all_cohorts(run: Run) -> Cohorts:
+    """As if nobody had a budget, and nobody had failed."""
     return Cohorts(
         population=run.federation.population,
         cohort_size=run.config.cohort.size,
         dropout_rate=run.config.cohort.dropout,
         seed=run.config.seed,
         draw=run.privacy.mechanism.positions if run.privacy is not None else None,
-        left_out=left_out(state.failures),
     )
 
 
@@ -196,9 +214,10 @@ def finish_round(
     *,
     seconds: float,
     residuals: Mapping[str, p.Params] | None = None,
+    examples: Mapping[str, int] | None = None,
 ) -> Record:
     """Save the round's record and the state after it, with what clients of this process owe; the
-    record. ``before`` is the state that the round began with.
+    record. ``before`` is the state that the round began with, and ``examples`` what sites have.
     """
     record = round_record(
         report,
@@ -206,6 +225,7 @@ def finish_round(
         learning_rate=learning_rate_of(run.config, report.round_index),
         seconds=seconds,
         privacy=None if run.plan is None else run.plan.of_round(before),
+        examples=_spent_on_examples(run, state.next_round, known=examples or {}),
     )
     # The record first: a crash between the two leaves a record too many, which is dropped on
     # resuming, never one too few.
@@ -218,6 +238,22 @@ def finish_round(
             what = f"left out from now on, after {MOST_FAILURES} failures alike: {reason}"
             run.notify(SiteNews(site=client, what=what))
     return record
+
+
+def _spent_on_examples(run: Run, rounds: int, *, known: Mapping[str, int]) -> dict[str, Any] | None:
+    """What the record says of it: nothing yet where no site has said how many examples it has."""
+    if run.examples is None:
+        return None
+    return run.examples.spent(rounds, examples=known) or {}
+
+
+def result_of_examples(
+    run: Run, rounds: int, *, known: Mapping[str, int] | None = None
+) -> dict[str, Any] | None:
+    """What the summary says of example-level privacy; ``known`` are the examples of sites."""
+    if run.examples is None:
+        return None
+    return run.examples.result(rounds, examples=known or {})
 
 
 def learning_rate_of(config: RunConfig, round_index: int) -> float:
@@ -264,5 +300,9 @@ def _first_state(run: Run) -> ServerState:
     # Records without a state are a damaged run, not a new one.
     if not run.directory.state_path.exists() and not run.directory.rounds():
         initial = run.federation.initial
-        run.directory.save_state(initial if run.privacy is None else run.privacy.first(initial))
+        if run.privacy is not None:
+            initial = run.privacy.first(initial)
+        if run.examples is not None:
+            initial = run.examples.first(initial)
+        run.directory.save_state(initial)
     return run.directory.load_state(expected=structure_of_run(run))

@@ -6,7 +6,7 @@ from typing import Any
 from fedtt.config import RunConfig, parse_config
 from fedtt.engine.between_processes import help_leader
 from fedtt.engine.build import Federation, build_federation
-from fedtt.engine.build_checks import check_kept_here
+from fedtt.engine.build_checks import check_kept_here, check_secret_here
 from fedtt.engine.client_state import ClientStates
 from fedtt.engine.client_work import StepHook
 from fedtt.engine.inprocess import LocalClients, local_clients
@@ -14,6 +14,7 @@ from fedtt.engine.processes import LEADER, Message, Processes
 from fedtt.engine.token_budget import auto_max_tokens
 from fedtt.errors import ConfigError, FedttError, InterruptedRunError
 from fedtt.experiment.description import check_unchanged, describe
+from fedtt.federated.privacy.example_privacy import ExamplePrivacy
 from fedtt.federated.types import ServerState
 
 ShouldStop = Callable[[], bool]
@@ -26,6 +27,7 @@ def clients_here(
     *,
     after_step: StepHook,
     kept: ClientStates | None = None,
+    private: ExamplePrivacy | None = None,
 ) -> LocalClients:
     """The clients of the run as this process trains them."""
     return local_clients(
@@ -35,6 +37,7 @@ def clients_here(
         max_tokens=_max_tokens(config, federation),
         after_step=after_step,
         kept=kept,
+        private=private,
     )
 
 
@@ -44,6 +47,7 @@ def call_helpers(processes: Processes, config: RunConfig) -> None:
     Raises :class:`ConfigError` for a model that is told to lie on devices of its own.
     """
     check_kept_here(config, elsewhere=f"{processes.size} processes")
+    check_secret_here(config, elsewhere=f"{processes.size} processes")
     indexed = config.model.device.partition(":")[2]
     if config.model.device_map is not None or indexed:
         raise ConfigError(

@@ -20,36 +20,40 @@ def round_record(
     learning_rate: float,
     seconds: float,
     privacy: Mapping[str, float] | None = None,
+    examples: Mapping[str, Any] | None = None,
 ) -> Record:
     """What is kept of a finished round; with ``privacy``, nothing that one client said, and of a
     secure sum nothing but the sum.
+
+    ``examples`` is what example-level privacy has spent so far: with it there is no loss.
     """
     if privacy is not None:
         clients = {**_by_number(report), "privacy": privacy}
     elif report.of_sum is not None:
         clients = {**_by_name(report), "secure_sum": _of_sum(report.of_sum)}
     else:
-        clients = _by_client(report)
+        clients = _by_client(report, has_loss=examples is None)
     return {
         "round": report.round_index,
-        "loss": report.loss if privacy is None else None,
+        "loss": report.loss if privacy is None and examples is None else None,
         "learning_rate": learning_rate,
         "validation": validation,
         "uplink_bytes": report.uplink_bytes,
         "downlink_bytes": report.downlink_bytes,
         "seconds": round(seconds, 3),
         **clients,
+        **({"example_privacy": examples} if examples else {}),
         **({"unused": report.unused} if report.unused else {}),
     }
 
 
-def _by_client(report: RoundReport) -> Record:
+def _by_client(report: RoundReport, *, has_loss: bool) -> Record:
     return {
         "clients": {
             client_id: {
                 "num_examples": client.num_examples,
                 "steps": client.num_steps,
-                "loss": client.loss,
+                **({"loss": client.loss} if has_loss else {}),
                 "uplink_bytes": client.uplink_bytes,
                 "downlink_bytes": client.downlink_bytes,
             }
@@ -128,6 +132,12 @@ class _PrivacySpent(FileContent):
     clipping_norm: float
 
 
+class _ExamplePrivacySpent(FileContent):
+    epsilon: float
+    delta: float
+    clients: dict[str, float] = Field(default={})
+
+
 class _SecureSum(FileContent):
     threshold: Count
     out_of_range: Count
@@ -148,6 +158,7 @@ class RoundContent(FileContent):
     unused: str = ""
     failed: dict[str, str] = {}
     privacy: _PrivacySpent | None = None
+    example_privacy: _ExamplePrivacySpent | None = None
     secure_sum: _SecureSum | None = None
 
 

@@ -26,6 +26,7 @@ from fedtt.experiment.common_steps import (
     measures_before,
     naming_saved_state,
     one_round,
+    result_of_examples,
     running,
     structure_of_run,
     take_up,
@@ -84,6 +85,7 @@ def run_experiment(
             alone=alone,
             test=test,
             privacy=run.plan,
+            examples=result_of_examples(run, len(records)),
         )
         end(run, summary)
     # Not after an error, when a helper may be waiting to be heard itself: it notices the end.
@@ -159,11 +161,18 @@ def _clients(
             alone=alone,
         )
         # Else nobody hears who takes part, and how it does.
-        if run.privacy is None and run.secure is None:
+        if run.privacy is None and run.examples is None and run.secure is None:
             run.notify(done)
         _stop_if_asked(run, where=f"round {task.round_index}, client {task.client_id}, step {step}")
 
-    local = clients_here(run.config, run.federation, state, after_step=after_step, kept=kept)
+    local = clients_here(
+        run.config,
+        run.federation,
+        state,
+        after_step=after_step,
+        kept=kept,
+        private=None if run.examples is None else run.examples.privacy(),
+    )
     if run.processes is None or alone:  # one client a round: there is nothing to deal out
         return local
     return spread_clients(run.processes, local, state)
@@ -258,7 +267,8 @@ def _measure_alone(run: Run) -> Metrics | None:
 
 def _wants_alone(run: Run) -> bool:
     population = len(run.federation.population)
-    if run.privacy is not None or run.config.attack is not None:
+    private = run.privacy is not None or run.examples is not None
+    if private or run.config.attack is not None:
         return False
     everyone = run.config.cohort.size in (None, population)
     wanted = run.config.evaluation.alone

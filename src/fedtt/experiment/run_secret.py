@@ -5,14 +5,11 @@ mistaken for another run's, comes from here.
 """
 
 import hashlib
-import secrets
 from pathlib import Path
 
-from fedtt.atomic_write import replace_file
-from fedtt.errors import RunError
+from fedtt.kept_secret import kept_secret
 
 FILE = "secret"
-LENGTH = 32
 
 
 def run_secret(folder: Path) -> bytes:
@@ -20,22 +17,11 @@ def run_secret(folder: Path) -> bytes:
 
     Raises :class:`RunError` for a file that is damaged, or cannot be read or written.
     """
-    path = folder / FILE
-    try:
-        if not path.exists():
-            replace_file(path, secrets.token_bytes(LENGTH), mode=0o600)
-        secret = path.read_bytes()
-    except OSError as error:
-        raise RunError("the run's secret cannot be kept", where=str(path), got=error) from error
-    if len(secret) != LENGTH:
-        raise RunError(
-            "the run's secret is damaged",
-            where=str(path),
-            got=f"{len(secret)} bytes",
-            expected=f"{LENGTH} bytes",
-            fix="bring the file back, or start a new run with another --run directory",
-        )
-    return secret
+    return kept_secret(
+        folder / FILE,
+        whose="the run's",
+        fix="bring the file back, or start a new run with another --run directory",
+    )
 
 
 def run_id(folder: Path) -> str:

@@ -24,11 +24,12 @@ def summarize(
     alone: Metrics | None,
     test: Metrics | None,
     privacy: PrivacyPlan | None = None,
+    examples: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything a reader of the run wants first. Bytes are sums of payload lengths as sent.
 
     ``before``, ``alone`` and ``test`` are ``None`` where they were not measured, ``privacy`` where
-    nothing is guaranteed.
+    nothing is guaranteed to clients; ``examples`` is what is to their examples.
 
     ``lora_reference`` is what FedAvg with LoRA rank 8 would have sent in the same rounds to and
     from the same clients: payload lengths of that method on the same model; None where LoRA has no
@@ -43,6 +44,7 @@ def summarize(
         "seconds": round(sum(record["seconds"] for record in records), 3),
         "score": asdict(federation.task.score),
         "privacy": None if privacy is None else privacy.result(len(records)),
+        "example_privacy": examples,
         "attack": _attack(federation),
         "test": test,
         "before": before,

@@ -22,6 +22,7 @@ from fedtt.experiment.common_steps import (
     measures_before,
     naming_saved_state,
     one_round,
+    result_of_examples,
     running,
     take_up,
 )
@@ -76,6 +77,7 @@ def run_with_sites(
             alone=None,
             test=test,
             privacy=run.plan,
+            examples=result_of_examples(run, len(records), known=sites.num_examples()),
         )
         end(run, summary)
     return summary
@@ -88,7 +90,16 @@ def _run_rounds(
         before = state
         state, report, measured, seconds = _try_round(run, sites, state)
         _keep_measured(run, records, measured)
-        records = [*records, finish_round(run, before, state, report, None, seconds=seconds)]
+        record = finish_round(
+            run,
+            before,
+            state,
+            report,
+            None,
+            seconds=seconds,
+            examples=sites.num_examples(),
+        )
+        records = [*records, record]
     return state, records
 
 

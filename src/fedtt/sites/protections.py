@@ -30,9 +30,10 @@ def protections_of(config: RunConfig, *, has_keys: bool, is_loopback: bool) -> l
         _between(has_keys=has_keys, is_loopback=is_loopback),
         *_of_the_model(config),
         *_of_a_dishonest_site(config),
+        *_of_examples(config),
         _of_updates(config),
         Protection(holds=False, subject="said of a site", text="its name, number of examples, "
-                   "losses and metrics are told to the server"),
+                   f"{_losses(config)}and metrics are told to the server"),
         Protection(holds=False, subject="the server", text="names the base model and the columns "
                    "that a site loads, unless the site is given --config"),
     ]  # fmt: skip
@@ -53,8 +54,8 @@ def _of_updates(config: RunConfig) -> Protection:
     section, subject = config.privacy.secure_aggregation, "updates"
     if section is None:
         text = (
-            "the server reads each site's own in the clear, and they tell about its data "
-            "([privacy.secure_aggregation])"
+            "the server reads each site's own in the clear, and they tell about its data"
+            f"{_but(config)} ([privacy.secure_aggregation])"
         )
         return Protection(holds=False, subject=subject, text=text)
     clients = config.cohort.size or len(config.sites.names or ())
@@ -69,7 +70,8 @@ def _of_updates(config: RunConfig) -> Protection:
 def _of_the_model(config: RunConfig) -> Iterator[Protection]:
     private = config.privacy.client
     if private is None:
-        text = "nothing bounds what it tells about a site's data ([privacy])"
+        whole = "whole " if config.privacy.example else ""
+        text = f"nothing bounds what it tells about a {whole}site's data ([privacy])"
         yield Protection(holds=False, subject="the model", text=text)
         return
     spent = (
@@ -83,6 +85,31 @@ def _of_the_model(config: RunConfig) -> Iterator[Protection]:
         text=f"tells little about any whole site: {spent} at delta {private.delta:g}, from "
         "everybody but the server",
     )
+
+
+def _of_examples(config: RunConfig) -> Iterator[Protection]:
+    private = config.privacy.example
+    if private is None:
+        return
+    spent = (
+        f"at most epsilon {private.target_epsilon:g}"
+        if private.target_epsilon is not None
+        else "the epsilon that each site says"
+    )
+    yield Protection(
+        holds=True,
+        subject="an example",
+        text=f"what is sent tells little about any one training example: {spent} at delta "
+        f"{private.delta:g}, from everybody, the server too",
+    )
+
+
+def _but(config: RunConfig) -> str:
+    return ", if little about any one example" if config.privacy.example else ""
+
+
+def _losses(config: RunConfig) -> str:
+    return "" if config.privacy.example else "losses "
 
 
 def _of_a_dishonest_site(config: RunConfig) -> Iterator[Protection]:

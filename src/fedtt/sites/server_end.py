@@ -109,6 +109,13 @@ class Sites:
         }
         return replace(state, synced_at=synced, strangers=self._strangers(state.start))
 
+    def num_examples(self) -> dict[str, int]:
+        """Training examples by client, as the sites that are there say."""
+        said: dict[str, int] = {}
+        for site in self._roster.present.values():
+            said |= site.num_examples
+        return said
+
     def needed(self, called: int) -> int:
         """How many of the clients that are called must answer."""
         wanted = self._config.min_replies or -(-called // 2)

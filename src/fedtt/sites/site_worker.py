@@ -49,6 +49,12 @@ from fedtt.sites.message_schema import (
 )
 from fedtt.sites.peer_text import quote_peer
 from fedtt.sites.site_data import SiteData
+from fedtt.sites.site_examples import (
+    SiteExamples,
+    SpendingLimit,
+    check_limit,
+    open_site_examples,
+)
 
 if TYPE_CHECKING:
     from fedtt.sites.site_sums import SiteSums
@@ -75,6 +81,7 @@ class _Joined:
     clients: LocalClients
     own: Sequence[str]
     residuals: KeptResiduals | None
+    examples: SiteExamples | None
     sums: "SiteSums | None"
 
 
@@ -82,7 +89,8 @@ class Worker:
     """Answers the server's messages, one after another.
 
     ``over`` says why the site is done, once it is: None for a run that ended, or an error. What
-    its clients owe, with error feedback, is kept in the folder ``state``, if there is one.
+    its clients owe, with error feedback, is kept in the folder ``state``, if there is one; what
+    hides its examples, with example-level privacy, is, and no more than ``spending_limit`` spent.
     """
 
     def __init__(
@@ -92,8 +100,9 @@ class Worker:
         tell: Tell,
         should_stop: Callable[[], bool],
         state: Path | None = None,
+        spending_limit: SpendingLimit | None = None,
     ) -> None:
-        self._site, self._state = site, state
+        self._site, self._state, self._limit = site, state, spending_limit
         self._tell, self._should_stop = tell, should_stop
         self._joined: _Joined | None = None
         self._deadline = 0.0
@@ -167,6 +176,7 @@ class Worker:
         if joined is not None and joined.epoch == epoch:
             return joined
         config = self._site.config(hello.config)
+        check_limit(config, self._limit)
         if joined is None or joined.config != config:
             joined = None  # what was built is of no use
             self._tell(f"loading {config.model.name} ...")
@@ -185,6 +195,16 @@ class Worker:
                 fix="use the same fedtt, base model and classes on both",
             )
         own = self._site.clients(federation)
+        examples = open_site_examples(
+            config,
+            federation,
+            folder=self._state,
+            run_id=hello.run,
+            clients=own,
+            limit=self._limit,
+        )
+        for note in () if examples is None else examples.plan.notes:
+            self._tell(note)
         self._latest = 0
         self._joined = _Joined(
             epoch=epoch,
@@ -192,20 +212,24 @@ class Worker:
             session=secrets.token_hex(8),
             config=config,
             federation=federation,
-            clients=self._clients(config, federation),
+            clients=self._clients(config, federation, examples),
             own=own,
             residuals=residuals,
+            examples=examples,
             sums=_sums(config, federation),
         )
         self._tell(f"joined as {self._site.name}")
         return self._joined
 
-    def _clients(self, config: RunConfig, federation: Federation) -> LocalClients:
+    def _clients(
+        self, config: RunConfig, federation: Federation, examples: SiteExamples | None
+    ) -> LocalClients:
         return local_clients(
             federation,
             state=federation.initial,
             seed=config.seed,
             after_step=lambda *_: self._look_up(),
+            private=None if examples is None else examples.privacy(),
         )
 
     def _of_round(self, asked: Work | SumStage, blobs: Sequence[bytes]) -> Frame:
@@ -241,7 +265,8 @@ class Worker:
                 updates = list(self._trained(joined, tasks))
             else:
                 updates = self._masked(joined, work, tasks, blobs)
-            self._tell(f"round {work.round + 1}: {time.monotonic() - started:.1f} s")
+            spent = "" if joined.examples is None else f", {joined.examples.told(joined.own)}"
+            self._tell(f"round {work.round + 1}: {time.monotonic() - started:.1f} s{spent}")
         return Frame(content=Outcome(metrics=metrics).model_dump(), blobs=updates)
 
     def _said(self, joined: _Joined, asked: SumStage, blobs: Sequence[bytes]) -> Frame:

@@ -93,6 +93,11 @@ class StackedState:
                 self._weights[:, columns] = self._origin[:, columns]
         self._gradient.zero_()
 
+    def step_along(self, gradient: Tensor) -> None:
+        """The local step in the subspace, for a gradient ``(K, d)`` of its numbers."""
+        assert self._subspace is not None  # or there are no such numbers
+        self._weights.copy_(self._subspace.step_along(gradient, weights=self._weights))
+
     def deltas(self) -> list[dict[str, Tensor]]:
         """Every client's change from its start to where it ended, on the CPU."""
         ended = torch.stack([self.ended[index] for index in range(len(self._origin))])

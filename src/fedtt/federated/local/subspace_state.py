@@ -39,8 +39,12 @@ class SubspaceState:
 
     def step(self, gradient: Tensor, *, weights: Tensor) -> Tensor:
         """The local step, for the gradient ``(K, D)`` at ``weights``; the parameters after it."""
+        return self.step_along(self._projection.reduce(gradient), weights=weights)
+
+    def step_along(self, gradient: Tensor, *, weights: Tensor) -> Tensor:
+        """The same, for a gradient of the numbers, ``(K, d)``."""
         theta, squares = self.theta, self._projection.squares
-        theta.grad = self._projection.reduce(gradient)
+        theta.grad = gradient
         # A proximal term is of |P theta|^2, whose gradient has the squares in it.
         moved = Trained(gradient=theta.grad, weight=theta * squares, origin=torch.zeros_like(theta))
         local_step([moved], training=self._training)

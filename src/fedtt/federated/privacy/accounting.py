@@ -7,14 +7,14 @@ rounds before released.
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fedtt.federated.privacy.keystream import missing_extra
-from fedtt.federated.privacy.samplings import SAMPLINGS
+from fedtt.federated.privacy.samplings import POISSON, SAMPLINGS
 from fedtt.quiet_logger import quiet_logger
 from fedtt.registry import Registry
 
@@ -27,7 +27,7 @@ PRECISION, STEP = 1e-3, 1.0  # of the noise's logarithm, when it is searched
 FINE, COARSE = 1e-4, 1e-3  # steps of a discretized privacy loss
 # Coarse steps are wrong by much of a small epsilon, and by a little in each of many rounds; beyond
 # the last bound, on the RDP accountant's epsilon, PLDs take seconds to be more exact about nothing.
-COARSE_ABOVE, COARSE_ROUNDS, FINE_BELOW, PLD_BELOW = 0.5, 1000, 10.0, 200.0
+COARSE_ABOVE, COARSE_ROUNDS, FINE_BELOW, PLD_BELOW = 0.5, 10_000, 10.0, 200.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +55,25 @@ class Accounting:
 
     def rounds_within(self, *, noise_multiplier: float, target_epsilon: float, most: int) -> int:
         """How many rounds, at most ``most``, stay within that epsilon."""
-        spent = partial(self.epsilon, noise_multiplier=noise_multiplier)
-        if spent(rounds=most) <= target_epsilon:
-            return most
-        enough, too_many = 0, most
-        while too_many - enough > 1:
-            middle = (enough + too_many) // 2
-            if spent(rounds=middle) <= target_epsilon:
-                enough = middle
-            else:
-                too_many = middle
-        return enough
+        return most_within(
+            lambda rounds: self.epsilon(noise_multiplier=noise_multiplier, rounds=rounds),
+            target_epsilon=target_epsilon,
+            most=most,
+        )
+
+
+def most_within(epsilon: Callable[[int], float], *, target_epsilon: float, most: int) -> int:
+    """The largest number up to ``most`` whose ``epsilon``, which grows with it, is at most that."""
+    if epsilon(most) <= target_epsilon:
+        return most
+    enough, too_many = 0, most
+    while too_many - enough > 1:
+        middle = (enough + too_many) // 2
+        if epsilon(middle) <= target_epsilon:
+            enough = middle
+        else:
+            too_many = middle
+    return enough
 
 
 def rdp_epsilon(event: "DpEvent", rounds: int, delta: float, relation: str) -> float:
@@ -95,6 +103,34 @@ def pld_epsilon(event: "DpEvent", rounds: int, delta: float, relation: str) -> f
     return min(bound, float(accountant.compose(event, rounds).get_epsilon(delta)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """So many ``times`` a Poisson sample's sum with noise, of one kind."""
+
+    noise_multiplier: float
+    population: int
+    expected: int
+    times: int
+
+
+def composed_epsilon(releases: Sequence[Release], *, accountant: str, delta: float) -> float:
+    """Of releases of several kinds, all of the same data."""
+    kinds = tuple(release for release in releases if release.times)
+    if len(kinds) > 1:
+        return _composed(kinds, accountant, delta)
+    own = [
+        Accounting(
+            sampling="poisson",
+            accountant=accountant,
+            population=kind.population,
+            expected=kind.expected,
+            delta=delta,
+        ).epsilon(noise_multiplier=kind.noise_multiplier, rounds=kind.times)
+        for kind in kinds
+    ]
+    return sum(own)
+
+
 Accountant = Callable[["DpEvent", int, float, str], float]
 ACCOUNTANTS: Registry[Accountant] = Registry(
     "accountant",
@@ -106,9 +142,28 @@ ACCOUNTANTS: Registry[Accountant] = Registry(
 
 
 @cache
-def _epsilon(accounting: Accounting, noise_multiplier: float, rounds: int) -> float:
+def _composed(releases: tuple[Release, ...], accountant: str, delta: float) -> float:
+    _check_installed()
+    from dp_accounting import ComposedDpEvent, SelfComposedDpEvent
+
+    events = [
+        SelfComposedDpEvent(
+            POISSON.event(kind.noise_multiplier, kind.population, kind.expected), kind.times
+        )
+        for kind in releases
+    ]
+    with quiet_logger("absl", level=logging.ERROR):
+        return ACCOUNTANTS[accountant](ComposedDpEvent(events), 1, delta, POISSON.relation)
+
+
+def _check_installed() -> None:
     if find_spec("dp_accounting") is None:
         raise missing_extra("dp-accounting")
+
+
+@cache
+def _epsilon(accounting: Accounting, noise_multiplier: float, rounds: int) -> float:
+    _check_installed()
     sampling = SAMPLINGS[accounting.sampling]
     event = sampling.event(noise_multiplier, accounting.population, accounting.expected)
     account = ACCOUNTANTS[accounting.accountant]

@@ -1,0 +1,248 @@
+"""A run under example-level privacy: each client's noise and epsilon, budgets, and resuming."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.sites.in_process import federation_of
+
+from fedtt.config import RunConfig
+from fedtt.engine.build_checks import check_secret_here
+from fedtt.errors import ConfigError, RunError
+from fedtt.experiment import (
+    Event,
+    RoundDone,
+    RunPrepared,
+    StepDone,
+    create_run,
+    open_run,
+    plan_examples,
+    run_experiment,
+)
+from fedtt.experiment.run_secret import FILE as SECRET
+from fedtt.federated.privacy.accounting import Accounting
+
+EXAMPLE = {"clipping_norm": 0.2, "noise_multiplier": 0.9, "delta": 1e-3, "accountant": "rdp"}
+CLIENT = {"steps": 2, "batch_size": 4, "learning_rate": 1e-2}
+MakeConfig = Callable[..., RunConfig]
+
+
+def private(make_config: MakeConfig, *, rounds: int = 3, **example: object) -> RunConfig:
+    changes = {
+        "rounds": rounds,
+        "client": CLIENT,
+        "evaluation": {"every": 0, "test": False},
+        "privacy": {"example": {**EXAMPLE, **example}},
+    }
+    return make_config(**changes)
+
+
+class Stop(Exception):
+    """What ends a run in a test."""
+
+
+def run(config: RunConfig, path: Path, *, stop_after: int | None = None) -> list[Event]:
+    """The run at ``path``, new or taken up, killed after a round if one is given; its events."""
+    events: list[Event] = []
+
+    def notify(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, RoundDone) and event.record["round"] + 1 == stop_after:
+            raise Stop
+
+    directory = open_run(path) if path.exists() else create_run(path, config, overwrite=False)
+    try:
+        run_experiment(config, federation_of(config), directory, notify=notify)
+    except Stop:
+        assert stop_after is not None
+    return events
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (path / "rounds.jsonl").read_text().splitlines()]
+
+
+def summary(path: Path) -> dict[str, Any]:
+    return json.loads((path / "summary.json").read_text())["example_privacy"]
+
+
+def sizes(config: RunConfig) -> dict[str, int]:
+    train = federation_of(config).splits["train"]
+    return {client: len(train[client]) for client in train.parts.names}
+
+
+def epsilon(examples: int, *, rounds: int, noise: float = 0.9) -> float:
+    """What dp-accounting says of two steps a round with four examples on average."""
+    own = Accounting(
+        sampling="poisson", accountant="rdp", population=examples, expected=4, delta=1e-3
+    )
+    return own.epsilon(noise_multiplier=noise, rounds=2 * rounds)
+
+
+@pytest.fixture(scope="module")
+def finished(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("examples") / "run"
+    run(private(make_config), path)
+    return path
+
+
+def test_epsilon_of_every_client_is_said_after_every_round_and_at_the_end(
+    make_config: MakeConfig, finished: Path
+) -> None:
+    of = sizes(private(make_config))
+    assert len(set(of.values())) == 3
+    for done, record in enumerate(records(finished), start=1):
+        own = {client: epsilon(count, rounds=done) for client, count in of.items()}
+        assert record["example_privacy"]["clients"] == own
+        assert record["example_privacy"]["epsilon"] == max(own.values()) == own["north"]
+        assert record["loss"] is None
+        assert all("loss" not in client for client in record["clients"].values())
+    said = summary(finished)
+    assert said["epsilon"] == own["north"]
+    assert said["clients"]["west"] == {
+        "epsilon": own["west"],
+        "noise_multiplier": 0.9,
+        "rounds": 3,
+    }
+    assert said["neighbors"] == "one training example of a client more or less"
+    assert said["stopped"] is None
+
+
+def test_a_resumed_run_has_the_same_bits_and_goes_on_counting(
+    make_config: MakeConfig, finished: Path, tmp_path: Path
+) -> None:
+    config = private(make_config)
+    create_run(tmp_path / "run", config, overwrite=False)
+    (tmp_path / "run" / SECRET).write_bytes((finished / SECRET).read_bytes())
+    events = run(config, tmp_path / "run", stop_after=1)
+    assert not [event for event in events if isinstance(event, StepDone)]
+    run(config, tmp_path / "run")
+    state = "state.safetensors"
+    assert (tmp_path / "run" / state).read_bytes() == (finished / state).read_bytes()
+    assert [r["example_privacy"] for r in records(tmp_path / "run")] == [
+        r["example_privacy"] for r in records(finished)
+    ]
+
+
+@pytest.mark.slow
+def test_another_secret_is_another_run_and_a_lost_one_ends_it(
+    make_config: MakeConfig, finished: Path, tmp_path: Path
+) -> None:
+    config, path = private(make_config), tmp_path / "run"
+    run(config, path, stop_after=1)
+    state = "state.safetensors"
+    assert (path / state).read_bytes() != (finished / state).read_bytes()
+    assert (path / SECRET).stat().st_mode & 0o077 == 0
+    (path / SECRET).unlink()
+    with pytest.raises(RunError, match=r"secret of a private run is gone(.|\n)*bring the file"):
+        run(config, path)
+
+
+def test_a_client_takes_no_part_once_its_budget_is_spent(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """North, with the fewest examples, is done first; when nobody is left, the run is."""
+    of = sizes(private(make_config))
+    budget = (
+        epsilon(of["north"], rounds=1, noise=0.5) + epsilon(of["north"], rounds=2, noise=0.5)
+    ) / 2
+    config = private(make_config, rounds=9, noise_multiplier=0.5, target_epsilon=budget)
+    path = tmp_path / "run"
+    events = run(config, path, stop_after=2)
+    prepared = next(e for e in events if isinstance(e, RunPrepared))
+    assert any("north (1)" in note for note in prepared.privacy)
+    run(config, path)  # goes on counting where it was
+    took_part = [set(record["clients"]) for record in records(path)]
+    rounds = {client: sum(client in names for names in took_part) for client in of}
+    assert rounds["north"] == 1 < rounds["west"] < rounds["south"] == len(took_part) < 9
+    for client, count in of.items():
+        assert epsilon(count, rounds=rounds[client], noise=0.5) <= budget
+        assert epsilon(count, rounds=rounds[client] + 1, noise=0.5) > budget
+    said = summary(path)
+    assert budget * 0.5 < said["epsilon"] <= budget
+    assert said["stopped"] == f"after {len(took_part)} of 9 rounds no client's budget is left"
+
+
+@pytest.mark.slow
+def test_for_an_epsilon_every_client_has_the_noise_that_it_takes(
+    make_config: MakeConfig,
+) -> None:
+    config = private(make_config, noise_multiplier=None, target_epsilon=2.0)
+    of = sizes(config)
+    plan = plan_examples(config, examples=of)
+    assert plan is not None
+    noise = plan.noise_multipliers
+    assert noise["north"] > noise["west"] > noise["south"]
+    for client, count in of.items():
+        assert 1.99 < epsilon(count, rounds=3, noise=noise[client]) <= 2.0
+    assert plan.limited == {}
+    kept = plan_examples(config, examples=of, noises={"north": 7.0})
+    assert kept is not None
+    assert kept.noise_multipliers["north"] == 7.0  # a run goes on with what it began with
+
+
+def test_an_epsilon_that_cannot_be_reached_is_refused_with_what_can_be(
+    make_config: MakeConfig,
+) -> None:
+    config = private(make_config, noise_multiplier=None, target_epsilon=1e-7, delta=1e-9)
+    with pytest.raises(ConfigError) as caught:
+        plan_examples(config, examples={"north": 30})
+    assert "that epsilon cannot be reached" in str(caught.value)
+    assert "3 rounds of 2 steps with 4 of 30 examples" in str(caught.value)
+    assert "they come to 0." in str(caught.value)
+    config = private(make_config, target_epsilon=0.01)
+    with pytest.raises(ConfigError) as caught:
+        plan_examples(config, examples={"north": 30, "south": 60})
+    assert f"the first round alone comes to {epsilon(60, rounds=1):.4g}" in str(caught.value)
+    assert "examples, 60; all 3 take noise_multiplier = " in str(caught.value)
+
+
+def test_a_delta_that_may_show_an_example_is_warned_of(make_config: MakeConfig) -> None:
+    def notes(count: int) -> str:
+        plan = plan_examples(private(make_config), examples={"north": count})
+        assert plan is not None
+        return " ".join(plan.notes)
+
+    assert "is not below" not in notes(999)
+    assert "is not below 1 over the examples of north" in notes(1000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"client": {**CLIENT, "logit_adjustment": 1.0}}, "client.logit_adjustment: an example"),
+        ({"evaluation": {"alone": True}}, "evaluation.alone: to train every client once more"),
+    ],
+)
+def test_what_would_not_be_hidden_is_refused(
+    make_config: MakeConfig, changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"does not go with {reason}"):
+        make_config(privacy={"example": EXAMPLE}, **changes)
+
+
+def test_under_torchrun_it_is_refused_by_name(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match=r"where the secret is(.|\n)*privacy.example"):
+        check_secret_here(private(make_config), elsewhere="2 processes")
+
+
+@pytest.mark.slow
+def test_with_client_level_privacy_too_nobody_is_named(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """Both hold: clipping and noise of the server's come after those of the clients."""
+    table = private(make_config, rounds=2).model_dump(mode="json", exclude_none=True)
+    table["privacy"]["client"] = {"clipping_norm": 0.1, "noise_multiplier": 0.8, "delta": 1e-2}
+    table["server"] = {"weighting": "uniform"}
+    table["cohort"] = {"size": 2}
+    config, path = RunConfig.model_validate(table), tmp_path / "run"
+    run(config, path)
+    lines, of = records(path), sizes(config)
+    for done, record in enumerate(lines, start=1):
+        assert record["privacy"]["epsilon"] > 0
+        assert record["example_privacy"].keys() == {"epsilon", "delta"}
+        # As if every client had been called in every round.
+        assert record["example_privacy"]["epsilon"] == epsilon(min(of.values()), rounds=done)
+    assert "clients" not in summary(path)
