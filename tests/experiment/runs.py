@@ -1,10 +1,15 @@
 """Runs of tests, stopped where a test wants it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from fedtt.config import RunConfig
-from fedtt.engine.build import build_federation
-from fedtt.experiment import Event, StepDone, create_run, open_run, run_experiment
+from fedtt.engine.build import Federation, build_federation
+from fedtt.experiment import Event, RoundDone, StepDone, create_run, open_run, run_experiment
+
+
+class Killed(Exception):
+    """What ends a run in a test."""
 
 
 def run(config: RunConfig, path: Path, *, stop_after: int | None = None) -> dict:
@@ -18,3 +23,26 @@ def run(config: RunConfig, path: Path, *, stop_after: int | None = None) -> dict
         notify=lambda event: steps.append(event) if isinstance(event, StepDone) else None,
         should_stop=lambda: len(steps) == stop_after,
     )
+
+
+def run_and_hear(
+    config: RunConfig,
+    path: Path,
+    *,
+    stop_after: int | None = None,
+    build: Callable[[RunConfig], Federation] = build_federation,
+) -> list[Event]:
+    """The run at ``path``, new or taken up, killed after a round if one is given; its events."""
+    events: list[Event] = []
+
+    def notify(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, RoundDone) and event.record["round"] + 1 == stop_after:
+            raise Killed
+
+    directory = open_run(path) if path.exists() else create_run(path, config, overwrite=False)
+    try:
+        run_experiment(config, build(config), directory, notify=notify)
+    except Killed:
+        assert stop_after is not None
+    return events

@@ -6,20 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.experiment.runs import run_and_hear
 from tests.sites.in_process import federation_of
 
 from fedtt.config import RunConfig
 from fedtt.engine.build_checks import check_secret_here
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment import (
-    Event,
-    RoundDone,
     RunPrepared,
     StepDone,
     create_run,
-    open_run,
     plan_examples,
-    run_experiment,
 )
 from fedtt.experiment.run_secret import FILE as SECRET
 from fedtt.federated.privacy.accounting import Accounting
@@ -37,27 +34,6 @@ def private(make_config: MakeConfig, *, rounds: int = 3, **example: object) -> R
         "privacy": {"example": {**EXAMPLE, **example}},
     }
     return make_config(**changes)
-
-
-class Stop(Exception):
-    """What ends a run in a test."""
-
-
-def run(config: RunConfig, path: Path, *, stop_after: int | None = None) -> list[Event]:
-    """The run at ``path``, new or taken up, killed after a round if one is given; its events."""
-    events: list[Event] = []
-
-    def notify(event: Event) -> None:
-        events.append(event)
-        if isinstance(event, RoundDone) and event.record["round"] + 1 == stop_after:
-            raise Stop
-
-    directory = open_run(path) if path.exists() else create_run(path, config, overwrite=False)
-    try:
-        run_experiment(config, federation_of(config), directory, notify=notify)
-    except Stop:
-        assert stop_after is not None
-    return events
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -84,7 +60,7 @@ def epsilon(examples: int, *, rounds: int, noise: float = 0.9) -> float:
 @pytest.fixture(scope="module")
 def finished(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("examples") / "run"
-    run(private(make_config), path)
+    run_and_hear(private(make_config), path, build=federation_of)
     return path
 
 
@@ -116,9 +92,9 @@ def test_a_resumed_run_has_the_same_bits_and_goes_on_counting(
     config = private(make_config)
     create_run(tmp_path / "run", config, overwrite=False)
     (tmp_path / "run" / SECRET).write_bytes((finished / SECRET).read_bytes())
-    events = run(config, tmp_path / "run", stop_after=1)
+    events = run_and_hear(config, tmp_path / "run", stop_after=1, build=federation_of)
     assert not [event for event in events if isinstance(event, StepDone)]
-    run(config, tmp_path / "run")
+    run_and_hear(config, tmp_path / "run", build=federation_of)
     state = "state.safetensors"
     assert (tmp_path / "run" / state).read_bytes() == (finished / state).read_bytes()
     assert [r["example_privacy"] for r in records(tmp_path / "run")] == [
@@ -131,13 +107,13 @@ def test_another_secret_is_another_run_and_a_lost_one_ends_it(
     make_config: MakeConfig, finished: Path, tmp_path: Path
 ) -> None:
     config, path = private(make_config), tmp_path / "run"
-    run(config, path, stop_after=1)
+    run_and_hear(config, path, stop_after=1, build=federation_of)
     state = "state.safetensors"
     assert (path / state).read_bytes() != (finished / state).read_bytes()
     assert (path / SECRET).stat().st_mode & 0o077 == 0
     (path / SECRET).unlink()
     with pytest.raises(RunError, match=r"secret of a private run is gone(.|\n)*bring the file"):
-        run(config, path)
+        run_and_hear(config, path, build=federation_of)
 
 
 def test_a_client_takes_no_part_once_its_budget_is_spent(
@@ -150,10 +126,10 @@ def test_a_client_takes_no_part_once_its_budget_is_spent(
     ) / 2
     config = private(make_config, rounds=9, noise_multiplier=0.5, target_epsilon=budget)
     path = tmp_path / "run"
-    events = run(config, path, stop_after=2)
+    events = run_and_hear(config, path, stop_after=2, build=federation_of)
     prepared = next(e for e in events if isinstance(e, RunPrepared))
     assert any("north (1)" in note for note in prepared.privacy)
-    run(config, path)  # goes on counting where it was
+    run_and_hear(config, path, build=federation_of)  # goes on counting where it was
     took_part = [set(record["clients"]) for record in records(path)]
     rounds = {client: sum(client in names for names in took_part) for client in of}
     assert rounds["north"] == 1 < rounds["west"] < rounds["south"] == len(took_part) < 9
@@ -238,7 +214,7 @@ def test_with_client_level_privacy_too_nobody_is_named(
     table["server"] = {"weighting": "uniform"}
     table["cohort"] = {"size": 2}
     config, path = RunConfig.model_validate(table), tmp_path / "run"
-    run(config, path)
+    run_and_hear(config, path, build=federation_of)
     lines, of = records(path), sizes(config)
     for done, record in enumerate(lines, start=1):
         assert record["privacy"]["epsilon"] > 0

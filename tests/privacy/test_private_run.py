@@ -6,19 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.experiment.runs import run_and_hear
 
 from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment import (
-    Event,
-    RoundDone,
     RunPrepared,
     StepDone,
     create_run,
-    open_run,
     plan_privacy,
-    run_experiment,
 )
 from fedtt.experiment.run_secret import FILE as SECRET
 from fedtt.federated.aggregate import AGGREGATIONS, MEAN
@@ -41,27 +38,6 @@ def private(make_config: MakeConfig, *, rounds: int = 3, **client: object) -> Ru
     )
 
 
-class Stop(Exception):
-    """What ends a run in a test."""
-
-
-def run(config: RunConfig, path: Path, *, stop_after: int | None = None) -> list[Event]:
-    """The run at ``path``, new or taken up, killed after a round if one is given; its events."""
-    events: list[Event] = []
-
-    def notify(event: Event) -> None:
-        events.append(event)
-        if isinstance(event, RoundDone) and event.record["round"] + 1 == stop_after:
-            raise Stop
-
-    directory = open_run(path) if path.exists() else create_run(path, config, overwrite=False)
-    try:
-        run_experiment(config, build_federation(config), directory, notify=notify)
-    except Stop:
-        assert stop_after is not None
-    return events
-
-
 def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (path / "rounds.jsonl").read_text().splitlines()]
 
@@ -80,7 +56,7 @@ def epsilon(rounds: int, *, expected: int = 3, **changes: object) -> float:
 @pytest.fixture(scope="module")
 def finished(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("private") / "run"
-    run(private(make_config), path)
+    run_and_hear(private(make_config), path)
     return path
 
 
@@ -101,8 +77,8 @@ def test_a_resumed_run_has_the_same_bits_and_goes_on_counting(
     config = private(make_config)
     create_run(tmp_path / "run", config, overwrite=False)
     (tmp_path / "run" / SECRET).write_bytes((finished / SECRET).read_bytes())
-    run(config, tmp_path / "run", stop_after=1)
-    events = run(config, tmp_path / "run")
+    run_and_hear(config, tmp_path / "run", stop_after=1)
+    events = run_and_hear(config, tmp_path / "run")
     assert next(e for e in events if isinstance(e, RunPrepared)).next_round == 1
     for name in ("state.safetensors", "adapter/adapter_model.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes()
@@ -114,7 +90,7 @@ def test_a_resumed_run_has_the_same_bits_and_goes_on_counting(
 def test_another_secret_is_another_run(
     make_config: MakeConfig, finished: Path, tmp_path: Path
 ) -> None:
-    run(private(make_config), tmp_path / "run")
+    run_and_hear(private(make_config), tmp_path / "run")
     state = "state.safetensors"
     assert (tmp_path / "run" / state).read_bytes() != (finished / state).read_bytes()
 
@@ -122,7 +98,7 @@ def test_another_secret_is_another_run(
 def test_the_secret_is_in_no_other_file_and_in_no_event(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    events = run(private(make_config, rounds=2), tmp_path / "run")
+    events = run_and_hear(private(make_config, rounds=2), tmp_path / "run")
     secret = (tmp_path / "run" / SECRET).read_bytes()
     assert len(secret) == 32
     for path in (tmp_path / "run").rglob("*"):
@@ -137,7 +113,7 @@ def test_the_secret_is_in_no_other_file_and_in_no_event(
 def test_what_a_client_said_of_itself_is_recorded_nowhere(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    events = run(private(make_config, rounds=2), tmp_path / "run")
+    events = run_and_hear(private(make_config, rounds=2), tmp_path / "run")
     assert not [event for event in events if isinstance(event, StepDone)]
     for record in records(tmp_path / "run"):
         assert record["loss"] is None
@@ -153,17 +129,17 @@ def test_the_run_stops_before_it_would_spend_more_than_its_budget(
 ) -> None:
     budget = (epsilon(2) + epsilon(3)) / 2
     config = private(make_config, rounds=5, target_epsilon=budget)
-    events = run(config, tmp_path / "run", stop_after=1)
+    events = run_and_hear(config, tmp_path / "run", stop_after=1)
     prepared = next(e for e in events if isinstance(e, RunPrepared))
     assert prepared.rounds == 2
     assert any("the privacy budget is for 2 of 5 rounds" in note for note in prepared.privacy)
-    run(config, tmp_path / "run")  # goes on for one round, and not for two
+    run_and_hear(config, tmp_path / "run")  # goes on for one round, and not for two
     assert len(records(tmp_path / "run")) == 2
     said = summary(tmp_path / "run")["privacy"]
     assert said["epsilon"] <= budget
     assert "budget is for 2 of 5 rounds" in said["stopped"]
     state = (tmp_path / "run" / "state.safetensors").read_bytes()
-    run(config, tmp_path / "run")  # and then for none
+    run_and_hear(config, tmp_path / "run")  # and then for none
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == state
     assert len(records(tmp_path / "run")) == 2
 
@@ -172,7 +148,7 @@ def test_for_an_epsilon_there_is_as_much_noise_as_it_takes(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = private(make_config, rounds=2, noise_multiplier=None, target_epsilon=3.0)
-    run(config, tmp_path / "run")
+    run_and_hear(config, tmp_path / "run")
     said = summary(tmp_path / "run")["privacy"]
     assert 2.9 < said["epsilon"] <= 3.0
     assert said["stopped"] is None
@@ -185,8 +161,8 @@ def test_fixed_samples_and_a_norm_that_follows_the_quantile(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = private(make_config, sampling="fixed", adaptive={"clip_norm_lr": 0.5})
-    run(config, tmp_path / "run", stop_after=2)
-    run(config, tmp_path / "run")
+    run_and_hear(config, tmp_path / "run", stop_after=2)
+    run_and_hear(config, tmp_path / "run")
     lines = records(tmp_path / "run")
     assert [len(record["clients"]) for record in lines] == [3, 3, 3]
     norms = [record["privacy"]["clipping_norm"] for record in lines]
@@ -202,10 +178,10 @@ def test_a_private_run_that_lost_its_secret_is_not_resumed(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = private(make_config)
-    run(config, tmp_path / "run", stop_after=1)
+    run_and_hear(config, tmp_path / "run", stop_after=1)
     (tmp_path / "run" / SECRET).unlink()
     with pytest.raises(RunError, match=r"secret of a private run is gone(.|\n)*bring the file"):
-        run(config, tmp_path / "run")
+        run_and_hear(config, tmp_path / "run")
 
 
 def test_a_run_that_lost_it_before_its_first_round_draws_another(
@@ -213,7 +189,7 @@ def test_a_run_that_lost_it_before_its_first_round_draws_another(
 ) -> None:
     config = private(make_config, rounds=1)
     create_run(tmp_path / "run", config, overwrite=False)
-    run(config, tmp_path / "run")
+    run_and_hear(config, tmp_path / "run")
     assert (tmp_path / "run" / SECRET).stat().st_mode & 0o077 == 0
 
 
@@ -224,7 +200,7 @@ def test_a_state_that_does_not_say_how_private_it_is_is_refused(
     directory = create_run(tmp_path / "run", config, overwrite=False)
     directory.save_state(build_federation(config).initial)
     with pytest.raises(RunError, match="does not say how private it is"):
-        run(config, tmp_path / "run")
+        run_and_hear(config, tmp_path / "run")
 
 
 def plan(make_config: MakeConfig, **client: object) -> Any:

@@ -7,16 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.experiment.runs import run_and_hear
 
 from fedtt.config import RunConfig
-from fedtt.engine.build import build_federation
-from fedtt.experiment import Event, RoundDone, RunPrepared, create_run, open_run, run_experiment
+from fedtt.experiment import RunPrepared
 
 MakeConfig = Callable[..., RunConfig]
-
-
-class Stop(Exception):
-    """What ends a run in a test."""
 
 
 def config_of(make_config: MakeConfig, **privacy: object) -> RunConfig:
@@ -30,30 +26,14 @@ def config_of(make_config: MakeConfig, **privacy: object) -> RunConfig:
     )
 
 
-def run(config: RunConfig, path: Path, *, stop_after: int | None = None) -> list[Event]:
-    events: list[Event] = []
-
-    def notify(event: Event) -> None:
-        events.append(event)
-        if isinstance(event, RoundDone) and event.record["round"] + 1 == stop_after:
-            raise Stop
-
-    directory = open_run(path) if path.exists() else create_run(path, config, overwrite=False)
-    try:
-        run_experiment(config, build_federation(config), directory, notify=notify)
-    except Stop:
-        assert stop_after is not None
-    return events
-
-
 def test_a_run_ends_where_the_plain_one_does_resumes_to_the_bit_and_says_nothing_of_one_client(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     secure = config_of(make_config, secure_aggregation={"threshold": 3})
-    events = run(secure, tmp_path / "whole")
-    run(secure, tmp_path / "parts", stop_after=1)
-    run(secure, tmp_path / "parts")
-    run(config_of(make_config), tmp_path / "plain")
+    events = run_and_hear(secure, tmp_path / "whole")
+    run_and_hear(secure, tmp_path / "parts", stop_after=1)
+    run_and_hear(secure, tmp_path / "parts")
+    run_and_hear(config_of(make_config), tmp_path / "plain")
     states = {
         name: load_file(tmp_path / name / "state.safetensors")
         for name in ("whole", "parts", "plain")
