@@ -126,6 +126,7 @@ ELSEWHERE = {
     "track.to",  # tests/extending
     "privacy.client",  # tests/privacy
     "privacy.example",
+    "privacy.secure_aggregation",  # tests/secure
     *(f"attack.{key}" for key in AttackConfig.model_fields),  # tests/attacks
     "data.source",
     "data.directory",
