@@ -44,6 +44,7 @@ def fedtt(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     assert caught.value.code in (0, 2)
 
 
+@pytest.mark.slow
 def test_ctrl_c_exits_with_130_and_the_same_command_goes_on(
     config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

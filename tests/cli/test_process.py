@@ -84,6 +84,7 @@ def test_train_quiet_and_json(config_file: Path, tmp_path: Path) -> None:
     assert summary["test"] == json.loads((tmp_path / "a" / "summary.json").read_text())["test"]
 
 
+@pytest.mark.slow
 def test_evaluate(run: Path) -> None:
     shown = json.loads(fedtt("evaluate", run, "--json"))
     summary = json.loads((run / "summary.json").read_text())
@@ -91,6 +92,7 @@ def test_evaluate(run: Path) -> None:
     assert "validation split" in fedtt("evaluate", run, "--split", "validation")
 
 
+@pytest.mark.slow
 def test_predict(run: Path) -> None:
     first, second = json.loads(fedtt("predict", run, "a great plot", "[bold] dull", "--json"))
     assert first["label"] in {"good", "bad"}
@@ -232,6 +234,7 @@ def test_bad_input_exits_with_2_and_a_message_on_stderr(config_file: Path) -> No
     assert fedtt("train", config_file, "--sets", "rounds=3", code=2) == ""
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(
     config_file: Path, run: Path, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_sites_send_what_one_process_would_and_as_many_bytes_as_are_noted(
     assert same_params(tmp_path / "sites", tmp_path / "here")
 
 
+@pytest.mark.slow
 def test_a_site_that_starts_again_still_owes_what_it_owed(job: Job, tmp_path: Path) -> None:
     config = job(rounds=3, wire=FEEDBACK, **QUICK)
     run_sites(config, tmp_path / "whole", Bench(answers_of(workers(tmp_path / "a"))))
@@ -158,6 +159,7 @@ def test_what_is_kept_is_of_one_run_and_round(tmp_path: Path) -> None:
     assert kept(tmp_path).begin(5)["a"]["w"][0].item() == 2.0
 
 
+@pytest.mark.slow
 def test_a_run_of_the_same_configuration_owes_nothing(job: Job, tmp_path: Path) -> None:
     """Neither at the site that stays, nor at one that starts again with its folder."""
     config = job(rounds=2, wire=FEEDBACK, **QUICK)

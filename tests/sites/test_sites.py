@@ -81,6 +81,7 @@ def test_sites_end_with_the_local_engine_s_parameters(
         assert mean_loss(over[measured]) == pytest.approx(mean_loss(local[measured]))
 
 
+@pytest.mark.slow
 def test_a_site_that_begins_with_other_parameters_is_sent_the_run_s(
     job: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_site_that_begins_with_other_parameters_is_sent_the_run_s(
     assert_same(tmp_path / "local", tmp_path / "sites")
 
 
+@pytest.mark.slow
 def test_a_server_resumed_where_others_are_drawn_sends_what_the_run_began_with(
     job: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +169,7 @@ def test_a_server_that_was_killed_goes_on_to_the_same_bits(
     assert scores[0] == scores[1]
 
 
+@pytest.mark.slow
 @methods("fedex-lora")
 def test_a_site_that_starts_afresh_hears_everything_again(
     job: Callable[..., RunConfig], tmp_path: Path, method: dict
@@ -254,6 +257,7 @@ def test_nobody_comes(job: Callable[..., RunConfig], tmp_path: Path) -> None:
         run_sites(config, tmp_path / "run", Bench())
 
 
+@pytest.mark.slow
 def test_no_message_is_spent_on_measuring(job: Callable[..., RunConfig], tmp_path: Path) -> None:
     bench = Bench(answers_of(share_workers()))
     run_sites(job(rounds=3), tmp_path / "run", bench)
