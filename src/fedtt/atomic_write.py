@@ -22,6 +22,6 @@ def replace_file(path: Path, content: bytes, *, mode: int = EVERYBODY) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except OSError:
+    except BaseException:  # an interrupt, too
         beside.unlink(missing_ok=True)
         raise

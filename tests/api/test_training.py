@@ -1,7 +1,11 @@
 """Runs by Python calls are the runs of the command line."""
 
+import os
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -9,10 +13,11 @@ import torch
 from datasets import Dataset, DatasetDict
 
 import fedtt
+from fedtt.api import training
 from fedtt.config import RunConfig
 from fedtt.config.parse import dump_config
-from fedtt.errors import ConfigError, DataError, RunError
-from fedtt.experiment import Event, RoundDone, RunDone
+from fedtt.errors import ConfigError, DataError, FedttError, RunError
+from fedtt.experiment import Event, RoundDone, RunDone, StepDone, create_run
 
 MakeConfig = Callable[..., RunConfig]
 QUICK = {"rounds": 2, "client": {"steps": 1, "batch_size": 4}, "evaluation": {"alone": False}}
@@ -22,6 +27,13 @@ QUICK = {"rounds": 2, "client": {"steps": 1, "batch_size": 4}, "evaluation": {"a
 def finished(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> fedtt.Run:
     place = tmp_path_factory.mktemp("runs") / "mine"
     return fedtt.train(make_config(**QUICK), run=place, progress=False)
+
+
+def without_data(config: RunConfig) -> dict[str, Any]:
+    """The configuration as a table, for data that is in memory."""
+    table = config.model_dump(mode="json", exclude_none=True)
+    del table["data"]["path"]
+    return table
 
 
 def state_of(run: fedtt.Run) -> bytes:
@@ -72,14 +84,14 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
 def test_rows_in_memory_train_like_their_file(
     kind: Callable, make_config: MakeConfig, reviews: Path, finished: fedtt.Run, tmp_path: Path
 ) -> None:
-    table = make_config(**QUICK).model_dump(mode="json", exclude_none=True)
-    del table["data"]["path"]
-    rows = kind(pd.read_json(reviews, lines=True))
+    rows = kind(pd.read_json(reviews, lines=True).assign(name="Jane Doe"))
+    table = without_data(make_config(**QUICK))
     run = fedtt.train(table, data=rows, run=tmp_path / "r", progress=False)
     assert state_of(run) == state_of(finished)
     kept = run.config.data.path
-    assert kept.parent == tmp_path / "data"
+    assert kept.parent == tmp_path / "fedtt-data"
     assert kept.stat().st_mode & 0o777 == 0o600
+    assert pd.read_parquet(kept).columns.tolist() == ["text", "label", "client"]
     assert state_of(fedtt.resume(run, progress=False)) == state_of(finished)
 
 
@@ -101,8 +113,14 @@ def test_what_is_no_data_is_refused(
 
 
 def test_data_given_twice_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"text": ["a"]})
     with pytest.raises(ConfigError, match="given twice"):
-        fedtt.train(make_config(), data=pd.DataFrame({"text": ["a"]}), run=tmp_path / "r")
+        fedtt.train(make_config(), data=rows, run=tmp_path / "r")
+    table = without_data(make_config())
+    for override in ("data.source=sst2", "data.path=other.csv"):
+        with pytest.raises(ConfigError, match="given twice"):
+            fedtt.train(table, data=rows, run=tmp_path / "r", overrides=override)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_configuration_is_refused(tmp_path: Path) -> None:
@@ -149,9 +167,14 @@ def test_the_model_answers_as_predict_does(finished: fedtt.Run) -> None:
     with torch.no_grad():
         logits = model.eval()(**tokenizer(texts, return_tensors="pt", padding=True)).logits
     table = finished.predict(texts)
-    own = torch.tensor(table[["bad", "good"]].to_numpy(), dtype=torch.float32)
+    own = torch.tensor(table[["p_bad", "p_good"]].to_numpy(), dtype=torch.float32)
     torch.testing.assert_close(logits.softmax(-1), own, rtol=1e-4, atol=1e-5)
-    assert finished.predict("good").shape == (1, 4)
+    assert finished.predict("good").shape == (1, 5)
+    long = finished.predict([" ".join(["film"] * 40), "good"])
+    assert long["cut_to"].tolist()[0] == 16
+    assert pd.isna(long["cut_to"].tolist()[1])
+    with pytest.raises(DataError, match=r"no text(.|\n)*text 2"):
+        finished.predict(["good", float("nan")])  # type: ignore[list-item]
 
 
 def test_a_split_there_is_none_of_is_refused(finished: fedtt.Run) -> None:
@@ -203,3 +226,106 @@ def test_costs_are_those_of_the_command(tiny_bert: Path) -> None:
     assert (table["server_uplink_bytes"] == 12 * table["uplink_bytes"]).all()
     with pytest.raises(ConfigError, match="no such argument"):
         fedtt.cost(tiny_bert, sites=3)
+    with pytest.raises(ConfigError, match=r"no such number(.|\n)*clients"):
+        fedtt.cost(tiny_bert, clients=0)
+    assert fedtt.cost(tiny_bert, methods="lora", overrides="rank=2").index.tolist() == ["lora"]
+
+
+def test_a_wrong_configuration_leaves_no_data_behind(
+    make_config: MakeConfig, reviews: Path, tmp_path: Path
+) -> None:
+    rows = pd.read_json(reviews, lines=True)
+    table = without_data(make_config(**QUICK))
+    for wrong in ("rounds=0", "model.name=./nowhere", "data.label_column=tone"):
+        with pytest.raises(FedttError):
+            fedtt.train(table, data=rows, run=tmp_path / "r", overrides=[wrong])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_columns_that_no_file_holds_are_named(make_config: MakeConfig, tmp_path: Path) -> None:
+    table = without_data(make_config())
+    mixed = pd.DataFrame({"text": ["a", "b"], "label": [0, "good"], "client": ["n", "n"]})
+    with pytest.raises(DataError, match="cannot be written as a table"):
+        fedtt.train(table, data=mixed, run=tmp_path / "r")
+    twice = pd.DataFrame([["a", "b", "c"]], columns=["text", "text", "label"])
+    with pytest.raises(DataError, match=r"two columns of one name(.|\n)*text"):
+        fedtt.train(table, data=twice, run=tmp_path / "r")
+
+
+def test_classes_of_a_dataset_keep_their_names(
+    make_config: MakeConfig, reviews: Path, tmp_path: Path
+) -> None:
+    rows = Dataset.from_pandas(pd.read_json(reviews, lines=True)).class_encode_column("label")
+    table = without_data(make_config(**QUICK))
+    run = fedtt.train(table, data=rows, run=tmp_path / "r", progress=False)
+    assert set(run.predict("good").columns) >= {"p_bad", "p_good"}
+
+
+def test_relative_paths_are_those_of_the_working_directory(
+    make_config: MakeConfig, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.jsonl").write_bytes(reviews.read_bytes())
+    own = make_config(**QUICK)
+    config = RunConfig(
+        rounds=own.rounds,
+        model=own.model,
+        data={"path": "mine.jsonl", "test": 0.2, "validation": 0.2},
+        method=own.method,
+        client=own.client,
+        evaluation=own.evaluation,
+    )
+    run = fedtt.train(config, run="r", progress=False)
+    assert run.config.data.path == tmp_path / "mine.jsonl"
+    monkeypatch.chdir(tmp_path.parent)
+    assert run.evaluate("validation").loc["mean"].notna().all()
+
+
+def test_overrides_are_those_of_the_command_line(make_config: MakeConfig, tmp_path: Path) -> None:
+    table = without_data(make_config(**QUICK)) | {"method": {"name": "fedtt"}}
+    table["data"]["path"] = str(make_config().data.path)
+    run = fedtt.train(
+        table,
+        run=tmp_path / "r",
+        overrides=["method.name=lora", "method.rank=1"],
+        progress=False,
+    )
+    assert (run.config.method.name, run.config.method.rank) == ("lora", 1)
+
+
+def test_one_run_that_cannot_be_read_spoils_no_table(finished: fedtt.Run, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(finished.path, tmp_path / name)
+    with (tmp_path / "b" / "rounds.jsonl").open("w") as file:
+        file.write("{}\n")
+    table = fedtt.load_runs(tmp_path)
+    assert table["state"].tolist() == ["finished", "unreadable"]
+    assert "rounds.jsonl" in table["problem"].tolist()[1]
+
+
+def test_a_run_before_its_first_round_has_tables_without_rows(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    create_run(tmp_path / "r", make_config(**QUICK), overwrite=False)
+    run = fedtt.open_run(tmp_path / "r")
+    assert run.rounds["uplink_bytes"].sum() == 0
+    assert run.clients.empty
+    with pytest.raises(RunError, match="nothing to draw yet"):
+        run.plot()
+
+
+def test_a_finished_run_is_only_read(
+    finished: fedtt.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "build_federation", None)
+    assert fedtt.resume(finished).path == finished.path
+
+
+def test_an_interrupt_ends_after_the_step(make_config: MakeConfig, tmp_path: Path) -> None:
+    def interrupt(event: Event) -> None:
+        if isinstance(event, StepDone) and event.round_index == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fedtt.train(make_config(**QUICK), run=tmp_path / "r", on_event=interrupt, progress=False)
+    assert list(fedtt.open_run(tmp_path / "r").rounds.index) == [1]

@@ -15,6 +15,8 @@ from fedtt.experiment.comparison import CompareEvent, NotifyCompare, Outcome, ru
 from fedtt.experiment.comparison.formats import to_csv
 from fedtt.run_place import DEFAULT_PARENT
 
+WORDS = ("setting", "option", "method", "status", "error", "hyper_parameters")  # never numbers
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonResult:
@@ -26,7 +28,10 @@ class ComparisonResult:
     @property
     def cells(self) -> pd.DataFrame:
         """One row a run that counts, as ``results.csv`` has it (docs/compare.md)."""
-        return pd.read_csv(io.StringIO(to_csv(self.outcome.results)))
+        text = io.StringIO(to_csv(self.outcome.results))
+        return pd.read_csv(
+            text, dtype=dict.fromkeys(WORDS, str), keep_default_na=False, na_values=[""]
+        )
 
     @property
     def table(self) -> pd.DataFrame:
@@ -59,6 +64,11 @@ class ComparisonResult:
         """The hyper-parameters that the grid chose, by method."""
         return {name: dict(choice.point or {}) for name, choice in self.outcome.choices.items()}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the tables should know."""
+        return self.outcome.notes
+
     def _repr_html_(self) -> str:
         place = html.escape(str(self.directory))
         return f"<p>fedtt comparison <code>{place}</code></p>{self.table.to_html()}"
@@ -68,7 +78,7 @@ def compare(
     config: str | Path,
     *,
     out: str | Path | None = None,
-    overrides: Iterable[str] = (),
+    overrides: str | Iterable[str] = (),
     overwrite: bool = False,
     on_event: NotifyCompare | None = None,
     progress: bool = True,
@@ -80,7 +90,8 @@ def compare(
     comparison that cannot be run, before anything is.
     """
     path = Path(config)
-    comparison = load_comparison(path, overrides=tuple(overrides))
+    changes = (overrides,) if isinstance(overrides, str) else tuple(overrides)
+    comparison = load_comparison(path, overrides=changes)
     check_cells(comparison)
     directory = DEFAULT_PARENT / path.stem if out is None else Path(out)
     with watch_comparison(console(), silent=not progress) as show:

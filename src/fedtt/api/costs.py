@@ -12,7 +12,7 @@ from fedtt.errors import ConfigError
 
 
 def cost(
-    model: str | Path, methods: Sequence[str] = CostQuestion.methods, **question: Any
+    model: str | Path, methods: str | Sequence[str] = CostQuestion.methods, **question: Any
 ) -> pd.DataFrame:
     """One row a method, one column a number, as ``fedtt cost --json`` has them.
 
@@ -26,7 +26,13 @@ def cost(
     for name in question:
         if name not in known:
             raise ConfigError("no such argument", got=name, expected=", ".join(known))
-    asked = CostQuestion(model=str(model), methods=tuple(methods), **question)
+    for name in ("num_labels", "clients", "rounds", "batch_size", "max_length"):
+        if (value := question.get(name)) is not None and (type(value) is not int or value < 1):
+            raise ConfigError("no such number", where=name, got=value, expected="at least 1")
+    if isinstance(question.get("overrides"), str):
+        question["overrides"] = (question["overrides"],)
+    named = (methods,) if isinstance(methods, str) else tuple(methods)
+    asked = CostQuestion(model=str(model), methods=named, **question)
     rows = {name: _flat(row) for name, row in cost_document(asked)["methods"].items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
 

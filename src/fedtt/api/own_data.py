@@ -2,51 +2,89 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pandas as pd
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 
 from fedtt.atomic_write import replace_file
+from fedtt.config import RunConfig
 from fedtt.errors import ConfigError, DataError, RunError
 
 Examples: TypeAlias = pd.DataFrame | Dataset
-FOLDER = "data"
+FOLDER = "fedtt-data"
 OWNER_ALONE = 0o600
 
 
-def keep_examples(examples: Examples, beside: Path) -> Path:
-    """Write the rows to ``beside/data/DIGEST.parquet``, for its owner alone; the file's path.
+@dataclass(frozen=True, kw_only=True)
+class KeptExamples:
+    """A file that is to lie at ``path``: the same rows are one file."""
 
-    The same rows are one file. Raises :class:`DataError` for what is no table or has no rows,
-    :class:`RunError` where it cannot be written.
+    path: Path
+    content: bytes = field(repr=False)
+
+    def write(self) -> bool:
+        """Whether the file is new. Its owner alone reads it. Raises :class:`RunError`."""
+        if self.path.exists():
+            return False
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self.path, self.content, mode=OWNER_ALONE)
+        except OSError as error:
+            raise RunError(
+                "cannot write the data beside the run", where=str(self.path), got=error
+            ) from error
+        return True
+
+
+def pack_examples(examples: Examples, *, columns: set[str] | None, beside: Path) -> KeptExamples:
+    """Those of the ``columns`` that there are (None: all), as the file that will hold them.
+
+    Raises :class:`DataError` for what is no table, has no rows, or cannot be a file.
     """
-    frame = examples.to_pandas() if isinstance(examples, Dataset) else examples
-    if not isinstance(frame, pd.DataFrame):
-        raise DataError(
-            "the data is no table",
-            where="data=",
-            got=type(examples).__name__,
-            expected="a pandas.DataFrame, or a datasets.Dataset (of a DatasetDict: one split)",
-        )
+    frame = _frame(examples)
     if frame.empty:
         raise DataError("the data has no rows", where="data=", expected="one row an example")
-    content = frame.to_parquet(index=False)
-    path = (beside / FOLDER).absolute() / f"{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+    if columns is not None:
+        frame = frame.loc[:, [name for name in frame.columns if name in columns]]
+    twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
+    if twice:
+        raise DataError("two columns of one name", where="data=", got=", ".join(twice))
+    plain = pd.DataFrame(frame)
+    plain.attrs = {}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content, mode=OWNER_ALONE)
-    except OSError as error:
-        raise RunError(
-            "cannot write the data beside the run", where=str(path), got=error
+        content = plain.to_parquet(index=False)
+    except (ValueError, TypeError) as error:  # pyarrow's are of these
+        raise DataError(
+            "the data cannot be written as a table",
+            where="data=",
+            got=str(error).splitlines()[0],
+            expected="columns of one kind each: texts, whole numbers",
         ) from error
-    return path
+    name = f"{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+    return KeptExamples(path=beside.absolute() / FOLDER / name, content=content)
+
+
+def columns_of(config: RunConfig) -> set[str] | None:
+    """The columns that the configuration reads: the others stay in memory. None where a prompt may
+    name any.
+    """
+    data, partition = config.data, config.partition
+    if config.task.kind == "generation":
+        return None
+    named = {data.text_column, data.pair_column, data.label_column, data.client_column}
+    if partition is not None:
+        named.add(partition.column)
+    return {name for name in named if name is not None}
 
 
 def with_path(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The configuration with that ``data.path``; it must not name an origin itself."""
-    section = dict(table.get("data", {}))
+    section = table.get("data", {})
+    if not isinstance(section, Mapping):
+        return dict(table)  # no section: whoever reads the configuration says so
     for key in ("source", "path"):
         if section.get(key) is not None:
             raise ConfigError(
@@ -56,3 +94,21 @@ def with_path(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
                 fix=f"leave data.{key} out of the configuration, or data= out of the call",
             )
     return {**table, "data": {**section, "path": str(path)}}
+
+
+def _frame(examples: Examples) -> pd.DataFrame:
+    if isinstance(examples, pd.DataFrame):
+        return examples
+    if not isinstance(examples, Dataset):
+        raise DataError(
+            "the data is no table",
+            where="data=",
+            got=type(examples).__name__,
+            expected="a pandas.DataFrame, or a datasets.Dataset (of a DatasetDict: one split)",
+        )
+    frame = examples.to_pandas()
+    for name, feature in examples.features.items():
+        if isinstance(feature, ClassLabel):
+            names = dict(enumerate(feature.names))
+            frame[name] = frame[name].map(names)
+    return frame

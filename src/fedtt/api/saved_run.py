@@ -1,7 +1,7 @@
 """A run directory as tables, a model and answers."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ import pandas as pd
 
 from fedtt.config import RunConfig
 from fedtt.data import SPLITS
-from fedtt.errors import FedttError, RunError
+from fedtt.errors import DataError, FedttError, RunError
 from fedtt.experiment import evaluate_run, predict_texts
 from fedtt.experiment import open_run as open_directory
 from fedtt.experiment.opened_run import open_model
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MEASURED = ("test", "before", "alone")
+NO_ROUND = (
+    "round",
+    "loss",
+    "learning_rate",
+    "uplink_bytes",
+    "downlink_bytes",
+    "clients",
+    "dropped",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,13 @@ class Run:
         return open_directory(self.path).summary()
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, cut or moved, and what is to be said of the saved state."""
+        directory = open_directory(self.path)
+        summary = directory.summary() or {}
+        return (*summary.get("notes", ()), *directory.notes())
+
+    @property
     def rounds(self) -> pd.DataFrame:
         """One row a finished round, from 1.
 
@@ -53,7 +70,7 @@ class Run:
         privacy ``epsilon``, as spent so far (``example_epsilon``: of examples).
         """
         rows = [_round_row(record) for record in open_directory(self.path).rounds()]
-        return pd.DataFrame(rows, columns=None if rows else ["round"]).set_index("round")
+        return pd.DataFrame(rows, columns=None if rows else [*NO_ROUND]).set_index("round")
 
     @property
     def clients(self) -> pd.DataFrame:
@@ -87,17 +104,27 @@ class Run:
         return opened.model, opened.tokenizer
 
     def predict(self, texts: str | Iterable[str]) -> pd.DataFrame:
-        """One row a text: ``text``, ``label``, and the probability of each class by its name."""
+        """One row a text: ``text``, its ``label``, ``p_CLASS`` for each class's probability,
+        and ``cut_to``, the tokens that were read of a text that was longer.
+
+        Raises :class:`DataError` for what is no text.
+        """
         asked: Sequence[str] = [texts] if isinstance(texts, str) else list(texts)
+        for number, text in enumerate(asked, start=1):
+            if not isinstance(text, str):
+                raise DataError("no text", where=f"text {number}", got=repr(text)[:60])
         classes = open_directory(self.path).label_names()
-        return pd.DataFrame(
-            [
-                {"text": answer.text, "label": answer.label}
-                | {name: answer.probabilities[name] for name in classes}
-                for answer in predict_texts(self.path, asked)
-            ],
-            columns=["text", "label", *classes],
-        )
+        rows = [
+            {
+                "text": answer.text,
+                "label": answer.label,
+                **{f"p_{name}": answer.probabilities[name] for name in classes},
+                "cut_to": answer.cut_to,
+            }
+            for answer in predict_texts(self.path, asked)
+        ]
+        columns = ["text", "label", *(f"p_{name}" for name in classes), "cut_to"]
+        return pd.DataFrame(rows, columns=columns).astype({"cut_to": "Int64"})
 
     def evaluate(self, split: str = "test") -> pd.DataFrame:
         """Every metric of the saved state on a split: one row a client and their ``mean``."""
@@ -107,6 +134,13 @@ class Run:
 
     def plot(self) -> "Figure":
         """Validation score and loss over rounds, and over the bytes sent so far."""
+        if self.rounds.empty:
+            raise RunError(
+                "nothing to draw yet",
+                where=str(self.path),
+                got="no finished round",
+                fix="wait for the first, or fedtt.resume(run)",
+            )
         try:
             from fedtt.api.plots import plot_rounds
         except ImportError as error:
@@ -136,27 +170,34 @@ class Run:
 
 def open_run(path: str | Path) -> Run:
     """The run in a directory that ``fedtt.train`` or ``fedtt train`` made. Raises RunError."""
-    return Run(open_directory(Path(path)).path)
+    return Run(open_directory(Path(path)).path.absolute())
 
 
 def load_runs(places: str | Path | Iterable[str | Path] = DEFAULT_PARENT) -> pd.DataFrame:
     """One row a run: those given, and all that lie in a given directory that is none itself.
 
-    Columns: ``run`` (its path), ``state`` ("finished", or "stopped" where it has not ended),
+    Columns: ``run`` (its path), ``state`` ("finished", "stopped" where it has not ended,
+    "unreadable" with a ``problem`` for one that was found and cannot be read),
     ``model``, ``method``, ``seed``, ``rounds``, the means over clients of ``test_*``, ``before_*``
     and ``alone_*``, ``uplink_bytes``, ``downlink_bytes``, ``seconds``. Raises :class:`RunError` for
     a place that is neither a run nor a directory.
     """
     given = [places] if isinstance(places, str | Path) else list(places)
-    rows = [_run_row(run) for place in given for run in _runs_at(Path(place))]
+    rows = [row for place in given for row in _rows_at(Path(place))]
     keys = ["run", "state", "model", "method", "seed", "rounds"]
     return pd.DataFrame(rows, columns=None if rows else keys)
 
 
-def _runs_at(place: Path) -> list[Run]:
+def _rows_at(place: Path) -> Iterator[dict[str, Any]]:
     if is_run(place) or not place.is_dir():
-        return [open_run(place)]
-    return [Run(path) for path in sorted(place.iterdir()) if is_run(path)]
+        yield _run_row(open_run(place))
+        return
+    for path in sorted(place.iterdir()):
+        if is_run(path):
+            try:
+                yield _run_row(Run(path.absolute()))
+            except FedttError as error:
+                yield {"run": str(path.absolute()), "state": "unreadable", "problem": str(error)}
 
 
 def _run_row(run: Run) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Asked:
             given = load_config(self.config_path, overrides=self.overrides)
         self._check()
         if self.config_path is not None and self.run is not None and self.overwrite:
-            _check_apart(self.config_path, self.run)
+            check_apart(self.config_path, self.run)
         if self.resume is not None:
             check_run(self.resume)
         elif not _is_helper():
@@ -131,7 +131,7 @@ def loading(*, silent: bool) -> Iterator[None]:
             yield
 
 
-def _check_apart(config_path: Path, run: Path) -> None:
+def check_apart(config_path: Path, run: Path) -> None:
     """Overwriting the run must not delete the configuration."""
     if run.resolve() in config_path.resolve().parents:
         raise ConfigError(

@@ -59,10 +59,15 @@ def read_table(path: Path, *, overrides: Iterable[str] = ()) -> Table:
         ) from error
     except ValueError as error:
         raise ConfigError("not valid TOML", where=str(path), got=error) from error
-    table = anchor_paths(table, folder=path.parent)
-    for override in overrides:
-        table = _apply_override(table, override)
-    return table
+    return apply_overrides(anchor_paths(table, folder=path.parent), overrides)
+
+
+def apply_overrides(table: Table, overrides: Iterable[str]) -> Table:
+    """The table with ``a.b=value`` overrides, their paths relative to the working directory.
+
+    Raises :class:`ConfigError` for what is no override.
+    """
+    return reduce(_apply_override, overrides, table)
 
 
 def parse_config(table: Mapping[str, Any], *, where: str) -> RunConfig:
@@ -84,9 +89,7 @@ def parse_config(table: Mapping[str, Any], *, where: str) -> RunConfig:
 def override_config(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
     """The config with ``key=value`` overrides applied. Raises like :func:`load_config`."""
     table: Table = config.model_dump(mode="json", exclude_none=True)
-    for override in overrides:
-        table = _apply_override(table, override)
-    return parse_config(table, where="--set")
+    return parse_config(apply_overrides(table, overrides), where="--set")
 
 
 def parse_method(name: str, *, overrides: Iterable[str]) -> MethodConfig:

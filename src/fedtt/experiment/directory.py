@@ -231,6 +231,8 @@ class RunDirectory:
                 "cannot write the adapter", where=str(self.adapter_path), got=error
             ) from error
         finally:
+            if old.exists() and not self.adapter_path.exists():  # interrupted between the two
+                old.rename(self.adapter_path)
             for leftover in (beside, old):
                 shutil.rmtree(leftover, ignore_errors=True)
 
