@@ -106,7 +106,7 @@ def _frame(examples: Examples) -> pd.DataFrame:
             got=type(examples).__name__,
             expected="a pandas.DataFrame, or a datasets.Dataset (of a DatasetDict: one split)",
         )
-    frame = examples.to_pandas()
+    frame: pd.DataFrame = examples.to_pandas()
     for name, feature in examples.features.items():
         if isinstance(feature, ClassLabel):
             names = dict(enumerate(feature.names))
