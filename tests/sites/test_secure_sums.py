@@ -34,7 +34,7 @@ def secure(job: Job) -> RunConfig:
         rounds=1,
         partition={"kind": "iid", "clients": CLIENTS},
         client={"steps": 1, "batch_size": 4, "learning_rate": 1e-2},
-        privacy={"secure_aggregation": {"threshold": 3}},
+        privacy={"secure_aggregation": {"threshold": 4}},
         sites={"deadline": 5, "patience": 5, "min_replies": 1},
         **QUICK,
     )
@@ -110,7 +110,7 @@ def test_a_site_may_leave_before_any_stage(secure: RunConfig, tmp_path: Path, st
     (record,) = records(tmp_path / "run")
     assert len(record["clients"]) == (5 if stage == "reveal" else 4)
     assert record["loss"] > 0
-    assert record["secure_sum"]["threshold"] == 3
+    assert record["secure_sum"]["threshold"] == 4
 
 
 def test_where_most_drop_out_nobody_is_asked(secure: RunConfig, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_where_most_drop_out_nobody_is_asked(secure: RunConfig, tmp_path: Path) 
     bench = Bench(answers_of(share_workers()))
     run_sites(secure.model_copy(update={"cohort": cohort}), tmp_path / "run", bench)
     (record,) = records(tmp_path / "run")
-    assert record["unused"] == "0 of 5 clients, and the secure sum takes 3"
+    assert record["unused"] == "0 of 5 clients, and the secure sum takes 4"
     assert {frame.content["do"] for _, frame in bench.sent} == {"hello", "end"}
 
 
@@ -126,7 +126,7 @@ def test_below_the_threshold_the_round_changes_nothing(secure: RunConfig, tmp_pa
     answers = answers_of(share_workers())
     bench = Bench({node: leaving_at(answers[node], "masked") for node in answers})
     bench.answers[1] = answers[1]
-    with pytest.raises(SitesError, match=r"too few clients answered(.|\n)*2 of 5(.|\n)*3 \(sites"):
+    with pytest.raises(SitesError, match=r"too few clients answered(.|\n)*2 of 5(.|\n)*4 \(sites"):
         run_sites(secure, tmp_path / "run", bench)
     assert records(tmp_path / "run") == []
 
