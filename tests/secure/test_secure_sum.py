@@ -22,7 +22,7 @@ from fedtt.errors import FedttError, WireError
 from fedtt.federated.secure.round_keys import mask_of
 from fedtt.federated.secure.shamir import join_shares
 from fedtt.federated.secure.sum_client import add_pair_mask, advertise, mask, reveal, share
-from fedtt.federated.secure.sum_server import begin_gathering, open_sum
+from fedtt.federated.secure.sum_server import begin_gathering, open_sum, unsound_keys
 from fedtt.federated.secure.sum_sizes import default_threshold
 from fedtt.federated.secure.sum_terms import PublicKeys
 
@@ -230,6 +230,26 @@ def test_a_roster_that_is_not_right_is_refused_by_the_client(
     advertised, roster = keys_of(4)
     with pytest.raises(FedttError, match=message):
         share(advertised[1], change(roster))
+
+
+@pytest.mark.parametrize(
+    ("change", "bad", "message"),
+    [
+        (lambda r: r, set(), ""),
+        (lambda r: {**r, 2: replace(r[2], box=bytes(32))}, {2}, "no secret comes of"),
+        (lambda r: {**r, 2: replace(r[2], mask=bytes(32))}, {2}, "no secret comes of"),
+        (lambda r: {**r, 3: replace(r[3], box=r[3].mask)}, {3}, "the same key twice"),
+        (lambda r: {**r, 3: replace(r[3], box=r[4].mask)}, {3, 4}, "the same key twice"),
+        (lambda r: {**r, 1: r[2]}, {1, 2}, "the same key twice"),
+    ],
+)
+def test_the_server_knows_whose_keys_the_others_would_refuse(
+    change: Callable[[dict[int, PublicKeys]], dict[int, PublicKeys]], bad: set[int], message: str
+) -> None:
+    shown = change(keys_of(4)[1])
+    found = unsound_keys(shown)
+    assert set(found) == bad
+    assert all(message in str(error) for error in found.values())
 
 
 def test_a_client_that_deals_too_little_is_refused_by_the_server() -> None:

@@ -117,6 +117,24 @@ def test_a_site_may_leave_before_any_stage(secure: RunConfig, tmp_path: Path, st
     assert record["secure_sum"]["threshold"] == 4
 
 
+@pytest.mark.parametrize("keys", [bytes(64), bytes(32) + b"k" * 32, b"k" * 64, b"k" * 63])
+def test_a_site_with_bad_keys_is_refused_by_name_and_the_others_go_on(
+    secure: RunConfig, tmp_path: Path, keys: bytes
+) -> None:
+    answers, news = answers_of(share_workers()), []
+
+    def bad(frame: Frame) -> Frame | None:
+        reply = answers[3](frame)
+        if stage_of(frame) != "keys" or reply is None:
+            return reply
+        return Frame(content=reply.content, blobs=[keys] * len(reply.blobs))
+
+    run_sites(secure, tmp_path / "run", Bench({**answers, 3: bad}), news=news)
+    (record,) = records(tmp_path / "run")
+    assert len(record["clients"]) == 4
+    assert [line for line in news if "refused" in line and line.startswith("site-2: ")]
+
+
 def test_where_most_drop_out_nobody_is_asked(secure: RunConfig, tmp_path: Path) -> None:
     cohort = secure.cohort.model_copy(update={"dropout": 1 - 1e-12})
     bench = Bench(answers_of(share_workers()))
