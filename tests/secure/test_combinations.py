@@ -93,8 +93,8 @@ def test_every_method_that_makes_more_of_updates_than_their_mean_is_refused(meth
         (4, {"threshold": 5}, r"too few clients for this threshold(.|\n)*5 of 4(.|\n)*3 to 4"),
         (
             10,
-            {"threshold": 5},
-            r"with half of the clients(.|\n)*5 of 10(.|\n)*6 to 10(.|\n)*out: 7",
+            {"threshold": 6},
+            r"with two thirds of the clients(.|\n)*6 of 10(.|\n)*7 to 10(.|\n)*out: 7",
         ),
     ],
 )

@@ -97,7 +97,7 @@ def test_below_the_threshold_there_is_no_sum_and_the_parameters_stay() -> None:
     assert report.unused == "3 of 5 clients, and the secure sum takes 4"
     assert report.loss is None
     assert all(torch.equal(state.params[name], PARAMS[name]) for name in PARAMS)
-    state, report = one_round(silent="vw", secure=settings_of(BY_EXAMPLES, threshold=3))
+    state, report = one_round(silent="v", secure=settings_of(BY_EXAMPLES, threshold=4))
     assert report.unused is None
     assert not torch.equal(state.params["a"], PARAMS["a"])
 

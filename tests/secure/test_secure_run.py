@@ -29,7 +29,7 @@ def config_of(make_config: MakeConfig, **privacy: object) -> RunConfig:
 def test_a_run_ends_where_the_plain_one_does_resumes_to_the_bit_and_says_nothing_of_one_client(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    secure = config_of(make_config, secure_aggregation={"threshold": 3})
+    secure = config_of(make_config, secure_aggregation={"threshold": 4})
     events = run_and_hear(secure, tmp_path / "whole")
     run_and_hear(secure, tmp_path / "parts", stop_after=1)
     run_and_hear(secure, tmp_path / "parts")
@@ -42,11 +42,11 @@ def test_a_run_ends_where_the_plain_one_does_resumes_to_the_bit_and_says_nothing
         assert torch.equal(states["parts"][name], tensor), "new keys change no bit"
         torch.testing.assert_close(states["plain"][name], tensor, atol=5e-4, rtol=1e-3)
     (prepared,) = [event for event in events if isinstance(event, RunPrepared)]
-    assert "sum of at least 3 of a round's 5 clients" in prepared.privacy[0]
+    assert "sum of at least 4 of a round's 5 clients" in prepared.privacy[0]
     lines = (tmp_path / "whole" / "rounds.jsonl").read_text().splitlines()
     plain = (tmp_path / "plain" / "rounds.jsonl").read_text().splitlines()
     for line, other in zip(map(json.loads, lines), map(json.loads, plain), strict=True):
-        assert line["secure_sum"] == {"threshold": 3, "out_of_range": 0}
+        assert line["secure_sum"] == {"threshold": 4, "out_of_range": 0}
         assert line["loss"] == pytest.approx(other["loss"], abs=1e-3)
         assert line["clients"].keys() == other["clients"].keys()
         for client in line["clients"].values():

@@ -22,8 +22,8 @@ from fedtt.errors import FedttError, WireError
 from fedtt.federated.secure.round_keys import mask_of
 from fedtt.federated.secure.shamir import join_shares
 from fedtt.federated.secure.sum_client import add_pair_mask, advertise, mask, reveal, share
-from fedtt.federated.secure.sum_server import begin_gathering, open_sum
-from fedtt.federated.secure.sum_sizes import FEWEST, default_threshold
+from fedtt.federated.secure.sum_server import begin_gathering, open_sum, unsound_keys
+from fedtt.federated.secure.sum_sizes import default_threshold
 from fedtt.federated.secure.sum_terms import PublicKeys
 
 WORDS = 5
@@ -35,7 +35,7 @@ def test_the_sum_is_that_of_those_who_arrived_to_the_bit_whoever_leaves(
     data: st.DataObject,
 ) -> None:
     clients = data.draw(st.integers(3, 8))
-    threshold = data.draw(st.integers(max(FEWEST, clients // 2 + 1), clients))
+    threshold = data.draw(st.integers(default_threshold(clients), clients))
     stages = ["never", "keys", "shares", "masked"]
     places = range(1, clients + 1)
     left = {place: data.draw(st.sampled_from(stages)) for place in places}
@@ -100,7 +100,7 @@ def test_even_with_the_pair_masks_of_one_who_left_the_late_update_stays_masked()
 
 
 def test_a_client_gives_one_kind_of_share_of_each_and_once() -> None:
-    until = until_masked(terms_of(5, 3), random_inputs(5, WORDS, seed=0))
+    until = until_masked(terms_of(5, 4), random_inputs(5, WORDS, seed=0))
     everyone = frozenset(until.clients)
     client, shares = reveal(until.clients[1], everyone)
     assert reveal(client, everyone)[1] == shares  # the server did not hear it
@@ -110,8 +110,45 @@ def test_a_client_gives_one_kind_of_share_of_each_and_once() -> None:
         reveal(until.clients[1], everyone - {1})
     with pytest.raises(WireError, match="are others than took part"):
         reveal(until.clients[1], everyone | {9})
-    with pytest.raises(FedttError, match="2 of 5 clients, and the secure sum takes 3"):
+    with pytest.raises(FedttError, match="2 of 5 clients, and the secure sum takes 4"):
         reveal(until.clients[1], frozenset({1, 2}))
+
+
+# Whose update arrived, as a server tells each client otherwise, to read what client 1 sent.
+LIES = {1: {1, 3, 4}, 2: {1, 2, 5}, 5: {1, 2, 5}, 3: {1, 2, 3}, 4: {1, 2, 4}}
+
+
+def read_by_lies(threshold: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a server makes of client 1's masked update, and the update."""
+    terms = terms_of(5, 4)
+    object.__setattr__(terms, "threshold", threshold)  # not to be had otherwise
+    sharing, gathering = dealt(terms, Leaving(), words=WORDS)
+    inputs, clients, sent = random_inputs(5, WORDS, seed=0), {}, {}
+    for place, client in sharing.items():
+        sealed = gathering.sealed_for(place)
+        if place == 1:
+            sealed = {other: sealed[other] for other in sorted(LIES[1] - {1})}
+        clients[place], sent[place] = mask(client, sealed, inputs[place])
+    said = {place: reveal(client, frozenset(LIES[place]))[1] for place, client in clients.items()}
+    of_seed = {place: said[place][1] for place in LIES}
+    words = sent[1] - mask_of(join_shares(of_seed).to_bytes(32, "big"), WORDS)
+    for left in (3, 4):
+        of_key = {p: said[p][left] for p in LIES if p != 1 and left not in LIES[p]}
+        key = join_shares(of_key).to_bytes(32, "big")
+        words = add_pair_mask(words, key, gathering.roster[1].mask, own=left, other=1, terms=terms)
+    return words, inputs[1]
+
+
+def test_a_server_that_lies_otherwise_to_each_reads_an_update_with_three_of_five_and_not_four(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words, update = read_by_lies(3)
+    assert (words == update).all()
+    with pytest.raises(FedttError, match=r"where: shares\n.*3 of 5 clients, and .* takes 4"):
+        read_by_lies(4)
+    monkeypatch.setitem(LIES, 1, {1, 2, 3, 4})  # enough for its masks, and the others' lists not
+    with pytest.raises(FedttError, match=r"where: unmasking\n.*3 of 5 clients, and .* takes 4"):
+        read_by_lies(4)
 
 
 def test_the_server_asks_once_and_takes_no_update_after() -> None:
@@ -127,8 +164,10 @@ def test_the_server_asks_once_and_takes_no_update_after() -> None:
         until.gathering.include(4, until.masked[1][:-1])
 
 
-@pytest.mark.parametrize(("clients", "threshold"), [(5, 2), (6, 3), (4, 5), (2, 2)])
-def test_a_threshold_of_half_or_of_more_than_all_is_refused(clients: int, threshold: int) -> None:
+@pytest.mark.parametrize(("clients", "threshold"), [(5, 3), (6, 4), (10, 6), (4, 5), (2, 2)])
+def test_a_threshold_of_two_thirds_or_of_more_than_all_is_refused(
+    clients: int, threshold: int
+) -> None:
     with pytest.raises(FedttError, match="a threshold that protects nobody"):
         terms_of(clients, threshold)
     assert default_threshold(3) == 3  # of 2 and 1, either would know the other's
@@ -191,6 +230,26 @@ def test_a_roster_that_is_not_right_is_refused_by_the_client(
     advertised, roster = keys_of(4)
     with pytest.raises(FedttError, match=message):
         share(advertised[1], change(roster))
+
+
+@pytest.mark.parametrize(
+    ("change", "bad", "message"),
+    [
+        (lambda r: r, set(), ""),
+        (lambda r: {**r, 2: replace(r[2], box=bytes(32))}, {2}, "no secret comes of"),
+        (lambda r: {**r, 2: replace(r[2], mask=bytes(32))}, {2}, "no secret comes of"),
+        (lambda r: {**r, 3: replace(r[3], box=r[3].mask)}, {3}, "the same key twice"),
+        (lambda r: {**r, 3: replace(r[3], box=r[4].mask)}, {3, 4}, "the same key twice"),
+        (lambda r: {**r, 1: r[2]}, {1, 2}, "the same key twice"),
+    ],
+)
+def test_the_server_knows_whose_keys_the_others_would_refuse(
+    change: Callable[[dict[int, PublicKeys]], dict[int, PublicKeys]], bad: set[int], message: str
+) -> None:
+    shown = change(keys_of(4)[1])
+    found = unsound_keys(shown)
+    assert set(found) == bad
+    assert all(message in str(error) for error in found.values())
 
 
 def test_a_client_that_deals_too_little_is_refused_by_the_server() -> None:

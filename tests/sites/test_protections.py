@@ -85,6 +85,7 @@ def test_what_becomes_of_updates_is_said_with_what_breaks_it() -> None:
     assert holds
     assert "the sum of at least 3 of a round's 4" in text
     assert "unless it puts its own keys in the place of the sites'" in text
+    assert "tells sites differently who takes part can learn the sum of fewer" in text
 
 
 def test_an_epsilon_is_said_with_whom_it_is_against() -> None:

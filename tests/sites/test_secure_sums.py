@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from tests.sites.in_process import (
     Answer,
     Bench,
+    QuickSite,
     answers_of,
     federation_of,
     run_sites,
@@ -20,7 +21,10 @@ from fedtt.errors import SitesError
 from fedtt.experiment import RunDirectory, create_run, run_experiment
 from fedtt.federated.wire.update import update_length
 from fedtt.params import structure_of
+from fedtt.sites.data_shares import Share
 from fedtt.sites.frames import Frame
+from fedtt.sites.site_worker import Worker
+from fedtt.sites.unmasked_rounds import UnmaskedRounds
 
 Job = Callable[..., RunConfig]
 QUICK = {"evaluation": {"alone": False, "every": 0, "test": False}}
@@ -34,7 +38,7 @@ def secure(job: Job) -> RunConfig:
         rounds=1,
         partition={"kind": "iid", "clients": CLIENTS},
         client={"steps": 1, "batch_size": 4, "learning_rate": 1e-2},
-        privacy={"secure_aggregation": {"threshold": 3}},
+        privacy={"secure_aggregation": {"threshold": 4}},
         sites={"deadline": 5, "patience": 5, "min_replies": 1},
         **QUICK,
     )
@@ -110,7 +114,25 @@ def test_a_site_may_leave_before_any_stage(secure: RunConfig, tmp_path: Path, st
     (record,) = records(tmp_path / "run")
     assert len(record["clients"]) == (5 if stage == "reveal" else 4)
     assert record["loss"] > 0
-    assert record["secure_sum"]["threshold"] == 3
+    assert record["secure_sum"]["threshold"] == 4
+
+
+@pytest.mark.parametrize("keys", [bytes(64), bytes(32) + b"k" * 32, b"k" * 64, b"k" * 63])
+def test_a_site_with_bad_keys_is_refused_by_name_and_the_others_go_on(
+    secure: RunConfig, tmp_path: Path, keys: bytes
+) -> None:
+    answers, news = answers_of(share_workers()), []
+
+    def bad(frame: Frame) -> Frame | None:
+        reply = answers[3](frame)
+        if stage_of(frame) != "keys" or reply is None:
+            return reply
+        return Frame(content=reply.content, blobs=[keys] * len(reply.blobs))
+
+    run_sites(secure, tmp_path / "run", Bench({**answers, 3: bad}), news=news)
+    (record,) = records(tmp_path / "run")
+    assert len(record["clients"]) == 4
+    assert [line for line in news if "refused" in line and line.startswith("site-2: ")]
 
 
 def test_where_most_drop_out_nobody_is_asked(secure: RunConfig, tmp_path: Path) -> None:
@@ -118,7 +140,7 @@ def test_where_most_drop_out_nobody_is_asked(secure: RunConfig, tmp_path: Path) 
     bench = Bench(answers_of(share_workers()))
     run_sites(secure.model_copy(update={"cohort": cohort}), tmp_path / "run", bench)
     (record,) = records(tmp_path / "run")
-    assert record["unused"] == "0 of 5 clients, and the secure sum takes 3"
+    assert record["unused"] == "0 of 5 clients, and the secure sum takes 4"
     assert {frame.content["do"] for _, frame in bench.sent} == {"hello", "end"}
 
 
@@ -126,7 +148,7 @@ def test_below_the_threshold_the_round_changes_nothing(secure: RunConfig, tmp_pa
     answers = answers_of(share_workers())
     bench = Bench({node: leaving_at(answers[node], "masked") for node in answers})
     bench.answers[1] = answers[1]
-    with pytest.raises(SitesError, match=r"too few clients answered(.|\n)*2 of 5(.|\n)*3 \(sites"):
+    with pytest.raises(SitesError, match=r"too few clients answered(.|\n)*2 of 5(.|\n)*4 \(sites"):
         run_sites(secure, tmp_path / "run", bench)
     assert records(tmp_path / "run") == []
 
@@ -150,3 +172,76 @@ def test_what_a_server_may_not_ask_of_a_site(secure: RunConfig, tmp_path: Path) 
     assert "out of its turn" in said(by_stage["shares"])
     assert "out of its turn" in said(by_stage["masked"])
     assert "as the configuration does not have it" in said(by_stage["masked"], sum=None)
+
+
+def kept_worker(state: Path | None) -> Worker:
+    """A site's process, the first of three."""
+    site = QuickSite(name="site-0", data=Share(index=0, count=3))
+    return Worker(site, tell=lambda _line: None, should_stop=lambda: False, state=state)
+
+
+def asked_of_the_first(bench: Bench) -> dict[str, Frame]:
+    """By stage, and the hello."""
+    frames = [frame for node, frame in bench.sent if node == 1]
+    return {
+        "hello" if frame.content["do"] == "hello" else stage_of(frame): frame for frame in frames
+    }
+
+
+def with_changes(frame: Frame, **changes: object) -> Frame:
+    return Frame(content={**frame.content, **changes}, blobs=frame.blobs)
+
+
+def test_a_stage_belongs_to_the_round_that_its_keys_were_made_for(
+    secure: RunConfig, tmp_path: Path
+) -> None:
+    workers = share_workers()
+    answers, heard = answers_of(workers), []
+
+    def first_asked_of_another_round(frame: Frame) -> Frame | None:
+        stage = stage_of(frame)
+        if stage in ("shares", "masked", "reveal"):
+            heard.append((stage, str(workers[1].answer(with_changes(frame, round=1)))))
+        return answers[1](frame)
+
+    # A worker refuses what is of an earlier round than its latest.
+    workers[1]._check_latest = lambda _index: None
+    run_sites(secure, tmp_path / "run", Bench({**answers, 1: first_asked_of_another_round}))
+    assert [stage for stage, _ in heard] == ["shares", "masked", "reveal"]
+    assert all("of another round" in said for _, said in heard)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_round_is_unmasked_once_whatever_process_of_the_run_asks(
+    secure: RunConfig, tmp_path: Path, *, restarted: bool
+) -> None:
+    worker = kept_worker(tmp_path / "state" if restarted else None)
+    bench = Bench({**answers_of(share_workers()), 1: worker.answer})
+    run_sites(secure, tmp_path / "run", bench)
+    asked = asked_of_the_first(bench)
+    if restarted:
+        worker = kept_worker(tmp_path / "state")
+
+    joined = worker.answer(with_changes(asked["hello"], epoch="f" * 32))
+    session = joined.content["session"]
+    again = with_changes(asked["keys"], session=session, sum="e" * 32)
+    assert "the difference of two sums" in str(worker.answer(again))
+    assert worker.answer(with_changes(again, round=1)).blobs
+
+
+def test_what_was_unmasked_is_written_before_it_is_said(secure: RunConfig, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    worker, found = kept_worker(state), {}
+
+    def looking(frame: Frame) -> Frame | None:
+        reply = worker.answer(frame)
+        found[stage_of(frame)] = [path.read_text() for path in state.glob("unmasked-*.json")]
+        return reply
+
+    run_sites(secure, tmp_path / "run", Bench({**answers_of(share_workers()), 1: looking}))
+    assert found["masked"] == []
+    assert found["reveal"] == ['{"format": 1, "round": 0}']
+    (path,) = state.glob("unmasked-*.json")
+    path.write_text("{}")
+    with pytest.raises(SitesError, match=r"cannot be read\n.*unmasked-"):
+        UnmaskedRounds(state).last(path.stem.removeprefix("unmasked-"))

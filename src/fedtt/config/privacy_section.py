@@ -103,8 +103,8 @@ class SecureAggregationConfig(Section):
 
     threshold: Annotated[int, Field(ge=3, le=1000)] | None = Field(
         None,
-        description="clients that must stay to the end of a round, more than half of it; left out: "
-        "two thirds and one",
+        description="clients that must stay to the end of a round, more than two thirds of it; "
+        "left out: two thirds and one",
     )
     value_range: Positive = Field(
         1.0,

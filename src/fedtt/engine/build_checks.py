@@ -129,15 +129,18 @@ def check_secure_sum(config: RunConfig, method: Method, *, population: int) -> N
             "(everyone makes shares for everyone)"
         )
     else:
-        least, threshold = clients // 2 + 1, section.threshold or FEWEST
+        least, threshold = default_threshold(clients), section.threshold or FEWEST
         if section.threshold is None or least <= threshold <= clients:
             return
         where, got = "privacy.secure_aggregation.threshold", f"{threshold} of {clients} clients"
         reason = "a round has too few clients for this threshold"
         if threshold < least:
-            reason = "with half of the clients, the server could ask the other half otherwise"
-        expected = f"{max(FEWEST, least)} to {clients}"
-        fix = f"leave it out: {default_threshold(clients)}; or another cohort.size"
+            reason = (
+                "with two thirds of the clients, a server that tells each otherwise who is there "
+                "could read one's update"
+            )
+        expected = f"{least} to {clients}"
+        fix = f"leave it out: {least}; or another cohort.size"
     raise ConfigError(reason, where=where, got=got, expected=expected, fix=fix)
 
 

@@ -62,7 +62,8 @@ def _of_updates(config: RunConfig) -> Protection:
     threshold = section.threshold or default_threshold(clients)
     text = (
         f"the server learns the sum of at least {threshold} of a round's {clients}, and reads "
-        "none, unless it puts its own keys in the place of the sites' or as many sites obey it"
+        "none, unless it puts its own keys in the place of the sites' or as many sites obey it; "
+        "one that tells sites differently who takes part can learn the sum of fewer, not one alone"
     )
     return Protection(holds=True, subject=subject, text=text)
 

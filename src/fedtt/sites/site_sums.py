@@ -1,8 +1,8 @@
 """A site's part in the secure sums of a run: what it holds of one between two messages.
 
-All of it is in memory, and nothing is written: a site that starts afresh has left the round. A
-sum goes through its stages once, and only one sum of a round is unmasked in one server's process:
-of two, the difference would be an update.
+All of it is in memory: a site that starts afresh has left the round. A sum goes through its stages
+once, all of them of one round, and only one sum of a round is unmasked in a run: of two, the
+difference would be an update. So which round was the last is kept, and written down.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ from fedtt.federated.secure.sum_terms import SumTerms
 from fedtt.federated.types import ClientUpdate
 from fedtt.params import structure_of
 from fedtt.sites.message_schema import SumStage
+from fedtt.sites.unmasked_rounds import UnmaskedRounds
 
 Stage = Advertised | Sharing | Masked
 
@@ -39,15 +40,17 @@ class OpenSum:
 
 
 class SiteSums:
-    """The sums of one server's process; the methods change it.
+    """The sums of one server's process; the methods change it, and ``unmasked``, which outlives it.
 
     ``clients`` is how many a round has: the server does not say so, nor how many are enough.
     """
 
-    def __init__(self, secure: SecureSum, *, clients: int) -> None:
+    def __init__(
+        self, secure: SecureSum, *, clients: int, run_id: str, unmasked: UnmaskedRounds
+    ) -> None:
         self._secure, self._clients = secure, clients
+        self._run_id, self._unmasked = run_id, unmasked
         self._open: OpenSum | None = None
-        self._unmasked = -1  # the last round that was
 
     def answer(self, asked: SumStage, blobs: Sequence[bytes]) -> list[bytes]:
         """One blob for each member."""
@@ -60,10 +63,17 @@ class SiteSums:
                 return self._reveal(asked, blobs)
 
     def masked(
-        self, token: str, client_id: str, update: ClientUpdate, *, weight: int, sealed: bytes
+        self,
+        token: str,
+        client_id: str,
+        update: ClientUpdate,
+        *,
+        round_index: int,
+        weight: int,
+        sealed: bytes,
     ) -> bytes:
         """The update as it travels."""
-        found = self._of(token)
+        found = self._of(token, round_index)
         client = found.clients.get(client_id)
         if not isinstance(client, Sharing):
             raise _out_of_turn("masked update")
@@ -73,18 +83,21 @@ class SiteSums:
         self._open = replace(found, clients={**found.clients, client_id: after})
         return wire.pack_masked(masked, encoding)
 
-    def check_turn(self, token: str, client_ids: Sequence[str]) -> None:
+    def check_turn(self, token: str, client_ids: Sequence[str], *, round_index: int) -> None:
         """Before training: raise :class:`SitesError` unless these clients have dealt shares."""
-        found = self._of(token)
+        found = self._of(token, round_index)
         if not all(isinstance(found.clients.get(c), Sharing) for c in client_ids):
             raise _out_of_turn("masked update")
 
     def _begin(self, asked: SumStage) -> list[bytes]:
-        if asked.round <= self._unmasked:
+        last = self._unmasked.last(self._run_id)
+        if asked.round <= last:
             raise SitesError(
                 "a round whose sum was unmasked is to be summed again: the difference of two sums "
                 "tells a client's update",
                 got=f"round {asked.round}",
+                expected=f"round {last + 1} or later",
+                fix="where the server lost that round, begin another run",
             )
         session = bytes.fromhex(asked.sum)
         terms = SumTerms(
@@ -97,7 +110,7 @@ class SiteSums:
         return [wire.pack_keys(clients[member.client].public) for member in asked.members]
 
     def _share(self, asked: SumStage, blobs: Sequence[bytes]) -> list[bytes]:
-        found, (told,) = self._of(asked.sum), blobs
+        found, (told,) = self._of(asked.sum, asked.round), blobs
         roster = wire.unpack_roster(told, clients=self._clients)
         after, said = {}, []
         for member in asked.members:
@@ -110,7 +123,7 @@ class SiteSums:
         return said
 
     def _reveal(self, asked: SumStage, blobs: Sequence[bytes]) -> list[bytes]:
-        found, (told,) = self._of(asked.sum), blobs
+        found, (told,) = self._of(asked.sum, asked.round), blobs
         survivors = wire.unpack_places(told, clients=self._clients)
         after, said = {}, []
         for member in asked.members:
@@ -119,13 +132,19 @@ class SiteSums:
                 raise _out_of_turn("unmasking")
             after[member.client], shares = reveal(client, survivors)
             said.append(wire.pack_revealed(shares))
+        self._unmasked.add(self._run_id, found.round_index)
         self._open = replace(found, clients={**found.clients, **after})
-        self._unmasked = found.round_index
         return said
 
-    def _of(self, token: str) -> OpenSum:
+    def _of(self, token: str, round_index: int) -> OpenSum:
         if self._open is None or self._open.session.hex() != token:
             raise SitesError("a sum that this site has not begun, or has left", got=token)
+        if self._open.round_index != round_index:
+            raise SitesError(
+                "a stage of a secure sum that is of another round",
+                got=f"round {round_index}",
+                expected=f"round {self._open.round_index}",
+            )
         return self._open
 
 

@@ -55,6 +55,7 @@ from fedtt.sites.site_examples import (
     check_limit,
     open_site_examples,
 )
+from fedtt.sites.unmasked_rounds import UnmaskedRounds
 
 if TYPE_CHECKING:
     from fedtt.sites.site_sums import SiteSums
@@ -90,7 +91,8 @@ class Worker:
 
     ``over`` says why the site is done, once it is: None for a run that ended, or an error. What
     its clients owe, with error feedback, is kept in the folder ``state``, if there is one; what
-    hides its examples, with example-level privacy, is, and no more than ``spending_limit`` spent.
+    hides its examples, with example-level privacy, is, and no more than ``spending_limit`` spent;
+    and which rounds were unmasked, with secure sums.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Worker:
         self._site, self._state, self._limit = site, state, spending_limit
         self._tell, self._should_stop = tell, should_stop
         self._joined: _Joined | None = None
+        self._unmasked = UnmaskedRounds(state)
         self._deadline = 0.0
         self._done: tuple[object, Frame] | None = None  # the last work, and its reply
         self._latest = 0  # the latest round begun since joining
@@ -216,7 +219,7 @@ class Worker:
             own=own,
             residuals=residuals,
             examples=examples,
-            sums=_sums(config, federation),
+            sums=self._sums(hello.run, config, federation),
         )
         self._tell(f"joined as {self._site.name}")
         return self._joined
@@ -281,14 +284,23 @@ class Worker:
     ) -> list[bytes]:
         """The updates, masked for the secure sum."""
         sums, token = _expected_sums(joined), work.sum or ""
-        sums.check_turn(token, [task.client_id for task in tasks])
+        sums.check_turn(token, [task.client_id for task in tasks], round_index=work.round)
         said = []
         for entry, task, payload in zip(work.tasks, tasks, joined.clients(tasks), strict=True):
             expected = task.answer(trained_names(task.payload, structure=task.structure))
             update = decode_update(payload, expected=expected)
             weight = int(joined.federation.method.weighting(update))
             sealed = blobs[entry.sealed] if entry.sealed is not None else b""
-            said.append(sums.masked(token, task.client_id, update, weight=weight, sealed=sealed))
+            said.append(
+                sums.masked(
+                    token,
+                    task.client_id,
+                    update,
+                    round_index=work.round,
+                    weight=weight,
+                    sealed=sealed,
+                )
+            )
         return said
 
     def _trained(self, joined: _Joined, tasks: Sequence[ClientTask]) -> Iterable[bytes]:
@@ -316,6 +328,22 @@ class Worker:
             run_id=run_id,
             clients=self._site.clients(federation),
             structure={name: spec for name, spec in whole.items() if name not in pretrained},
+        )
+
+    def _sums(self, run_id: str, config: RunConfig, federation: Federation) -> "SiteSums | None":
+        secure = build_secure_sum(config)
+        if secure is None:
+            return None
+        from fedtt.sites.site_sums import SiteSums
+
+        if self._state is None:
+            self._tell("which rounds are unmasked is kept in memory only: --state DIR keeps it")
+        everyone = config.sites.names or federation.population
+        return SiteSums(
+            secure,
+            clients=config.cohort.size or len(everyone),
+            run_id=run_id,
+            unmasked=self._unmasked,
         )
 
     def _check_latest(self, index: int) -> None:
@@ -373,16 +401,6 @@ class Worker:
             raise InterruptedRunError("stopped on request", where=f"site {self._site.name}")
         if time.monotonic() > self._deadline:
             raise _LateError("the round's deadline has passed")
-
-
-def _sums(config: RunConfig, federation: Federation) -> "SiteSums | None":
-    secure = build_secure_sum(config)
-    if secure is None:
-        return None
-    from fedtt.sites.site_sums import SiteSums
-
-    everyone = config.sites.names or federation.population
-    return SiteSums(secure, clients=config.cohort.size or len(everyone))
 
 
 def _expected_sums(joined: _Joined) -> "SiteSums":

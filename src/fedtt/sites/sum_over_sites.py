@@ -9,7 +9,7 @@ from fedtt.errors import SitesError, WireError
 from fedtt.federated.round import ClientTask
 from fedtt.federated.secure import sum_messages as wire
 from fedtt.federated.secure.secure_round import Summed, SumRequest
-from fedtt.federated.secure.sum_server import Gathering, begin_gathering, open_sum
+from fedtt.federated.secure.sum_server import Gathering, begin_gathering, open_sum, unsound_keys
 from fedtt.federated.secure.sum_terms import Place
 from fedtt.sites.message_schema import SumStageName
 
@@ -70,6 +70,9 @@ class SumOverSites:
 
     def _gathered(self, ask: AskStage) -> Gathering:
         keys = self._read(ask("keys", self.called, []), lambda _, blob: wire.unpack_keys(blob))
+        for place, error in unsound_keys(keys).items():
+            self.refuse(self._names([place])[0], error)
+            del keys[place]
         self._check_enough(keys)
         told = wire.pack_roster(keys)
         names = self._names(keys)

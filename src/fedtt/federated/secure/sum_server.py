@@ -5,6 +5,8 @@ left out from there on; the sum is of those whose masked update arrived, exact t
 is none.
 """
 
+import secrets
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -12,10 +14,34 @@ import numpy as np
 
 from fedtt.errors import WireError
 from fedtt.federated.secure.ring_encoding import Words
-from fedtt.federated.secure.round_keys import KEY_BYTES, commitment_of, key_pair, mask_of
+from fedtt.federated.secure.round_keys import (
+    KEY_BYTES,
+    agreed_key,
+    commitment_of,
+    key_pair,
+    mask_of,
+)
 from fedtt.federated.secure.shamir import PRIME, join_shares
 from fedtt.federated.secure.sum_client import SEALED_BYTES, Dealt, add_pair_mask
 from fedtt.federated.secure.sum_terms import Place, PublicKeys, SumTerms, check_public_keys
+
+
+def unsound_keys(shown: Mapping[Place, PublicKeys]) -> dict[Place, WireError]:
+    """Whose keys no other client would take, and why: one such set would end the sum for all.
+
+    Of a key that two have shown neither is right: nobody knows another's before all have theirs.
+    """
+    times = Counter(key for keys in shown.values() for key in (keys.box, keys.mask))
+    trial, found = secrets.token_bytes(KEY_BYTES), {}
+    for place, keys in shown.items():
+        try:
+            for key in (keys.box, keys.mask):
+                agreed_key(trial, key, purpose=b"trial")
+        except WireError as error:
+            found[place] = error
+        if max(times[keys.box], times[keys.mask]) > 1:
+            found[place] = WireError("the same key twice", where=f"place {place}")
+    return found
 
 
 def check_dealt(dealt: Dealt, *, place: Place, roster: Mapping[Place, PublicKeys]) -> None:

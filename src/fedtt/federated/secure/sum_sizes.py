@@ -5,5 +5,5 @@ MOST_CLIENTS = 1000  # of a round: everyone makes keys and shares for everyone
 
 
 def default_threshold(clients: int) -> int:
-    """More than two thirds of them."""
+    """More than two thirds of them: the least that a sum takes, too."""
     return max(FEWEST, 2 * clients // 3 + 1)

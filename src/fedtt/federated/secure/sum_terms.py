@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fedtt.errors import FedttError, WireError
 from fedtt.federated.secure.round_keys import KEY_BYTES
-from fedtt.federated.secure.sum_sizes import FEWEST
+from fedtt.federated.secure.sum_sizes import FEWEST, default_threshold
 
 Place = int  # of a client in the round: from 1 on
 
@@ -14,8 +14,9 @@ Place = int  # of a client in the round: from 1 on
 class SumTerms:
     """Of one sum. ``session`` names it, and goes into every key.
 
-    More than half of the ``clients`` are needed: as each gives one share of each of them, of its
-    mask or of its key, never do enough of both come together.
+    More than two thirds of the ``clients`` are needed: each gives one share of each of them, of its
+    mask or of its key. With no more than that, a server that tells each of them otherwise who is
+    there collects enough of both to read one client's update.
     """
 
     session: bytes
@@ -23,11 +24,11 @@ class SumTerms:
     threshold: int
 
     def __post_init__(self) -> None:
-        if not max(FEWEST, self.clients // 2 + 1) <= self.threshold <= self.clients:
+        if not default_threshold(self.clients) <= self.threshold <= self.clients:
             raise FedttError(
                 "a threshold that protects nobody, or that cannot be reached",
                 got=f"{self.threshold} of {self.clients} clients",
-                expected=f"at least {FEWEST} and more than half, at most all",
+                expected=f"at least {FEWEST} and more than two thirds, at most all",
             )
 
     def lacks(self, present: Collection[object]) -> str | None:
