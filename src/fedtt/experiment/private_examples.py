@@ -7,7 +7,7 @@ from typing import Any
 
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
-from fedtt.engine.build_example_plan import ExamplePlan, plan_examples
+from fedtt.engine.build_example_plan import ExamplePlan, digest_of_settings, plan_examples
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.private_run import check_secret_kept
 from fedtt.federated.cohort import Cohorts
@@ -97,6 +97,7 @@ class PrivateExamples:
         assert self.plan is not None  # clients of this process have their data here
         return ExamplePrivacy(
             run=self.directory.run_id(),
+            settings=digest_of_settings(self.config),
             clipping_norm=self.plan.section.clipping_norm,
             noise_multipliers=self.plan.noise_multipliers,
             batch_size=self.config.client.batch_size,

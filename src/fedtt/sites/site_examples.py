@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedtt.config import ExamplePrivacyConfig, RunConfig
 from fedtt.engine.build import Federation
-from fedtt.engine.build_example_plan import ExamplePlan, plan_examples
+from fedtt.engine.build_example_plan import ExamplePlan, digest_of_settings, plan_examples
 from fedtt.errors import ConfigError, SitesError
 from fedtt.federated.privacy.example_privacy import ExamplePrivacy
 from fedtt.federated.privacy.keystream import secret_streams
@@ -42,6 +42,7 @@ class SiteExamples:
     """What a site that takes part in such a run has."""
 
     run_id: str
+    settings: str
     section: ExamplePrivacyConfig
     batch_size: int
     plan: ExamplePlan
@@ -57,6 +58,7 @@ class SiteExamples:
         own = hashlib.blake2b(self.secret, digest_size=16, person=b"fedtt site id").hexdigest()
         return ExamplePrivacy(
             run=f"{self.run_id} {own}",
+            settings=self.settings,
             clipping_norm=self.section.clipping_norm,
             noise_multipliers=self.plan.noise_multipliers,
             batch_size=self.batch_size,
@@ -131,6 +133,7 @@ def open_site_examples(
     folder.mkdir(parents=True, exist_ok=True)
     return SiteExamples(
         run_id=run_id,
+        settings=digest_of_settings(config),
         section=section,
         batch_size=config.client.batch_size,
         plan=plan,
