@@ -263,7 +263,7 @@ def asked_of_south(federation: Federation, *, settings: str = "all") -> str:
         noise_multipliers=dict.fromkeys(federation.population, 0.7),
         batch_size=8,
         streams=STREAMS,
-        spend=lambda client, task: heard.__setitem__(client, task),
+        spend=heard.__setitem__,
     )
     run_round(
         federation.initial,

@@ -29,7 +29,7 @@ from fedtt.sites.site_examples import (
     check_limit,
     open_site_examples,
 )
-from fedtt.sites.site_worker import Worker
+from fedtt.sites.site_worker import Worker, check_measured
 
 MakeConfig = Callable[..., RunConfig]
 EXAMPLE = {"clipping_norm": 0.2, "noise_multiplier": 0.6, "delta": 1e-3, "accountant": "rdp"}
@@ -170,6 +170,45 @@ def test_a_site_with_a_limit_refuses_to_train_without_noise(make_config: MakeCon
     with pytest.raises(ConfigError, match=r"hides no examples(.|\n)*--max-epsilon"):
         check_limit(make_config(), limit)
     check_limit(make_config(), None)
+
+
+@pytest.mark.parametrize("evaluation", [{"every": 1, "test": False}, {"every": 0, "test": True}])
+def test_a_site_with_a_limit_measures_nothing(
+    make_config: MakeConfig, evaluation: dict[str, object]
+) -> None:
+    """The server says which examples are held out: in another run, they are others."""
+    config = private(make_config)
+    measured = config.evaluation.model_copy(update=evaluation)
+    limit = SpendingLimit(epsilon=3, delta=1e-5)
+    check_limit(config, limit)
+    with pytest.raises(ConfigError, match=r"measures nothing(.|\n)*every = 0(.|\n)*test = false"):
+        check_limit(config.model_copy(update={"evaluation": measured}), limit)
+
+
+def test_a_site_that_measures_nothing_ends_such_a_run_with_the_way_out(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config, said = private(make_config), []
+    measured = config.evaluation.model_copy(update={"every": 1})
+    config = config.model_copy(update={"evaluation": measured})
+    limit = SpendingLimit(epsilon=30, delta=1e-3)
+    limits = dict.fromkeys(CLIENTS, limit)
+    with pytest.raises(SitesError, match="too few sites"):
+        run_sites(config, tmp_path / "run", bench(tmp_path, said, **limits))
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "split"),
+    [({"every": 0}, "validation"), ({"test": False, "alone": False}, "test")],
+)
+def test_a_site_refuses_to_measure_what_the_configuration_does_not(
+    make_config: MakeConfig, evaluation: dict[str, object], split: str
+) -> None:
+    config = make_config(evaluation=evaluation)
+    check_measured(config, [])
+    with pytest.raises(SitesError, match=rf"not to be measured(.|\n)*{split}"):
+        check_measured(config, [split])
+    check_measured(make_config(), ["validation", "test"])
 
 
 @pytest.mark.slow

@@ -26,14 +26,28 @@ class SpendingLimit:
 
 
 def check_limit(config: RunConfig, limit: SpendingLimit | None) -> None:
-    """Raise :class:`ConfigError` where a site that has a limit is to train without noise."""
-    if limit is not None and config.privacy.example is None:
+    """Raise :class:`ConfigError` where a site that has a limit is to train without noise, or to
+    measure: which examples are held out is the server's to say, and another run's are others.
+    """
+    if limit is None:
+        return
+    if config.privacy.example is None:
         raise ConfigError(
             "the server's configuration hides no examples, and this site wants them hidden",
             where="--max-epsilon",
             got="no [privacy.example]",
             expected=f"epsilon of at most {limit.epsilon:g}",
             fix="a server whose configuration has [privacy.example]; or leave --max-epsilon out",
+        )
+    measured = config.evaluation
+    if measured.every or measured.test:
+        raise ConfigError(
+            "this site measures nothing: a score has no noise, and tells of examples",
+            where="--max-epsilon",
+            got=f"evaluation.every = {measured.every}, evaluation.test = "
+            f"{str(measured.test).lower()} in the server's configuration",
+            fix="a server whose configuration has evaluation.every = 0 and evaluation.test = "
+            "false; or leave --max-epsilon out",
         )
 
 

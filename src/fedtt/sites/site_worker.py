@@ -251,6 +251,7 @@ class Worker:
     def _worked(self, joined: _Joined, work: Work, blobs: Sequence[bytes]) -> Frame:
         started = time.monotonic()
         self._deadline = started + work.seconds
+        check_measured(joined.config, work.splits)
         tasks = [self._task(joined, work, entry, blobs) for entry in work.tasks]
         if work.do == "train" and (work.sum is None) != (joined.sums is None):
             raise SitesError(
@@ -392,6 +393,19 @@ def _expected_sums(joined: _Joined) -> "SiteSums":
             where="privacy.secure_aggregation",
         )
     return joined.sums
+
+
+def check_measured(config: RunConfig, splits: Sequence[str]) -> None:
+    """Raise :class:`SitesError` for a split that the configuration does not have measured."""
+    asked = {"validation": config.evaluation.every > 0, "test": config.evaluation.test}
+    refused = [split for split in splits if not asked[split]]
+    if refused:
+        raise SitesError(
+            "the server asks for a score that is not to be measured",
+            where="evaluation",
+            got=refused[0],
+            fix="begin a run whose evaluation.every and evaluation.test say what is",
+        )
 
 
 def _check_own(joined: _Joined, client_id: str) -> None:
