@@ -53,7 +53,10 @@ def check_limit(config: RunConfig, limit: SpendingLimit | None) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteExamples:
-    """What a site that takes part in such a run has."""
+    """What a site that takes part in such a run has.
+
+    ``shared``: its clients have parts of one data set. Else it is one client's, under any name.
+    """
 
     run_id: str
     settings: str
@@ -63,6 +66,7 @@ class SiteExamples:
     ledger: EpsilonLedger
     secret: bytes
     limit: SpendingLimit | None
+    shared: bool
 
     def privacy(self) -> ExamplePrivacy:
         """What hides the examples of the site's clients.
@@ -87,8 +91,11 @@ class SiteExamples:
 
     def _spend(self, client: str, task: str) -> None:
         """Raises :class:`SitesError` where the task would spend more than there is."""
-        if self.ledger.is_last(client, task):
-            return
+        with self.ledger.held():
+            if not self.ledger.is_last(client, task):
+                self._spend_more(client, task)
+
+    def _spend_more(self, client: str, task: str) -> None:
         budget, target = self.plan.budgets[client], self.section.target_epsilon
         if target is not None:
             after = self._epsilon(client, budget.steps, run=self.run_id)
@@ -105,7 +112,11 @@ class SiteExamples:
             delta = self.limit.delta
         accountant = self.plan.budgets[client].accounting.accountant
         return self.ledger.epsilon(
-            self._cost(client, steps), accountant=accountant, delta=delta, run=run
+            self._cost(client, steps),
+            accountant=accountant,
+            delta=delta,
+            run=run,
+            client=client if self.shared else None,
         )
 
     def _cost(self, client: str, steps: int) -> Spent:
@@ -128,6 +139,7 @@ def open_site_examples(
     run_id: str,
     clients: Sequence[str],
     limit: SpendingLimit | None,
+    shared: bool,
 ) -> SiteExamples | None:
     """None where nothing is guaranteed. Raises :class:`SitesError` without a ``folder`` to keep it
     in, :class:`ConfigError` for an epsilon that this site's examples do not reach.
@@ -158,6 +170,7 @@ def open_site_examples(
             fix="bring the file back, or move it away: another one is drawn",
         ),
         limit=limit,
+        shared=shared,
     )
 
 

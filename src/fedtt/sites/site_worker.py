@@ -26,6 +26,7 @@ from fedtt.federated.round import ClientTask
 from fedtt.federated.wire.broadcast import trained_names
 from fedtt.federated.wire.update import decode_update
 from fedtt.sites.agreement import fact_differences, facts_of
+from fedtt.sites.data_shares import Share
 from fedtt.sites.frames import Frame
 from fedtt.sites.kept_residuals import KeptResiduals
 from fedtt.sites.message_schema import (
@@ -202,6 +203,7 @@ class Worker:
             run_id=hello.run,
             clients=own,
             limit=self._limit,
+            shared=isinstance(self._site.data, Share),
         )
         for note in () if examples is None else examples.plan.notes:
             self._tell(note)

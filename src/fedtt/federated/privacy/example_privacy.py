@@ -16,8 +16,8 @@ class ExamplePrivacy:
 
     ``noise_multipliers`` are by client, over ``clipping_norm``. ``run`` tells one run's tasks from
     another's, and ``settings`` are a digest of all that the run is configured with: asked
-    otherwise, a client draws other noise, and spends again. ``spend`` hears of every task, and of one that is
-    asked for again, again.
+    otherwise, a client draws other noise, and spends again. ``spend`` hears of every task, and of
+    one that is asked for again, again.
     """
 
     run: str
