@@ -10,6 +10,7 @@ from tests.experiment.runs import run_and_hear
 from tests.sites.in_process import federation_of
 
 from fedtt.config import RunConfig
+from fedtt.engine.build import build_federation
 from fedtt.engine.build_checks import check_secret_here
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment import (
@@ -26,8 +27,15 @@ CLIENT = {"steps": 2, "batch_size": 4, "learning_rate": 1e-2}
 MakeConfig = Callable[..., RunConfig]
 
 
-def private(make_config: MakeConfig, *, rounds: int = 3, **example: object) -> RunConfig:
+def private(
+    make_config: MakeConfig,
+    *,
+    rounds: int = 3,
+    section: dict[str, Any] | None = None,
+    **example: object,
+) -> RunConfig:
     changes = {
+        **(section or {}),
         "rounds": rounds,
         "client": CLIENT,
         "evaluation": {"every": 0, "test": False},
@@ -197,6 +205,19 @@ def test_what_would_not_be_hidden_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=f"does not go with {reason}"):
         make_config(privacy={"example": EXAMPLE}, **changes)
+
+
+@pytest.mark.parametrize("section", ["model", "method"])
+def test_dropout_is_refused_by_name(make_config: MakeConfig, section: str) -> None:
+    """A mask depends on an example's place among the others of its batch."""
+    config = private(make_config)
+    method = {"name": "lora", "rank": 2, "dropout": 0.1 if section == "method" else 0.0}
+    model = config.model.model_dump(exclude_none=True)
+    if section == "model":
+        del model["dropout"]  # the base model's own
+    config = private(make_config, section={"model": model, "method": method})
+    with pytest.raises(ConfigError, match=rf"with dropout(.|\n)*fix: {section}.dropout = 0.0"):
+        build_federation(config)
 
 
 def test_under_torchrun_it_is_refused_by_name(make_config: MakeConfig) -> None:
