@@ -35,11 +35,11 @@ def private(
     **example: object,
 ) -> RunConfig:
     changes = {
-        **(section or {}),
         "rounds": rounds,
         "client": CLIENT,
         "evaluation": {"every": 0, "test": False},
         "privacy": {"example": {**EXAMPLE, **example}},
+        **(section or {}),
     }
     return make_config(**changes)
 
@@ -147,6 +147,25 @@ def test_a_client_takes_no_part_once_its_budget_is_spent(
     said = summary(path)
     assert budget * 0.5 < said["epsilon"] <= budget
     assert said["stopped"] == f"after {len(took_part)} of 9 rounds no client's budget is left"
+
+
+def test_with_secure_sums_a_run_ends_once_too_few_have_budget_left(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """North is done after one round, and two make no sum."""
+    of = sizes(private(make_config))
+    budget = (
+        epsilon(of["north"], rounds=1, noise=0.5) + epsilon(of["north"], rounds=2, noise=0.5)
+    ) / 2
+    example = {**EXAMPLE, "noise_multiplier": 0.5, "target_epsilon": budget}
+    both = {"example": example, "secure_aggregation": {}}
+    config = private(make_config, rounds=9, section={"privacy": both})
+    path = tmp_path / "run"
+    run_and_hear(config, path, build=federation_of)
+    assert [set(record["clients"]) for record in records(path)] == [set(of)]
+    expected = "after 1 of 9 rounds fewer clients have budget left than a secure sum takes"
+    assert summary(path)["stopped"] == expected
+    run_and_hear(config, path, build=federation_of)  # over, and stays so
 
 
 @pytest.mark.slow
