@@ -77,7 +77,9 @@ def digest_unsent(model: PeftModel, exchanged: Collection[str]) -> str:
     for name, tensor in sorted(everything.items()):
         if name not in exchanged and isinstance(tensor, Tensor) and tensor.data_ptr() not in sent:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().reshape(-1).cpu().contiguous().view(torch.uint8).numpy())
+            digest.update(
+                tensor.detach().reshape(-1).cpu().contiguous().view(torch.uint8).numpy().data
+            )
     return digest.hexdigest()
 
 
