@@ -75,9 +75,12 @@ def make_config(tiny_bert: Path, reviews: Path) -> Callable[..., RunConfig]:
     """A complete config; keyword arguments replace whole sections or top-level keys."""
 
     def make(**changes: object) -> RunConfig:
+        privacy = changes.get("privacy", {})
+        hidden = isinstance(privacy, dict) and "example" in privacy  # goes without dropout only
+        no_dropout = {"dropout": 0.0} if hidden else {}
         table = {
             "rounds": 3,
-            "model": {"name": str(tiny_bert), "max_length": 16, "device": "cpu"},
+            "model": {"name": str(tiny_bert), "max_length": 16, "device": "cpu", **no_dropout},
             "data": {"path": str(reviews), "test": 0.2, "validation": 0.2},
             "method": {"name": "fedtt", "rank": 2, "bottleneck": 8},
             "client": {"steps": 3, "batch_size": 8, "learning_rate": 1e-2},

@@ -10,6 +10,7 @@ from tests.experiment.runs import run_and_hear
 from tests.sites.in_process import federation_of
 
 from fedtt.config import RunConfig
+from fedtt.engine.build import build_federation
 from fedtt.engine.build_checks import check_secret_here
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment import (
@@ -26,12 +27,19 @@ CLIENT = {"steps": 2, "batch_size": 4, "learning_rate": 1e-2}
 MakeConfig = Callable[..., RunConfig]
 
 
-def private(make_config: MakeConfig, *, rounds: int = 3, **example: object) -> RunConfig:
+def private(
+    make_config: MakeConfig,
+    *,
+    rounds: int = 3,
+    section: dict[str, Any] | None = None,
+    **example: object,
+) -> RunConfig:
     changes = {
         "rounds": rounds,
         "client": CLIENT,
         "evaluation": {"every": 0, "test": False},
         "privacy": {"example": {**EXAMPLE, **example}},
+        **(section or {}),
     }
     return make_config(**changes)
 
@@ -141,6 +149,25 @@ def test_a_client_takes_no_part_once_its_budget_is_spent(
     assert said["stopped"] == f"after {len(took_part)} of 9 rounds no client's budget is left"
 
 
+def test_with_secure_sums_a_run_ends_once_too_few_have_budget_left(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """North is done after one round, and two make no sum."""
+    of = sizes(private(make_config))
+    budget = (
+        epsilon(of["north"], rounds=1, noise=0.5) + epsilon(of["north"], rounds=2, noise=0.5)
+    ) / 2
+    example = {**EXAMPLE, "noise_multiplier": 0.5, "target_epsilon": budget}
+    both = {"example": example, "secure_aggregation": {}}
+    config = private(make_config, rounds=9, section={"privacy": both})
+    path = tmp_path / "run"
+    run_and_hear(config, path, build=federation_of)
+    assert [set(record["clients"]) for record in records(path)] == [set(of)]
+    expected = "after 1 of 9 rounds fewer clients have budget left than a secure sum takes"
+    assert summary(path)["stopped"] == expected
+    run_and_hear(config, path, build=federation_of)  # over, and stays so
+
+
 @pytest.mark.slow
 def test_for_an_epsilon_every_client_has_the_noise_that_it_takes(
     make_config: MakeConfig,
@@ -197,6 +224,19 @@ def test_what_would_not_be_hidden_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=f"does not go with {reason}"):
         make_config(privacy={"example": EXAMPLE}, **changes)
+
+
+@pytest.mark.parametrize("section", ["model", "method"])
+def test_dropout_is_refused_by_name(make_config: MakeConfig, section: str) -> None:
+    """A mask depends on an example's place among the others of its batch."""
+    config = private(make_config)
+    method = {"name": "lora", "rank": 2, "dropout": 0.1 if section == "method" else 0.0}
+    model = config.model.model_dump(exclude_none=True)
+    if section == "model":
+        del model["dropout"]  # the base model's own
+    config = private(make_config, section={"model": model, "method": method})
+    with pytest.raises(ConfigError, match=rf"with dropout(.|\n)*fix: {section}.dropout = 0.0"):
+        build_federation(config)
 
 
 def test_under_torchrun_it_is_refused_by_name(make_config: MakeConfig) -> None:

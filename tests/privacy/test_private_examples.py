@@ -11,6 +11,7 @@ from fedtt import params as p
 from fedtt.config import RunConfig
 from fedtt.data import collate
 from fedtt.engine.build import Federation, build_federation
+from fedtt.engine.build_example_plan import digest_of_settings
 from fedtt.engine.client_work import loss_function
 from fedtt.engine.inprocess import local_clients
 from fedtt.engine.private_work import split_by_length
@@ -202,6 +203,7 @@ def after_a_round(
 ) -> p.Params:
     privacy = ExamplePrivacy(
         run="a",
+        settings="all",
         clipping_norm=0.2,
         noise_multipliers=dict.fromkeys(federation.population, noise),
         batch_size=8,
@@ -235,6 +237,7 @@ def test_every_client_has_other_noise(federation: Federation) -> None:
     """Of the same task but for its name, as two clients with the same examples have it."""
     privacy = ExamplePrivacy(
         run="a",
+        settings="all",
         clipping_norm=1.0,
         noise_multipliers={"north": 1.0, "south": 1.0},
         batch_size=2,
@@ -248,3 +251,61 @@ def test_every_client_has_other_noise(federation: Federation) -> None:
     ]
     correlation = np.corrcoef(torch.stack(released).numpy())
     assert np.abs(correlation - np.eye(4)).max() < 0.5
+
+
+def asked_of_south(federation: Federation, *, settings: str = "all") -> str:
+    """What tells the first round's task of a client from every other."""
+    heard: dict[str, str] = {}
+    privacy = ExamplePrivacy(
+        run="a",
+        settings=settings,
+        clipping_norm=0.2,
+        noise_multipliers=dict.fromkeys(federation.population, 0.7),
+        batch_size=8,
+        streams=STREAMS,
+        spend=heard.__setitem__,
+    )
+    run_round(
+        federation.initial,
+        method=federation.method,
+        cohorts=Cohorts(population=federation.population, seed=0),
+        learning_rate=0.1,
+        call_clients=local_clients(federation, state=federation.initial, seed=0, private=privacy),
+    )
+    return heard["south"]
+
+
+def test_asked_of_another_model_a_client_draws_other_noise_and_spends_again(
+    make_config: MakeConfig,
+) -> None:
+    """One bit of a frozen weight, which no sample of it holds, with the sum of all as it was."""
+    federation = build_federation(make_config())
+    first = asked_of_south(federation)
+    assert asked_of_south(federation) == first
+    assert asked_of_south(federation, settings="other") != first
+    weight = next(
+        tensor
+        for name, tensor in federation.model.named_parameters()
+        if "word_embeddings" in name and name not in federation.initial.params
+    )
+    bits = weight.data.view(torch.int32).view(-1)
+    bits[1:3] += torch.tensor([1, -1], dtype=torch.int32)
+    assert asked_of_south(federation) != first
+
+
+def test_what_a_run_is_configured_with_tells_its_tasks_apart(make_config: MakeConfig) -> None:
+    config = make_config()
+
+    def changed(section: str, **values: object) -> RunConfig:
+        own = getattr(config, section).model_copy(update=values)
+        return config.model_copy(update={section: own})
+
+    first = digest_of_settings(config)
+    for other in (
+        changed("model", dropout=0.3),
+        changed("model", dtype="bfloat16"),
+        changed("task", kind="label-words"),
+        changed("client", proximal=0.5),
+    ):
+        assert digest_of_settings(other) != first
+    assert digest_of_settings(changed("data", path=config.data.path.parent / "moved.csv")) == first

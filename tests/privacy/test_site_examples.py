@@ -21,15 +21,16 @@ from fedtt.config import RunConfig
 from fedtt.errors import ConfigError, SitesError
 from fedtt.experiment import RunDirectory
 from fedtt.federated.privacy.accounting import Accounting
+from fedtt.sites import epsilon_ledger
 from fedtt.sites.data_shares import Share
-from fedtt.sites.epsilon_ledger import FILE, EpsilonLedger, Spent
+from fedtt.sites.epsilon_ledger import FILE, LOCK, EpsilonLedger, Spent
 from fedtt.sites.site_examples import (
     SECRET,
     SpendingLimit,
     check_limit,
     open_site_examples,
 )
-from fedtt.sites.site_worker import Worker
+from fedtt.sites.site_worker import Worker, check_measured
 
 MakeConfig = Callable[..., RunConfig]
 EXAMPLE = {"clipping_norm": 0.2, "noise_multiplier": 0.6, "delta": 1e-3, "accountant": "rdp"}
@@ -153,6 +154,7 @@ def test_a_run_s_own_budget_ends_a_site_s_part_too(make_config: MakeConfig, tmp_
             run_id=run,
             clients=["north"],
             limit=None,
+            shared=True,
         )
         assert own is not None
         count = own.plan.budgets["north"].accounting.population
@@ -172,6 +174,45 @@ def test_a_site_with_a_limit_refuses_to_train_without_noise(make_config: MakeCon
     check_limit(make_config(), None)
 
 
+@pytest.mark.parametrize("evaluation", [{"every": 1, "test": False}, {"every": 0, "test": True}])
+def test_a_site_with_a_limit_measures_nothing(
+    make_config: MakeConfig, evaluation: dict[str, object]
+) -> None:
+    """The server says which examples are held out: in another run, they are others."""
+    config = private(make_config)
+    measured = config.evaluation.model_copy(update=evaluation)
+    limit = SpendingLimit(epsilon=3, delta=1e-5)
+    check_limit(config, limit)
+    with pytest.raises(ConfigError, match=r"measures nothing(.|\n)*every = 0(.|\n)*test = false"):
+        check_limit(config.model_copy(update={"evaluation": measured}), limit)
+
+
+def test_a_site_that_measures_nothing_ends_such_a_run_with_the_way_out(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config, said = private(make_config), []
+    measured = config.evaluation.model_copy(update={"every": 1})
+    config = config.model_copy(update={"evaluation": measured})
+    limit = SpendingLimit(epsilon=30, delta=1e-3)
+    limits = dict.fromkeys(CLIENTS, limit)
+    with pytest.raises(SitesError, match="too few sites"):
+        run_sites(config, tmp_path / "run", bench(tmp_path, said, **limits))
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "split"),
+    [({"every": 0}, "validation"), ({"test": False, "alone": False}, "test")],
+)
+def test_a_site_refuses_to_measure_what_the_configuration_does_not(
+    make_config: MakeConfig, evaluation: dict[str, object], split: str
+) -> None:
+    config = make_config(evaluation=evaluation)
+    check_measured(config, [])
+    with pytest.raises(SitesError, match=rf"not to be measured(.|\n)*{split}"):
+        check_measured(config, [split])
+    check_measured(make_config(), ["validation", "test"])
+
+
 @pytest.mark.slow
 def test_without_a_folder_a_site_takes_no_part(make_config: MakeConfig, tmp_path: Path) -> None:
     said: list[str] = []
@@ -188,9 +229,9 @@ def test_a_ledger_counts_on_and_a_damaged_one_is_refused(tmp_path: Path) -> None
     assert not EpsilonLedger(tmp_path).is_last("b", "first")
     own = Accounting(sampling="poisson", accountant="rdp", population=50, expected=5, delta=1e-4)
 
-    def after(more: Spent, run: str | None) -> float:
+    def after(more: Spent, run: str | None, *, client: str | None = "a") -> float:
         again = EpsilonLedger(tmp_path)
-        return again.epsilon(more, accountant="rdp", delta=1e-4, run=run)
+        return again.epsilon(more, accountant="rdp", delta=1e-4, run=run, client=client)
 
     assert after(one, None) == own.epsilon(noise_multiplier=1.0, rounds=6)
     other = one.model_copy(update={"run": "s", "noise_multiplier": 2.0})
@@ -198,7 +239,68 @@ def test_a_ledger_counts_on_and_a_damaged_one_is_refused(tmp_path: Path) -> None
     both = after(other, None)  # more than either, less than one after another
     assert own.epsilon(noise_multiplier=1.0, rounds=3) < both
     assert both < own.epsilon(noise_multiplier=1.0, rounds=3) + after(other, "s")
-    assert after(one.model_copy(update={"client": "b"}), None) < both
+    renamed = one.model_copy(update={"client": "b"})
+    assert after(renamed, None, client="b") == own.epsilon(noise_multiplier=1.0, rounds=3)
+    assert after(renamed, None, client=None) == own.epsilon(noise_multiplier=1.0, rounds=6)
     (tmp_path / FILE).write_text("{}x")
     with pytest.raises(SitesError, match=r"cannot be read(.|\n)*bring the file back"):
         EpsilonLedger(tmp_path)
+
+
+def test_what_could_not_be_written_down_is_not_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked again, a client would train for nothing."""
+    one = Spent(client="a", run="r", noise_multiplier=1.0, examples=50, expected=5, steps=3)
+    ledger = EpsilonLedger(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(epsilon_ledger, "replace_file", full)
+    with pytest.raises(SitesError, match=r"cannot write down(.|\n)*disk full"):
+        ledger.add(one, task="first")
+    assert not ledger.is_last("a", "first")
+
+
+def test_two_processes_of_a_site_add_to_one_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Spent(client="a", run="r", noise_multiplier=1.0, examples=50, expected=5, steps=3)
+    first, second = EpsilonLedger(tmp_path), EpsilonLedger(tmp_path)
+    for ledger, task in ((first, "one"), (second, "two"), (first, "three")):
+        with ledger.held():
+            ledger.add(one, task=task)
+    spent = json.loads((tmp_path / FILE).read_text())["spent"]
+    assert [entry["steps"] for entry in spent] == [9]
+    assert (tmp_path / LOCK).stat().st_mode & 0o077 == 0
+    monkeypatch.setattr(epsilon_ledger, "PATIENCE", 0.05)
+    refused = pytest.raises(SitesError, match=r"cannot be locked(.|\n)*stop what else")
+    with first.held(), refused, second.held():
+        pass
+
+
+def test_a_site_of_one_client_has_one_account_whatever_its_name(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = private(make_config)
+    limit = SpendingLimit(epsilon=epsilon(config, "north", rounds=1) * 1.01, delta=1e-3)
+
+    def asked(name: str, *, shared: bool) -> None:
+        own = open_site_examples(
+            config,
+            federation_of(config),
+            folder=tmp_path,
+            run_id=RUN,
+            clients=[name],
+            limit=limit,
+            shared=shared,
+        )
+        assert own is not None
+        count = own.plan.budgets[name].accounting.population
+        own.privacy().mechanism(name, examples=count, task=[b"round 0"])
+
+    asked("north", shared=False)
+    with pytest.raises(SitesError, match="this site's own privacy budget is spent"):
+        asked("south", shared=False)
+    asked("south", shared=True)  # another part of the same file

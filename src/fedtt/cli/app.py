@@ -166,7 +166,8 @@ def join(
         typer.Option(
             min=1e-6,
             max=1e6,
-            help="Train no further than this, of every example, in all runs together.",
+            help="Train no further than this, of every example, in all runs together; "
+            "and measure nothing.",
         ),
     ] = None,
     delta: Annotated[

@@ -20,6 +20,7 @@ from fedtt.engine.build_checks import (
     check_cohort,
     check_head,
     check_kept,
+    check_no_dropout,
     check_privacy,
     check_room,
     check_secure_sum,
@@ -235,6 +236,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     model, model_notes = build_model_and_notes(
         config, method, label_names=data.label_names, pad_token_id=pad_token_id
     )
+    check_no_dropout(config, model, model.config)
     kinds = exchanged_kinds(model, method)
     initial = p.read_params(model, kinds)
     factors = _rate_factors(config.client, initial, kinds)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import torch
 from peft import PeftConfig
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 from transformers import PretrainedConfig
 
 from fedtt.config import RunConfig
@@ -16,6 +18,7 @@ from fedtt.federated.aggregate import MEAN
 from fedtt.federated.cohort import check_cohort_size
 from fedtt.federated.method import Method
 from fedtt.federated.secure.sum_sizes import FEWEST, MOST_CLIENTS, default_threshold
+from fedtt.models.configuration import DROPOUT_KEYS
 from fedtt.tasks import Task
 
 
@@ -101,6 +104,27 @@ def check_privacy(config: RunConfig, method: Method) -> None:
             fix="a method whose updates are averaged, such as fedtt or lora"
             if brings
             else f"server.aggregation = {MEAN!r}",
+        )
+
+
+def check_no_dropout(config: RunConfig, model: nn.Module, model_config: PretrainedConfig) -> None:
+    """Noise hides an example only where it alone decides its gradient: a mask is drawn by its place
+    in the batch, and so by which others are there, from a stream of few bits.
+    """
+    if config.privacy.example is None:
+        return
+    modules = [m for m in model.modules() if isinstance(m, _DropoutNd)]
+    text = model_config.get_text_config()
+    rates = [m.p for m in modules] + [getattr(text, key, None) or 0.0 for key in DROPOUT_KEYS]
+    if any(rates):
+        own = getattr(config.method, "dropout", 0.0)
+        raise ConfigError(
+            "example-level privacy does not go with dropout",
+            where="method.dropout" if own else "model.dropout",
+            got=max(rates),
+            expected="0.0: one example's mask depends on which others are in its batch, and so "
+            "clipping does not bound what it changes",
+            fix=f"{'method' if own else 'model'}.dropout = 0.0",
         )
 
 

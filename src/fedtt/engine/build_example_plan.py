@@ -4,6 +4,8 @@ Each client has its own: by how many examples it has, and how often it takes par
 one does not depend on what another does.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,8 @@ from fedtt.federated.privacy.accounting import MOST_NOISE, Accounting, most_with
 NEIGHBORS = "one training example of a client more or less"
 MOST_SIZES = 8  # of clients for which PLDs are worth their seconds
 MOST_NAMED = 3
+# Where files are; what is in them is told apart by its digest.
+PLACES = {"data": {"directory", "path", "test_path"}, "model": {"name"}, "track": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +151,12 @@ def plan_examples(
         budgets={client: budgets[kind] for client, kind in kinds.items()},
         asked=config.rounds,
     )
+
+
+def digest_of_settings(config: RunConfig) -> str:
+    """Of everything in the configuration that may change what a client answers."""
+    table = config.model_dump(mode="json", exclude=PLACES)
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 def _budget(

@@ -33,7 +33,7 @@ class SharedByClients:
     ``after_step(task, step, steps, loss)`` is called after every local step. ``kept`` is what every
     client's optimizer goes on from, which training replaces; None: optimizers start afresh.
     With ``private``, that is what hides each example, and a step's examples go through the model by
-    at most ``part_tokens``.
+    at most ``part_tokens``; ``unsent`` is then a digest of what the model is beside what is sent.
     """
 
     model: PeftModel
@@ -46,6 +46,7 @@ class SharedByClients:
     kept: ClientStates | None = None
     private: ExamplePrivacy | None = None
     part_tokens: int = FEWEST_TOKENS
+    unsent: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

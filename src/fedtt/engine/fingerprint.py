@@ -63,6 +63,26 @@ def sample_frozen(model: nn.Module, exchanged: Collection[str]) -> dict[str, lis
     }
 
 
+def digest_unsent(model: PeftModel, exchanged: Collection[str]) -> str:
+    """Of the model's configuration, and of every bit of it that nobody sends.
+
+    Unlike :func:`digest_base`, for one machine alone, and against whoever makes a base model on
+    purpose: no two models have the same.
+    """
+    sent = {q.data_ptr() for name, q in model.named_parameters() if name in exchanged}
+    settings = model.config.to_dict()
+    settings = {key: settings[key] for key in sorted(settings) if key != "_name_or_path"}
+    digest = hashlib.sha256(repr(settings).encode())
+    everything = {**dict(model.named_buffers()), **model.state_dict()}  # scales of few bits too
+    for name, tensor in sorted(everything.items()):
+        if name not in exchanged and isinstance(tensor, Tensor) and tensor.data_ptr() not in sent:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(
+                tensor.detach().reshape(-1).cpu().contiguous().view(torch.uint8).numpy().data
+            )
+    return digest.hexdigest()
+
+
 def digest_of_start(params: Params) -> str:
     """Of every bit that a run begins with: who has the same is not sent it."""
     return hashlib.sha256(encode(params)).hexdigest()

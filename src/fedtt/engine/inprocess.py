@@ -9,6 +9,7 @@ from fedtt.engine.build import Federation
 from fedtt.engine.client_state import ClientStates
 from fedtt.engine.client_work import SharedByClients, StepHook, Work, train_alone, work_of
 from fedtt.engine.cohort_work import train_together
+from fedtt.engine.fingerprint import digest_unsent
 from fedtt.engine.private_work import train_with_noise
 from fedtt.engine.token_budget import auto_max_tokens
 from fedtt.engine.turn import Turn
@@ -158,6 +159,7 @@ def local_clients(
         after_step=after_step,
         kept=kept,
         private=private,
+        unsent="" if private is None else digest_unsent(federation.model, state.params),
         part_tokens=max_tokens or (_part_tokens(federation) if private is not None else 0),
     )
     return LocalClients(federation, shared, state, max_tokens=max_tokens)

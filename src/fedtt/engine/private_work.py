@@ -109,6 +109,7 @@ def _described(
         sorted(work.trained),
         shared.training,
         task.subspace,
+        shared.unsent,
     )
     yield repr(settings).encode()
     yield from bytes_of(work.start)

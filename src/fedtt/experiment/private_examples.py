@@ -7,13 +7,14 @@ from typing import Any
 
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
-from fedtt.engine.build_example_plan import ExamplePlan, plan_examples
+from fedtt.engine.build_example_plan import ExamplePlan, digest_of_settings, plan_examples
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.private_run import check_secret_kept
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.privacy.client_privacy import NOISE
 from fedtt.federated.privacy.example_privacy import ExamplePrivacy
 from fedtt.federated.privacy.keystream import secret_streams
+from fedtt.federated.secure.sum_sizes import FEWEST
 from fedtt.federated.types import ServerState
 from fedtt.run_place import state_header
 
@@ -28,11 +29,11 @@ class Calls:
     """Who is called in which round: nobody in more than its ``most`` rounds.
 
     Whoever was called may have drawn its noise, and so has spent its budget, heard or not. Looks
-    back at all earlier rounds, and remembers them.
+    back at all earlier rounds, and remembers them. A round takes ``fewest``, if given.
     """
 
-    def __init__(self, cohorts: Cohorts, *, most: Mapping[str, int]) -> None:
-        self._cohorts, self._most = cohorts, most
+    def __init__(self, cohorts: Cohorts, *, most: Mapping[str, int], fewest: int = 0) -> None:
+        self._cohorts, self._most, self._fewest = cohorts, most, fewest
         self._called: list[Sequence[int]] = []
         self._spent: Counter[str] = Counter()
 
@@ -55,9 +56,12 @@ class Calls:
         return counts
 
     def last(self, rounds: int) -> int:
-        """How many of so many rounds there are until nobody has anything left."""
+        """How many of so many rounds there are until nobody, or too few, have anything left."""
         if not self._most:
             return rounds
+        if self._fewest:
+            few = (r for r in range(rounds) if len(self.positions(r)) < self._fewest)
+            return next(few, rounds)
         return max((r + 1 for r in range(rounds) if len(self.positions(r))), default=0)
 
     def _answering(self, number: int) -> list[str]:
@@ -97,6 +101,7 @@ class PrivateExamples:
         assert self.plan is not None  # clients of this process have their data here
         return ExamplePrivacy(
             run=self.directory.run_id(),
+            settings=digest_of_settings(self.config),
             clipping_norm=self.plan.section.clipping_norm,
             noise_multipliers=self.plan.noise_multipliers,
             batch_size=self.config.client.batch_size,
@@ -131,6 +136,11 @@ class PrivateExamples:
         stopped = None
         if rounds == self.rounds < self.config.rounds:
             stopped = f"after {rounds} of {self.config.rounds} rounds no client's budget is left"
+            if self.config.privacy.secure_aggregation is not None:
+                stopped = (
+                    f"after {rounds} of {self.config.rounds} rounds fewer clients have budget left "
+                    "than a secure sum takes"
+                )
         result = plan.result(self._counts(rounds, plan), named=self.named)
         return {**result, "stopped": stopped}
 
@@ -159,10 +169,16 @@ def open_examples(
     return PrivateExamples(
         config=config,
         directory=directory,
-        calls=Calls(cohorts, most={} if plan is None else plan.limited),
+        calls=Calls(cohorts, most={} if plan is None else plan.limited, fewest=_fewest(config)),
         plan=plan,
         named=config.privacy.client is None,
     )
+
+
+def _fewest(config: RunConfig) -> int:
+    """Clients that a round takes: a secure sum of fewer than its threshold is none."""
+    section = config.privacy.secure_aggregation
+    return 0 if section is None else section.threshold or FEWEST
 
 
 def examples_of(federation: Federation) -> dict[str, int]:

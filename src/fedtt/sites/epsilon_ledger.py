@@ -5,10 +5,12 @@ same task, asked for again, has the same answer and costs nothing.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedtt.atomic_write import replace_file
@@ -16,6 +18,8 @@ from fedtt.errors import SitesError
 from fedtt.federated.privacy.accounting import Release, composed_epsilon
 
 FILE = "privacy-ledger.json"
+LOCK = "privacy-ledger.lock"
+PATIENCE = 60.0  # seconds: another process holds it for a moment only
 Count = Annotated[int, Field(ge=1, le=10**15)]
 
 
@@ -46,25 +50,47 @@ class _Content(BaseModel):
 
 
 class EpsilonLedger:
-    """The ledger in ``folder``. ``add`` changes it.
+    """The ledger in ``folder``. ``add`` changes it, within a block of ``held``.
 
     Raises :class:`SitesError` for a file that is damaged, or cannot be read or written.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
+        self._lock = FileLock(folder / LOCK, mode=0o600)
         self._content = self._loaded()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What other processes of the site have spent is known, and none spends in the block."""
+        try:
+            self._lock.acquire(timeout=PATIENCE)
+        except (Timeout, OSError, NotImplementedError) as error:
+            raise SitesError(
+                "the account of what is spent of the examples' privacy cannot be locked",
+                where=str(self._path.parent),
+                got=error,
+                fix="stop what else uses this folder; or name one on a file system with locks, "
+                "with the files of this one: fedtt join --state DIR",
+            ) from error
+        try:
+            self._content = self._loaded()
+            yield
+        finally:
+            self._lock.release()
 
     def is_last(self, client: str, task: str) -> bool:
         """Whether the client's last task was this one."""
         return self._content.last.get(client) == task
 
-    def epsilon(self, more: Spent, *, accountant: str, delta: float, run: str | None) -> float:
-        """Of all that the client of ``more`` spent, in that run alone if given, and ``more``."""
+    def epsilon(
+        self, more: Spent, *, accountant: str, delta: float, run: str | None, client: str | None
+    ) -> float:
+        """Of ``more`` and all that was spent, by that client and in that run alone if given."""
         own = [
             one
             for one in _added(self._content.spent, more)
-            if one.client == more.client and run in (None, one.run)
+            if client in (None, one.client) and run in (None, one.run)
         ]
         steps: dict[tuple[float, int, int], int] = {}
         for one in own:
@@ -78,11 +104,11 @@ class EpsilonLedger:
 
     def add(self, more: Spent, *, task: str) -> None:
         """Write down that the client begins with a task."""
-        self._content = _Content(
+        after = _Content(
             spent=_added(self._content.spent, more),
             last={**self._content.last, more.client: task},
         )
-        content = json.dumps(self._content.model_dump(), indent=1).encode()
+        content = json.dumps(after.model_dump(), indent=1).encode()
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(self._path, content, mode=0o600)
@@ -93,6 +119,7 @@ class EpsilonLedger:
                 got=error,
                 fix="name a folder that can be written: fedtt join --state DIR",
             ) from error
+        self._content = after  # what is not written down is not spent, and so not to be had
 
     def _loaded(self) -> _Content:
         if not self._path.exists():

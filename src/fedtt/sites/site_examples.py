@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedtt.config import ExamplePrivacyConfig, RunConfig
 from fedtt.engine.build import Federation
-from fedtt.engine.build_example_plan import ExamplePlan, plan_examples
+from fedtt.engine.build_example_plan import ExamplePlan, digest_of_settings, plan_examples
 from fedtt.errors import ConfigError, SitesError
 from fedtt.federated.privacy.example_privacy import ExamplePrivacy
 from fedtt.federated.privacy.keystream import secret_streams
@@ -26,8 +26,12 @@ class SpendingLimit:
 
 
 def check_limit(config: RunConfig, limit: SpendingLimit | None) -> None:
-    """Raise :class:`ConfigError` where a site that has a limit is to train without noise."""
-    if limit is not None and config.privacy.example is None:
+    """Raise :class:`ConfigError` where a site that has a limit is to train without noise, or to
+    measure: which examples are held out is the server's to say, and another run's are others.
+    """
+    if limit is None:
+        return
+    if config.privacy.example is None:
         raise ConfigError(
             "the server's configuration hides no examples, and this site wants them hidden",
             where="--max-epsilon",
@@ -35,19 +39,34 @@ def check_limit(config: RunConfig, limit: SpendingLimit | None) -> None:
             expected=f"epsilon of at most {limit.epsilon:g}",
             fix="a server whose configuration has [privacy.example]; or leave --max-epsilon out",
         )
+    measured = config.evaluation
+    if measured.every or measured.test:
+        raise ConfigError(
+            "this site measures nothing: a score has no noise, and tells of examples",
+            where="--max-epsilon",
+            got=f"evaluation.every = {measured.every}, evaluation.test = "
+            f"{str(measured.test).lower()} in the server's configuration",
+            fix="a server whose configuration has evaluation.every = 0 and evaluation.test = "
+            "false; or leave --max-epsilon out",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteExamples:
-    """What a site that takes part in such a run has."""
+    """What a site that takes part in such a run has.
+
+    ``shared``: its clients have parts of one data set. Else it is one client's, under any name.
+    """
 
     run_id: str
+    settings: str
     section: ExamplePrivacyConfig
     batch_size: int
     plan: ExamplePlan
     ledger: EpsilonLedger
     secret: bytes
     limit: SpendingLimit | None
+    shared: bool
 
     def privacy(self) -> ExamplePrivacy:
         """What hides the examples of the site's clients.
@@ -57,6 +76,7 @@ class SiteExamples:
         own = hashlib.blake2b(self.secret, digest_size=16, person=b"fedtt site id").hexdigest()
         return ExamplePrivacy(
             run=f"{self.run_id} {own}",
+            settings=self.settings,
             clipping_norm=self.section.clipping_norm,
             noise_multipliers=self.plan.noise_multipliers,
             batch_size=self.batch_size,
@@ -71,8 +91,11 @@ class SiteExamples:
 
     def _spend(self, client: str, task: str) -> None:
         """Raises :class:`SitesError` where the task would spend more than there is."""
-        if self.ledger.is_last(client, task):
-            return
+        with self.ledger.held():
+            if not self.ledger.is_last(client, task):
+                self._spend_more(client, task)
+
+    def _spend_more(self, client: str, task: str) -> None:
         budget, target = self.plan.budgets[client], self.section.target_epsilon
         if target is not None:
             after = self._epsilon(client, budget.steps, run=self.run_id)
@@ -89,7 +112,11 @@ class SiteExamples:
             delta = self.limit.delta
         accountant = self.plan.budgets[client].accounting.accountant
         return self.ledger.epsilon(
-            self._cost(client, steps), accountant=accountant, delta=delta, run=run
+            self._cost(client, steps),
+            accountant=accountant,
+            delta=delta,
+            run=run,
+            client=client if self.shared else None,
         )
 
     def _cost(self, client: str, steps: int) -> Spent:
@@ -112,6 +139,7 @@ def open_site_examples(
     run_id: str,
     clients: Sequence[str],
     limit: SpendingLimit | None,
+    shared: bool,
 ) -> SiteExamples | None:
     """None where nothing is guaranteed. Raises :class:`SitesError` without a ``folder`` to keep it
     in, :class:`ConfigError` for an epsilon that this site's examples do not reach.
@@ -131,6 +159,7 @@ def open_site_examples(
     folder.mkdir(parents=True, exist_ok=True)
     return SiteExamples(
         run_id=run_id,
+        settings=digest_of_settings(config),
         section=section,
         batch_size=config.client.batch_size,
         plan=plan,
@@ -141,6 +170,7 @@ def open_site_examples(
             fix="bring the file back, or move it away: another one is drawn",
         ),
         limit=limit,
+        shared=shared,
     )
 
 

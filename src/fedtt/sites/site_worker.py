@@ -26,6 +26,7 @@ from fedtt.federated.round import ClientTask
 from fedtt.federated.wire.broadcast import trained_names
 from fedtt.federated.wire.update import decode_update
 from fedtt.sites.agreement import fact_differences, facts_of
+from fedtt.sites.data_shares import Share
 from fedtt.sites.frames import Frame
 from fedtt.sites.kept_residuals import KeptResiduals
 from fedtt.sites.message_schema import (
@@ -205,6 +206,7 @@ class Worker:
             run_id=hello.run,
             clients=own,
             limit=self._limit,
+            shared=isinstance(self._site.data, Share),
         )
         for note in () if examples is None else examples.plan.notes:
             self._tell(note)
@@ -254,6 +256,7 @@ class Worker:
     def _worked(self, joined: _Joined, work: Work, blobs: Sequence[bytes]) -> Frame:
         started = time.monotonic()
         self._deadline = started + work.seconds
+        check_measured(joined.config, work.splits)
         tasks = [self._task(joined, work, entry, blobs) for entry in work.tasks]
         if work.do == "train" and (work.sum is None) != (joined.sums is None):
             raise SitesError(
@@ -410,6 +413,19 @@ def _expected_sums(joined: _Joined) -> "SiteSums":
             where="privacy.secure_aggregation",
         )
     return joined.sums
+
+
+def check_measured(config: RunConfig, splits: Sequence[str]) -> None:
+    """Raise :class:`SitesError` for a split that the configuration does not have measured."""
+    asked = {"validation": config.evaluation.every > 0, "test": config.evaluation.test}
+    refused = [split for split in splits if not asked[split]]
+    if refused:
+        raise SitesError(
+            "the server asks for a score that is not to be measured",
+            where="evaluation",
+            got=refused[0],
+            fix="begin a run whose evaluation.every and evaluation.test say what is",
+        )
 
 
 def _check_own(joined: _Joined, client_id: str) -> None:

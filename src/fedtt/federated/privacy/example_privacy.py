@@ -15,10 +15,13 @@ class ExamplePrivacy:
     """What hides the examples of each client; ``streams`` are of a secret that stays here.
 
     ``noise_multipliers`` are by client, over ``clipping_norm``. ``run`` tells one run's tasks from
-    another's. ``spend`` hears of every task, and of one that is asked for again, again.
+    another's, and ``settings`` are a digest of all that the run is configured with: asked
+    otherwise, a client draws other noise, and spends again. ``spend`` hears of every task, and of
+    one that is asked for again, again.
     """
 
     run: str
+    settings: str
     clipping_norm: float
     noise_multipliers: Mapping[str, float]
     batch_size: int
@@ -30,7 +33,8 @@ class ExamplePrivacy:
     ) -> ExampleMechanism:
         """Of the client's task, which ``task`` describes whole: data, start, settings."""
         noise = self.noise_multipliers[client_id]
-        described = [f"{self.run} {client_id} {self.clipping_norm!r} {noise!r}".encode(), *task]
+        whose = f"{self.run} {client_id} {self.clipping_norm!r} {noise!r} {self.settings}"
+        described = [whose.encode(), *task]
         self.spend(client_id, digest_of(described))
         return ExampleMechanism(
             clipping_norm=self.clipping_norm,

@@ -46,7 +46,7 @@ class ExampleMechanism:
         return np.array(drawn, dtype=np.int64)
 
     def dropout_seed(self) -> int:
-        """Of what the model drops out: were it foreseen, a neighbor in the batch would show."""
+        """Of what else may draw in a forward; dropout is refused before (``check_no_dropout``)."""
         return int(self.streams("dropout").words(1)[0]) >> 1
 
     def release(self, total: Tensor, *, step: int) -> Tensor:
