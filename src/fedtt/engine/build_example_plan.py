@@ -19,7 +19,11 @@ NEIGHBORS = "one training example of a client more or less"
 MOST_SIZES = 8  # of clients for which PLDs are worth their seconds
 MOST_NAMED = 3
 # Where files are; what is in them is told apart by its digest.
-PLACES = {"data": {"directory", "path", "test_path"}, "model": {"name"}, "track": True}
+PLACES: Mapping[str, set[str] | bool] = {
+    "data": {"directory", "path", "test_path"},
+    "model": {"name"},
+    "track": True,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
