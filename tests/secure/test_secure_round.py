@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tests.federated import own_copy
@@ -12,7 +13,7 @@ from fedtt.federated.cohort import Cohorts
 from fedtt.federated.method import Method
 from fedtt.federated.round import ClientReply, ClientTask, run_round
 from fedtt.federated.schedules.everything import all_parameters
-from fedtt.federated.secure.secure_round import SecureSum, run_secure_round
+from fedtt.federated.secure.secure_round import SecureSum, Summed, SumRequest, run_secure_round
 from fedtt.federated.secure.sum_here import SumHere
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.subspace import THETA, Subspace
@@ -121,3 +122,26 @@ def test_a_subspace_s_few_numbers_are_summed() -> None:
     thetas = [delta_of(n, {THETA: p.TensorSpec(shape=(3,), dtype=torch.float32)}) for n in NAMES]
     mean = sum(theta[THETA] for theta in thetas) / len(NAMES)
     torch.testing.assert_close(state.steps[0].theta, mean, atol=1e-6, rtol=1e-5)
+
+
+def test_an_impossible_sum_loses_its_round_and_ends_no_run() -> None:
+    def lying(request: SumRequest) -> Summed:
+        encoding = request.encoding
+        return Summed(
+            total=np.zeros(encoding.words, np.uint32),  # of no weight at all
+            uplink=dict.fromkeys(request.cohort, 10),
+            downlink=dict.fromkeys(request.cohort, 10),
+        )
+
+    state = ServerState(next_round=0, params=PARAMS)
+    after, report = run_secure_round(
+        state,
+        method=BY_EXAMPLES,
+        cohorts=Cohorts(population=NAMES, seed=0),
+        learning_rate=0.1,
+        call_sum=lying,
+        secure=SecureSum(threshold=None, value_range=1.0, most_weight=200),
+    )
+    assert "cannot have made" in (report.unused or "")
+    assert all(torch.equal(after.params[name], PARAMS[name]) for name in PARAMS)
+    assert after.next_round == 1

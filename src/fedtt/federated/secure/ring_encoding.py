@@ -103,12 +103,25 @@ def encode_words(update: ClientUpdate, *, weight: int, encoding: RingEncoding) -
     return np.concatenate([signed[:-1], counts, signed[-1:]]).astype(np.uint32)
 
 
-def decode_sum(total: Words, *, encoding: RingEncoding) -> DecodedSum:
-    """The mean over the clients in a sum. Raises :class:`FedttError` for a sum of nobody."""
+def decode_sum(total: Words, *, encoding: RingEncoding, arrived: int) -> DecodedSum:
+    """The mean over the ``arrived`` clients in a sum.
+
+    Raises :class:`WireError` for what no sum of theirs can be: somebody sent other words.
+    """
     signed = total.astype(np.uint32).view(np.int32).astype(np.float64)
     weight, outside = int(total[-3]), int(total[-2])
-    if weight < 1:
-        raise FedttError("a sum of no client's update", got=f"weight {weight}")
+    share = weight / encoding.most_weight
+    steps = np.abs(np.concatenate([signed[: encoding.numbers], signed[-1:]]))
+    most = encoding.most_steps * share + arrived / 2  # each rounds to the nearest
+    if (
+        not arrived <= weight <= arrived * encoding.most_weight
+        or outside > encoding.numbers * arrived
+        or steps.max() > most + 1
+    ):
+        raise WireError(
+            "a sum that these clients cannot have made: one of them did not say what it should",
+            got=f"weight {weight} of {arrived} clients, {outside} numbers out of range",
+        )
     per_step = encoding.most_weight / weight / encoding.most_steps
     flat = torch.from_numpy(signed[: encoding.numbers] * (encoding.value_range * per_step))
     return DecodedSum(

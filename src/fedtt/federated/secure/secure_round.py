@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedtt import params as p
+from fedtt.errors import WireError
 from fedtt.federated.aggregate.aggregation import Aggregate, Weighting
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.method import Method
@@ -119,10 +120,17 @@ def run_secure_round(
         )
     )
     aggregate, of_sum = Aggregate(delta={}), SumReport(threshold=threshold)
+    missing = summed.missing
     if summed.total is not None:
-        found = decode_sum(summed.total, encoding=encoding)
-        aggregate = Aggregate(delta=found.mean)
-        of_sum = SumReport(threshold=threshold, loss=found.loss, out_of_range=found.out_of_range)
+        try:
+            found = decode_sum(summed.total, encoding=encoding, arrived=len(summed.uplink))
+        except WireError as error:  # a round lost, as one of too few clients
+            missing = str(error).replace("\n", ";")
+        else:
+            aggregate = Aggregate(delta=found.mean)
+            of_sum = SumReport(
+                threshold=threshold, loss=found.loss, out_of_range=found.out_of_range
+            )
     report = RoundReport(
         round_index=state.next_round,
         clients={
@@ -130,7 +138,7 @@ def run_secure_round(
             for client_id, size in summed.uplink.items()
         },
         dropped={c: size for c, size in summed.downlink.items() if c not in summed.uplink},
-        unused=summed.missing,
+        unused=missing,
         of_sum=of_sum,
     )
     return next_state(state, method, aggregate, heard=summed.uplink), report
