@@ -1,7 +1,9 @@
 """Runs of tests, stopped where a test wants it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation, build_federation
@@ -46,3 +48,8 @@ def run_and_hear(
     except Killed:
         assert stop_after is not None
     return events
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """The lines of the run's ``rounds.jsonl``."""
+    return [json.loads(line) for line in (path / "rounds.jsonl").read_text().splitlines()]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.experiment.runs import run_and_hear
+from tests.experiment.runs import records, run_and_hear
 from tests.sites.in_process import federation_of
 
 from fedtt.config import RunConfig
@@ -42,10 +42,6 @@ def private(
         **(section or {}),
     }
     return make_config(**changes)
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (path / "rounds.jsonl").read_text().splitlines()]
 
 
 def summary(path: Path) -> dict[str, Any]:

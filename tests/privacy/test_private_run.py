@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.experiment.runs import run_and_hear
+from tests.experiment.runs import records, run_and_hear
 
 from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
@@ -36,10 +36,6 @@ def private(make_config: MakeConfig, *, rounds: int = 3, **client: object) -> Ru
         evaluation={"every": 0, "test": False},
         privacy={"client": {**CLIENT, **client}},
     )
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (path / "rounds.jsonl").read_text().splitlines()]
 
 
 def summary(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from fedtt.config import RunConfig
 from fedtt.errors import ConfigError, SitesError
 from fedtt.experiment import RunDirectory
 from fedtt.federated.privacy.accounting import Accounting
-from fedtt.sites import epsilon_ledger
+from fedtt.sites import epsilon_ledger, kept_file
 from fedtt.sites.data_shares import Share
 from fedtt.sites.epsilon_ledger import FILE, LOCK, EpsilonLedger, Spent
 from fedtt.sites.site_examples import (
@@ -257,7 +257,7 @@ def test_what_could_not_be_written_down_is_not_spent(
     def full(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(epsilon_ledger, "replace_file", full)
+    monkeypatch.setattr(kept_file, "replace_file", full)
     with pytest.raises(SitesError, match=r"cannot write down(.|\n)*disk full"):
         ledger.add(one, task="first")
     assert not ledger.is_last("a", "first")

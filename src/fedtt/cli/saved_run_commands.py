@@ -5,11 +5,9 @@ from pathlib import Path
 from rich.table import Table
 
 from fedtt.cli.console import console, print_error, print_json, print_line
-from fedtt.data import check_texts
+from fedtt.data import SPLITS, check_texts
 from fedtt.errors import ConfigError
 from fedtt.run_place import check_run
-
-SPLITS = ("train", "validation", "test")
 
 
 def note_state(run: Path) -> None:

@@ -42,59 +42,36 @@ def measure(
     take their share. ``pooled`` adds each metric over the examples of all clients together.
     ``before_batch(client_id)`` may raise to stop early. Raises :class:`DivergenceError` naming the
     client where the model's outputs are not finite.
-    """
-    p.write_params(federation.model, params)
-    task, data = federation.task, federation.held(what.split, what.client_id)
-    if processes is None:
-        outcomes = judge(
-            federation.model, task, data, batch_size=batch_size, before_batch=before_batch
-        )
-    else:
-        shares = judge_between(
-            processes,
-            federation,
-            params,
-            split=what.split,
-            client_id=what.client_id,
-            batch_size=batch_size,
-            before_batch=before_batch,
-        )
-        outcomes = join_judged(shares, sizes={name: len(texts) for name, texts in data.items()})
-    metrics = mean_over_clients({c: task.metrics(found) for c, found in outcomes.items()})
-    if pooled:
-        for name, value in task.metrics(join_outcomes(list(outcomes.values()))).items():
-            metrics[name][POOLED] = value
-    return metrics
 
-
-def measure_with_backdoor(
-    federation: Federation,
-    params: Params,
-    what: Portion,
-    *,
-    batch_size: int,
-    pooled: bool = False,
-    processes: Processes | None = None,
-    before_batch: Callable[[str], None] | None = None,
-) -> Metrics:
-    """As :func:`measure`, and where a backdoor is tried one metric more: of the texts of other
-    classes, the share that gets the target's class once the trigger is in them.
+    Where a backdoor is tried on the split there is one metric more: of the texts of other classes,
+    the share that gets the target's class once the trigger is in them.
     """
 
     def of(portion: Portion) -> Metrics:
-        return measure(
-            federation,
-            params,
-            portion,
-            batch_size=batch_size,
-            pooled=pooled,
-            processes=processes,
-            before_batch=before_batch,
-        )
+        p.write_params(federation.model, params)
+        task, data = federation.task, federation.held(portion.split, portion.client_id)
+        if processes is None:
+            outcomes = judge(
+                federation.model, task, data, batch_size=batch_size, before_batch=before_batch
+            )
+        else:
+            shares = judge_between(
+                processes,
+                federation,
+                params,
+                split=portion.split,
+                client_id=portion.client_id,
+                batch_size=batch_size,
+                before_batch=before_batch,
+            )
+            outcomes = join_judged(shares, sizes={name: len(texts) for name, texts in data.items()})
+        metrics = mean_over_clients({c: task.metrics(found) for c, found in outcomes.items()})
+        if pooled:
+            for name, value in task.metrics(join_outcomes(list(outcomes.values()))).items():
+                metrics[name][POOLED] = value
+        return metrics
 
-    triggered = TRIGGERED.format(what.split)
-    metrics = of(what)
+    metrics, triggered = of(what), TRIGGERED.format(what.split)
     if triggered not in federation.splits or what.client_id is not None:
         return metrics
-    fooled = of(Portion(split=triggered))[ACCURACY.name]
-    return {**metrics, BACKDOOR_SUCCESS: fooled}
+    return {**metrics, BACKDOOR_SUCCESS: of(Portion(split=triggered))[ACCURACY.name]}

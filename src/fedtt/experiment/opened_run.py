@@ -20,7 +20,7 @@ from fedtt.engine.fingerprint import digest_base
 from fedtt.errors import RunError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory, open_run
-from fedtt.experiment.measure import Metrics, Portion, measure_with_backdoor
+from fedtt.experiment.measure import Metrics, Portion, measure
 from fedtt.models import load_tokenizer
 from fedtt.tasks import Task
 
@@ -49,7 +49,7 @@ def evaluate_run(path: Path, *, split: str) -> Metrics:
     federation = build_federation(config)
     check_unchanged(saved or {}, describe(federation), where=str(path))
     state = directory.load_state(expected=p.structure_of(federation.initial.params))
-    return measure_with_backdoor(
+    return measure(
         federation,
         state.params,
         Portion(split=split),

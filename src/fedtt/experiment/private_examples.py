@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from fedtt.config import RunConfig
@@ -86,7 +87,7 @@ class PrivateExamples:
     plan: ExamplePlan | None
     named: bool
 
-    @property
+    @cached_property
     def rounds(self) -> int:
         """How many there are until every client's budget is spent."""
         return self.calls.last(self.config.rounds)

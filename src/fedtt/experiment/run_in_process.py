@@ -34,7 +34,7 @@ from fedtt.experiment.common_steps import (
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.events import BaselineRoundDone, Evaluated, Notify, StepDone, TrainingDone
 from fedtt.experiment.helper_processes import clients_here
-from fedtt.experiment.measure import Metrics, Portion, measure_with_backdoor
+from fedtt.experiment.measure import Metrics, Portion, measure
 from fedtt.experiment.run_files import Record
 from fedtt.experiment.run_summary import summarize
 from fedtt.federated.local.kept_moments import moments_structure
@@ -217,7 +217,7 @@ def _measure(
     *,
     pooled: bool = False,
 ) -> Metrics:
-    return measure_with_backdoor(
+    return measure(
         run.federation,
         state.params,
         what,

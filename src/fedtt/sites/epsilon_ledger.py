@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fedtt.atomic_write import replace_file
 from fedtt.errors import SitesError
 from fedtt.federated.privacy.accounting import Release, composed_epsilon
+from fedtt.sites.kept_file import write_kept_file
 
 FILE = "privacy-ledger.json"
 LOCK = "privacy-ledger.lock"
@@ -109,16 +109,9 @@ class EpsilonLedger:
             last={**self._content.last, more.client: task},
         )
         content = json.dumps(after.model_dump(), indent=1).encode()
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self._path, content, mode=0o600)
-        except OSError as error:
-            raise SitesError(
-                "cannot write down what is spent of the examples' privacy",
-                where=str(self._path),
-                got=error,
-                fix="name a folder that can be written: fedtt join --state DIR",
-            ) from error
+        write_kept_file(
+            self._path, content, cannot="write down what is spent of the examples' privacy"
+        )
         self._content = after  # what is not written down is not spent, and so not to be had
 
     def _loaded(self) -> _Content:

@@ -15,10 +15,10 @@ from pathlib import Path
 from torch import Tensor
 
 from fedtt import params as p
-from fedtt.atomic_write import replace_file
 from fedtt.errors import SitesError, WireError
 from fedtt.federated.wire.payload import decode, encode, read_header
 from fedtt.params import Params, Structure
+from fedtt.sites.kept_file import write_kept_file
 
 FILE = "residuals-{}.fedtt"  # of the run with that id
 BEFORE, AFTER = "before", "after"
@@ -70,16 +70,7 @@ class KeptResiduals:
             return
         tensors = {**self._named(BEFORE, before), **self._named(AFTER, after)}
         content = encode(tensors, metadata={"run": self._run, "round": f"{round_index:012d}"})
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self._path, content, mode=0o600)
-        except OSError as error:
-            raise SitesError(
-                "cannot keep what the codec lost",
-                where=str(self._path),
-                got=error,
-                fix="name a folder that can be written: fedtt join --state DIR",
-            ) from error
+        write_kept_file(self._path, content, cannot="keep what the codec lost")
 
     def _named(self, when: str, owed: Owed) -> Params:
         """Everything that the clients can owe; what they do not is zero."""

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fedtt.atomic_write import replace_file
 from fedtt.errors import SitesError
+from fedtt.sites.kept_file import write_kept_file
 
 FILE = "unmasked-{}.json"  # of the run with that id
 
@@ -56,16 +56,7 @@ class UnmaskedRounds:
         if path is None:
             return
         content = json.dumps({"format": 1, "round": self._last[run_id]}).encode()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, content, mode=0o600)
-        except OSError as error:
-            raise SitesError(
-                "cannot write down which round is unmasked",
-                where=str(path),
-                got=error,
-                fix="name a folder that can be written: fedtt join --state DIR",
-            ) from error
+        write_kept_file(path, content, cannot="write down which round is unmasked")
 
     def _path(self, run_id: str) -> Path | None:
         return None if self._folder is None else self._folder / FILE.format(run_id)
