@@ -3,8 +3,8 @@
     python benchmarks/methods_by_settings.py FILE [--column NAME] [--less METHOD@SETTING]
 
 FILE is a ``results.csv`` of ``fedtt compare``. A row is a method, a column a setting, a cell the
-mean over seeds and its sample deviation (n - 1); with ``--less`` of the differences to that method's
-score in that setting, seed by seed.
+mean over seeds and its sample deviation (n - 1); with ``--less`` of what each lies above that
+method in that setting, seed by seed.
 """
 
 import argparse
