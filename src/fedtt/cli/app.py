@@ -294,6 +294,21 @@ def predict(
 
 
 @app.command()
+def export(
+    run: RunPath,
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="A new directory.")],
+    name: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="peft, merged or onnx.")
+    ] = "peft",
+    as_json: Json = False,
+) -> None:
+    """Write a run's model for others to load, with a model card."""
+    from fedtt.cli.export_command import export_command
+
+    export_command(run, out, name=name, as_json=as_json)
+
+
+@app.command()
 def generate(
     run: RunPath,
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="What the model goes on from.")],
