@@ -110,7 +110,9 @@ def secure(updates: list[ClientUpdate], *, leaving: int) -> tuple[Spent, p.Param
     size["down"] += len(held) * len(wire.pack_places(survivors))
     with spending(spent, "server"):
         shares = {place: wire.unpack_revealed(b, dealt=dealt) for place, b in said.items()}
-        mean = decode_sum(open_sum(gathering, shares), encoding=encoding, arrived=len(held)).mean
+        total = open_sum(gathering, shares).total
+        assert total is not None  # nobody lies here
+        mean = decode_sum(total, encoding=encoding, arrived=len(held)).mean
     return spent, mean, size
 
 

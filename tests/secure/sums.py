@@ -75,7 +75,10 @@ def secure_sum(
         for place, client in until.clients.items()
         if place not in leaving.masked
     }
-    return open_sum(gathering, revealed), gathering.asked
+    opened = open_sum(gathering, revealed)
+    assert opened.total is not None, opened
+    assert not opened.faults
+    return opened.total, gathering.asked
 
 
 def random_inputs(clients: int, words: int, *, seed: int) -> dict[int, Words]:

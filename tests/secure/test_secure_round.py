@@ -1,5 +1,6 @@
 """A round by a secure sum in one process: the mean of those who answer, and nothing of one."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,14 @@ from tests.federated import own_copy
 from fedtt import params as p
 from fedtt.federated.aggregate.aggregation import WEIGHTINGS
 from fedtt.federated.cohort import Cohorts
+from fedtt.federated.failures import Failure
 from fedtt.federated.method import Method
 from fedtt.federated.round import ClientReply, ClientTask, run_round
 from fedtt.federated.schedules.everything import all_parameters
+from fedtt.federated.secure import sum_here
 from fedtt.federated.secure.secure_round import SecureSum, Summed, SumRequest, run_secure_round
+from fedtt.federated.secure.share_disputes import REVEALED
+from fedtt.federated.secure.sum_client import Masked, reveal
 from fedtt.federated.secure.sum_here import SumHere
 from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.subspace import THETA, Subspace
@@ -35,7 +40,12 @@ def delta_of(client_id: str, structure: p.Structure) -> p.Params:
 
 
 def one_round(
-    *, silent: str = "", method: Method = BY_EXAMPLES, secure: SecureSum | None
+    *,
+    silent: str = "",
+    method: Method = BY_EXAMPLES,
+    secure: SecureSum | None,
+    state: ServerState | None = None,
+    left_out: Collection[str] = (),
 ) -> tuple[ServerState, RoundReport]:
     def call(task: ClientTask) -> ClientReply:
         if task.client_id in silent:
@@ -48,10 +58,10 @@ def one_round(
         )
         return encode_update(update)
 
-    state = ServerState(next_round=0, params=PARAMS)
+    state = state or ServerState(next_round=0, params=PARAMS)
     asked = {
         "method": method,
-        "cohorts": Cohorts(population=NAMES, seed=0),
+        "cohorts": Cohorts(population=NAMES, seed=0, left_out=left_out),
         "learning_rate": 0.1,
     }
     if secure is None:
@@ -145,3 +155,38 @@ def test_an_impossible_sum_loses_its_round_and_ends_no_run() -> None:
     assert "cannot have made" in (report.unused or "")
     assert all(torch.equal(after.params[name], PARAMS[name]) for name in PARAMS)
     assert after.next_round == 1
+
+
+def test_one_who_lies_at_the_unmasking_is_booked_and_changes_no_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest, _ = one_round(method=UNIFORM, secure=settings_of(UNIFORM))
+
+    def lying(client: Masked, survivors: frozenset[int]) -> tuple[Masked, dict[int, int]]:
+        after, shares = reveal(client, survivors)
+        return after, {p: s ^ (client.me.place == 2) for p, s in shares.items()}
+
+    monkeypatch.setattr(sum_here, "reveal", lying)
+    state, report = one_round(method=UNIFORM, secure=settings_of(UNIFORM))
+    assert all(torch.equal(state.params[name], honest.params[name]) for name in PARAMS)
+    assert report.failed == {"w": REVEALED}
+    assert state.failures == {"w": Failure(REVEALED, 1)}
+    assert set(report.clients) == set(NAMES)
+    again, _ = one_round(method=UNIFORM, secure=settings_of(UNIFORM), state=state)
+    assert again.failures == {"w": Failure(REVEALED, 2)}, "its update was heard, and it lied again"
+
+
+def test_a_client_that_is_left_out_is_not_there_and_the_others_sum_is_of_the_same_steps() -> None:
+    failures = {"w": Failure("why", 3)}
+    state, report = one_round(
+        method=UNIFORM, secure=settings_of(UNIFORM), left_out=failures, silent="w"
+    )
+    without, other = one_round(method=UNIFORM, secure=settings_of(UNIFORM), silent="w")
+    assert all(torch.equal(state.params[name], without.params[name]) for name in PARAMS)
+    assert not report.dropped
+    assert other.of_sum is not None
+    assert other.of_sum.left == {"w": "masked update"}
+    _, few = one_round(
+        secure=settings_of(BY_EXAMPLES), left_out={**failures, "v": Failure("how", 3)}
+    )
+    assert few.unused == "3 of 5 clients, and the secure sum takes 4"

@@ -1,5 +1,6 @@
 """Secure sums over sites: the run of one process, sites that leave, what a server cannot ask."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.sites.in_process import (
 from fedtt.config import RunConfig
 from fedtt.errors import SitesError
 from fedtt.experiment import RunDirectory, create_run, run_experiment
+from fedtt.federated.secure.share_disputes import REVEALED
 from fedtt.federated.wire.update import update_length
 from fedtt.params import structure_of
 from fedtt.sites.data_shares import Share
@@ -167,7 +169,6 @@ def test_what_a_server_may_not_ask_of_a_site(secure: RunConfig, tmp_path: Path) 
     assert worker.answer(by_stage["reveal"]).blobs, "the same again is answered again"
     others = Frame(content=by_stage["reveal"].content, blobs=[by_stage["reveal"].blobs[0][:-2]])
     assert "both kinds of share of one client" in str(worker.answer(others))
-    assert "the difference of two sums" in said(by_stage["keys"])
     assert "has not begun, or has left" in said(by_stage["shares"], sum="f" * 32)
     assert "out of its turn" in said(by_stage["shares"])
     assert "out of its turn" in said(by_stage["masked"])
@@ -211,22 +212,95 @@ def test_a_stage_belongs_to_the_round_that_its_keys_were_made_for(
     assert all("of another round" in said for _, said in heard)
 
 
-@pytest.mark.parametrize("restarted", [False, True])
-def test_a_round_is_unmasked_once_whatever_process_of_the_run_asks(
+@pytest.mark.parametrize("restarted", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_a_round_is_unmasked_again_of_the_same_clients_alone_whatever_process_asks(
     secure: RunConfig, tmp_path: Path, *, restarted: bool
 ) -> None:
     worker = kept_worker(tmp_path / "state" if restarted else None)
-    bench = Bench({**answers_of(share_workers()), 1: worker.answer})
-    run_sites(secure, tmp_path / "run", bench)
-    asked = asked_of_the_first(bench)
+    first = Bench({**answers_of(share_workers()), 1: worker.answer})
+    run_sites(secure, tmp_path / "run", first)
     if restarted:
         worker = kept_worker(tmp_path / "state")
+    shutil.copytree(tmp_path / "run", tmp_path / "lost")
+    (tmp_path / "lost" / "state.safetensors").unlink()  # as a crash before saving leaves it
+    for name in ("rounds.jsonl", "summary.json"):
+        (tmp_path / "lost" / name).unlink()
+    shutil.copytree(tmp_path / "lost", tmp_path / "fewer")
+    heard, workers = [], share_workers()
 
-    joined = worker.answer(with_changes(asked["hello"], epoch="f" * 32))
-    session = joined.content["session"]
-    again = with_changes(asked["keys"], session=session, sum="e" * 32)
-    assert "the difference of two sums" in str(worker.answer(again))
-    assert worker.answer(with_changes(again, round=1)).blobs
+    def listening(frame: Frame) -> Frame | None:
+        reply = worker.answer(frame)
+        heard.append((stage_of(frame), str(reply)))
+        return reply
+
+    again = {**answers_of(workers), 1: listening}
+    second = Bench(again)
+    run_sites(secure, tmp_path / "lost", second)
+    there, once = params_of(tmp_path / "lost"), params_of(tmp_path / "run")
+    assert all(torch.equal(there[name], once[name]) for name in once)
+    sent = [frame for bench in (first, second) for _, frame in bench.sent]
+    rosters = {frame.blobs[0] for frame in sent if stage_of(frame) == "shares"}
+    assert len(rosters) == 2, "the keys are others"
+
+    heard.clear()
+    run_sites(secure, tmp_path / "fewer", Bench({**again, 3: leaving_at(again[3], "masked")}))
+    (record,) = records(tmp_path / "fewer")
+    assert record["unused"], "the round is lost, and not the run"
+    assert "unmasking" in record["secure_sum"]["left"].values()
+    (said,) = [reply for stage, reply in heard if stage == "reveal"]
+    assert "the difference of two sums" in said
+    start = federation_of(secure).initial.params
+    left = params_of(tmp_path / "fewer")
+    assert all(torch.equal(left[f"params/{name}"], start[name]) for name in start)
+
+
+def test_one_who_lies_at_the_unmasking_is_named_and_changes_no_bit(
+    secure: RunConfig, tmp_path: Path
+) -> None:
+    answers, news = answers_of(share_workers()), []
+
+    def lying(frame: Frame) -> Frame | None:
+        reply = answers[3](frame)
+        if stage_of(frame) != "reveal" or reply is None:
+            return reply
+        return Frame(
+            content=reply.content, blobs=[bytes(b ^ 1 for b in blob) for blob in reply.blobs]
+        )
+
+    run_sites(secure, tmp_path / "lie", Bench({**answers, 3: lying}), news=news)
+    run_sites(secure, tmp_path / "run", Bench(answers_of(share_workers())))
+    lied, honest = params_of(tmp_path / "lie"), params_of(tmp_path / "run")
+    assert all(torch.equal(lied[name], honest[name]) for name in honest)
+    (record,) = records(tmp_path / "lie")
+    (reason,) = record["failed"].values()
+    assert reason == REVEALED
+    assert len(record["clients"]) == 5
+    assert [line for line in news if line == f"site-2: its reply is refused: {REVEALED}"]
+
+
+@pytest.mark.slow
+def test_who_fails_alike_three_times_is_left_out_of_secure_rounds(
+    secure: RunConfig, tmp_path: Path
+) -> None:
+    answers = answers_of(share_workers())
+
+    def spoiling(frame: Frame) -> Frame | None:
+        reply = answers[3](frame)
+        if stage_of(frame) != "masked" or reply is None:
+            return reply
+        return Frame(content=reply.content, blobs=[b"nonsense"])
+
+    bench = Bench({**answers, 3: spoiling})
+    summary = run_sites(secure.model_copy(update={"rounds": 4}), tmp_path / "run", bench)
+    found = records(tmp_path / "run")
+    (name,) = found[0]["dropped"]
+    assert [record.get("failed", {}) for record in found] == [summary["left_out"]] * 3 + [{}]
+    assert summary["left_out"] == {name: "a masked update of another length"}
+    assert [record["secure_sum"].get("left", {}) for record in found] == [
+        *[{name: "masked update"}] * 3,
+        {},
+    ]
+    assert all(record["loss"] > 0 and len(record["clients"]) == 4 for record in found)
 
 
 def test_what_was_unmasked_is_written_before_it_is_said(secure: RunConfig, tmp_path: Path) -> None:
@@ -240,7 +314,7 @@ def test_what_was_unmasked_is_written_before_it_is_said(secure: RunConfig, tmp_p
 
     run_sites(secure, tmp_path / "run", Bench({**answers_of(share_workers()), 1: looking}))
     assert found["masked"] == []
-    assert found["reveal"] == ['{"format": 1, "round": 0}']
+    assert found["reveal"] == ['{"format": 2, "round": 0, "survivors": [1, 2, 3, 4, 5]}']
     (path,) = state.glob("unmasked-*.json")
     path.write_text("{}")
     with pytest.raises(SitesError, match=r"cannot be read\n.*unmasked-"):

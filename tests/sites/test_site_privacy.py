@@ -116,6 +116,28 @@ def test_errors_of_data_are_not_told_to_the_server(config: RunConfig, tmp_path: 
     assert SECRET in str(worker.problem), "the site itself sees what is wrong"
 
 
+@pytest.mark.parametrize(
+    ("sites", "line"),
+    [
+        ({"names": ["north", "mallory"]}, r"sites.names: north -> mallory, north"),
+        ({"names": ["south"]}, r"sites.names: north -> south"),
+        ({"min_replies": 1}, r"sites.min_replies: 2 -> 1"),
+    ],
+)
+def test_a_server_that_speaks_of_other_sites_than_agreed_is_refused(
+    config: RunConfig, tmp_path: Path, sites: dict[str, object], line: str
+) -> None:
+    stated = config.sites.model_copy(update={"min_replies": 2})
+    path = tmp_path / "agreed.toml"
+    path.write_text(dump_config(config.model_copy(update={"sites": stated})))
+    data = write_reviews(tmp_path / "north.jsonl", clients={"north": 30})
+    site = SiteData(name="north", data=data, agreed=path)
+    with pytest.raises(ConfigError, match=rf"not the one agreed to:\n  - {line}"):
+        site.config(asked_for(config, sites={"min_replies": 2, **sites}))
+    same = {"names": ["north"], "min_replies": 2, "deadline": 5.0, "patience": 7.0}
+    assert site.config(asked_for(config, sites=same)).sites.deadline == 5.0
+
+
 def test_a_server_names_no_file_of_a_site(config: RunConfig, agreed: Path, tmp_path: Path) -> None:
     data = write_reviews(tmp_path / "north.jsonl", clients={"north": 30})
     table = asked_for(config, data={"test_path": "/srv/other/patients.csv"})

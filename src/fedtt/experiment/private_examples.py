@@ -15,7 +15,7 @@ from fedtt.federated.cohort import Cohorts
 from fedtt.federated.privacy.client_privacy import NOISE
 from fedtt.federated.privacy.example_privacy import ExamplePrivacy
 from fedtt.federated.privacy.keystream import secret_streams
-from fedtt.federated.secure.sum_sizes import FEWEST
+from fedtt.federated.secure.sum_sizes import default_threshold
 from fedtt.federated.types import ServerState
 from fedtt.run_place import state_header
 
@@ -170,16 +170,18 @@ def open_examples(
     return PrivateExamples(
         config=config,
         directory=directory,
-        calls=Calls(cohorts, most={} if plan is None else plan.limited, fewest=_fewest(config)),
+        calls=Calls(
+            cohorts, most={} if plan is None else plan.limited, fewest=_fewest(config, cohorts)
+        ),
         plan=plan,
         named=config.privacy.client is None,
     )
 
 
-def _fewest(config: RunConfig) -> int:
+def _fewest(config: RunConfig, cohorts: Cohorts) -> int:
     """Clients that a round takes: a secure sum of fewer than its threshold is none."""
     section = config.privacy.secure_aggregation
-    return 0 if section is None else section.threshold or FEWEST
+    return 0 if section is None else section.threshold or default_threshold(cohorts.size)
 
 
 def examples_of(federation: Federation) -> dict[str, int]:

@@ -69,11 +69,16 @@ def _by_name(report: RoundReport) -> Record:
     return {
         "clients": {client_id: _bytes_of(client) for client_id, client in report.clients.items()},
         "dropped": dict(report.dropped),
+        **({"failed": dict(report.failed)} if report.failed else {}),
     }
 
 
 def _of_sum(summed: SumReport) -> Record:
-    return {"threshold": summed.threshold, "out_of_range": summed.out_of_range}
+    return {
+        "threshold": summed.threshold,
+        "out_of_range": summed.out_of_range,
+        **({"left": dict(summed.left)} if summed.left else {}),
+    }
 
 
 def _bytes_of(client: ClientReport) -> Record:
@@ -141,6 +146,7 @@ class _ExamplePrivacySpent(FileContent):
 class _SecureSum(FileContent):
     threshold: Count
     out_of_range: Count
+    left: dict[str, str] = {}
 
 
 class RoundContent(FileContent):

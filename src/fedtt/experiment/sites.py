@@ -131,7 +131,9 @@ def _check_enough_left(run: Run, state: ServerState) -> None:
     """Raise :class:`SitesError` where too few clients may still be called."""
     gone, population = left_out(state.failures), run.federation.population
     fewest = max(
-        run.config.sites.min_replies or 1, run.federation.method.limited_aggregation.fewest
+        run.config.sites.min_replies or 1,
+        run.federation.method.limited_aggregation.fewest,
+        0 if run.secure is None else run.secure.threshold_of(cohorts_of(run, state).size),
     )
     if len(population) - len(gone) < fewest:
         raise SitesError(

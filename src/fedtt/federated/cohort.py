@@ -27,6 +27,11 @@ class Cohorts:
     draw: Callable[[int], Sequence[int]] | None = None
     left_out: Collection[str] = ()
 
+    @property
+    def size(self) -> int:
+        """Clients of a round, where nobody is left out."""
+        return self.cohort_size or len(self.population)
+
     def positions(self, round_index: int) -> Sequence[int]:
         """Places in the population, ascending, of those that are called in that round.
 

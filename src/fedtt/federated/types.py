@@ -80,12 +80,14 @@ class SumReport:
     """What is known of a secure sum, of at least ``threshold`` clients, beside the sum.
 
     ``loss`` is their mean one, by weight, None where there was no sum; ``out_of_range`` is how many
-    numbers of theirs together were cut.
+    numbers of theirs together were cut. ``left`` says of those who were asked and did not stay to
+    the end at which stage they left.
     """
 
     threshold: int
     loss: float | None = None
     out_of_range: int = 0
+    left: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

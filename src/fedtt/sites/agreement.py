@@ -106,9 +106,27 @@ def _tensor(facts: TensorFacts | None) -> str:
 
 
 def foreign_differences(server: RunConfig, site: RunConfig) -> list[str]:
-    """As :func:`config_differences`, without what is a site's own business."""
+    """As :func:`config_differences`, without what is a site's own business, or the server's."""
     return [
         line
         for line in config_differences(server, site)
         if line.partition(":")[0] not in OWN_KEYS and not line.startswith("sites.")
     ]
+
+
+def sites_differences(agreed: RunConfig, server: RunConfig) -> list[str]:
+    """What the server says of the sites otherwise than a configuration that speaks of them.
+
+    How long it waits is its own business; who takes part, and how few do, is not.
+    """
+    found = []
+    own, theirs = agreed.sites, server.sites
+    if own.names is not None and set(own.names) != set(theirs.names or ()):
+        found.append(f"sites.names: {_names(own.names)} -> {_names(theirs.names or ())}")
+    if own.min_replies not in (None, theirs.min_replies):
+        found.append(f"sites.min_replies: {own.min_replies} -> {theirs.min_replies}")
+    return found
+
+
+def _names(names: Sequence[str]) -> str:
+    return quote_peer(", ".join(sorted(names)) or "none", most=200)

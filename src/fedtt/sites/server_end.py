@@ -35,6 +35,7 @@ from fedtt.sites.roster import PresentSite, Roster
 
 if TYPE_CHECKING:
     from fedtt.federated.secure.secure_round import Summed, SumRequest
+    from fedtt.sites.sum_over_sites import Said
 
 GOODBYE = 10.0  # seconds for the sites to hear that the run is over
 
@@ -145,11 +146,7 @@ class Sites:
         return Trained(
             updates=updates,
             metrics={name: metrics for name, (_, (_, metrics)) in heard.answers.items()},
-            failed={
-                task.client_id: reason
-                for name, reason in heard.failed.items()
-                for task in by_site[name]
-            },
+            failed=_by_client(heard.failed, by_site),
             unsent=frozenset(
                 task.client_id
                 for name, own in by_site.items()
@@ -165,7 +162,7 @@ class Sites:
         blobs: Sequence[bytes],
         *,
         request: "SumRequest",
-    ) -> dict[str, bytes]:
+    ) -> "Said":
         """What the clients say in that stage of a secure sum."""
         by_site = self._by_site(tasks)
         places = {client: place for place, client in enumerate(request.cohort, start=1)}
@@ -185,7 +182,7 @@ class Sites:
             )
             return asked, blobs
 
-        return self._by_client(
+        return self._said(
             self._exchange.ask(
                 list(by_site), build, number=tasks[0].round_index, read=self._counted(by_site)
             ),
@@ -199,7 +196,7 @@ class Sites:
         splits: Sequence[Split],
         *,
         request: "SumRequest",
-    ) -> tuple[dict[str, bytes], dict[str, SiteMetrics]]:
+    ) -> tuple["Said", dict[str, SiteMetrics]]:
         """The masked updates by client, and what the sites measured before, by site."""
         by_site = self._by_site(tasks)
         metrics: dict[str, SiteMetrics] = {}
@@ -221,7 +218,7 @@ class Sites:
             return blobs
 
         heard = self._exchange.ask(list(by_site), build, number=tasks[0].round_index, read=read)
-        masked = self._by_client(heard, by_site)
+        masked = self._said(heard, by_site)
         for name, (site, _) in heard.answers.items():
             self._heard |= {task.client_id: site.session for task in by_site[name]}
         return masked, metrics
@@ -241,16 +238,17 @@ class Sites:
 
         return read
 
-    def _by_client(
-        self,
-        heard: Heard[Sequence[bytes]],
-        by_site: Mapping[str, Sequence[ClientTask]],
-    ) -> dict[str, bytes]:
-        return {
+    def _said(
+        self, heard: Heard[Sequence[bytes]], by_site: Mapping[str, Sequence[ClientTask]]
+    ) -> "Said":
+        from fedtt.sites.sum_over_sites import Said
+
+        blobs = {
             task.client_id: blob
-            for name, (_, blobs) in heard.answers.items()
-            for task, blob in zip(by_site[name], blobs, strict=True)
+            for name, (_, own) in heard.answers.items()
+            for task, blob in zip(by_site[name], own, strict=True)
         }
+        return Said(blobs=blobs, failed=_by_client(heard.failed, by_site))
 
     def check(self, task: ClientTask, blob: bytes, site: PresentSite) -> CheckedReply | FailedReply:
         """The update, which counts; a line that names the site, where it does not."""
@@ -409,7 +407,7 @@ class SiteRound:
             request=request, called=called, fewest=needed, refuse=self.sites.refuse
         )
 
-        def train(tasks: Sequence[ClientTask], sealed: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        def train(tasks: Sequence[ClientTask], sealed: Mapping[str, bytes]) -> "Said":
             masked, metrics = self.sites.train_masked(tasks, sealed, self.splits, request=request)
             self.metrics = join_metrics(list(metrics.values()), self.splits)
             return masked
@@ -425,6 +423,13 @@ class SiteRound:
                 got=f"{answered} of {len(called)}",
                 expected=f"{needed} (sites.min_replies, and what server.aggregation takes)",
             )
+
+
+def _by_client(
+    of_site: Mapping[str, str], by_site: Mapping[str, Sequence[ClientTask]]
+) -> dict[str, str]:
+    """What is said of a site, of each of its clients that were called."""
+    return {task.client_id: said for name, said in of_site.items() for task in by_site[name]}
 
 
 def _with_shared_payloads(tasks: Iterable[ClientTask]) -> list[ClientTask]:

@@ -10,7 +10,7 @@ from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.data import build_site_data
 from fedtt.engine.hostile_clients import check_no_attack
 from fedtt.errors import ConfigError
-from fedtt.sites.agreement import OWN_KEYS, foreign_differences
+from fedtt.sites.agreement import OWN_KEYS, foreign_differences, sites_differences
 from fedtt.sites.data_shares import Share
 
 # Keys of a site's own business that a server could misuse: what a site reads, and what it loads.
@@ -103,7 +103,7 @@ def _check_agreed(server: RunConfig, agreed: RunConfig, *, where: Path) -> None:
     if agreed.task.date is None:  # and to the day on which the server began
         task = agreed.task.model_copy(update={"date": server.task.date})
         agreed = agreed.model_copy(update={"task": task})
-    differences = foreign_differences(agreed, server)
+    differences = foreign_differences(agreed, server) + sites_differences(agreed, server)
     if differences:
         raise ConfigError(
             "the server's configuration is not the one agreed to:\n" + _lines(differences),

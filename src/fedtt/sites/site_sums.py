@@ -1,8 +1,9 @@
 """A site's part in the secure sums of a run: what it holds of one between two messages.
 
 All of it is in memory: a site that starts afresh has left the round. A sum goes through its stages
-once, all of them of one round, and only one sum of a round is unmasked in a run: of two, the
-difference would be an update. So which round was the last is kept, and written down.
+once, all of them of one round, and of a round in a run only sums of the same clients are unmasked:
+of two others, the difference would be an update. So which round was the last, and of whom, is kept,
+and written down.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from fedtt.federated.secure.sum_terms import SumTerms
 from fedtt.federated.types import ClientUpdate
 from fedtt.params import structure_of
 from fedtt.sites.message_schema import SumStage
-from fedtt.sites.unmasked_rounds import UnmaskedRounds
+from fedtt.sites.unmasked_rounds import Unmasked, UnmaskedRounds
 
 Stage = Advertised | Sharing | Masked
 
@@ -90,14 +91,13 @@ class SiteSums:
             raise _out_of_turn("masked update")
 
     def _begin(self, asked: SumStage) -> list[bytes]:
-        last = self._unmasked.last(self._run_id)
-        if asked.round <= last:
+        last = self._unmasked.last(self._run_id).round
+        if asked.round < last:
             raise SitesError(
                 "a round whose sum was unmasked is to be summed again: the difference of two sums "
                 "tells a client's update",
                 got=f"round {asked.round}",
-                expected=f"round {last + 1} or later",
-                fix="where the server lost that round, begin another run",
+                expected=f"round {last} or later",
             )
         session = bytes.fromhex(asked.sum)
         terms = SumTerms(
@@ -132,7 +132,8 @@ class SiteSums:
                 raise _out_of_turn("unmasking")
             after[member.client], shares = reveal(client, survivors)
             said.append(wire.pack_revealed(shares))
-        self._unmasked.add(self._run_id, found.round_index)
+        # Again, for a server that lost the sum, of the same alone: with fresh keys the same sum.
+        self._unmasked.add(self._run_id, Unmasked(round=found.round_index, survivors=survivors))
         self._open = replace(found, clients={**found.clients, **after})
         return said
 

@@ -8,15 +8,30 @@ from typing import TypeVar
 from fedtt.errors import SitesError, WireError
 from fedtt.federated.round import ClientTask
 from fedtt.federated.secure import sum_messages as wire
-from fedtt.federated.secure.secure_round import Summed, SumRequest
-from fedtt.federated.secure.sum_server import Gathering, begin_gathering, open_sum, unsound_keys
+from fedtt.federated.secure.secure_round import DISPUTED, Stage, Summed, SumRequest
+from fedtt.federated.secure.sum_server import (
+    Gathering,
+    Opened,
+    begin_gathering,
+    open_sum,
+    unsound_keys,
+)
 from fedtt.federated.secure.sum_terms import Place
 from fedtt.sites.message_schema import SumStageName
 
-# (stage, clients, blobs for all) -> the blob of each that answered
-AskStage = Callable[[SumStageName, Sequence[ClientTask], Sequence[bytes]], Mapping[str, bytes]]
-# (clients, what is sealed for each) -> the masked update of each that answered
-AskTraining = Callable[[Sequence[ClientTask], Mapping[str, bytes]], Mapping[str, bytes]]
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """The blob of each client that answered, and what was wrong with what others did."""
+
+    blobs: Mapping[str, bytes]
+    failed: Mapping[str, str]
+
+
+# (stage, clients, blobs for all)
+AskStage = Callable[[SumStageName, Sequence[ClientTask], Sequence[bytes]], Said]
+# (clients, what is sealed for each); they answer with masked updates
+AskTraining = Callable[[Sequence[ClientTask], Mapping[str, bytes]], Said]
 T = TypeVar("T")
 Refuse = Callable[[str, WireError], None]
 
@@ -33,6 +48,8 @@ class SumOverSites:
     refuse: Refuse
     up: Counter[str] = field(default_factory=Counter)
     down: Counter[str] = field(default_factory=Counter)
+    left: dict[str, Stage] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, ask: AskStage, train: AskTraining) -> Summed:
         """Raises :class:`SitesError` where too few stay: nothing has changed then."""
@@ -43,7 +60,10 @@ class SumOverSites:
         for task in tasks:
             self.down[task.client_id] += len(task.payload) + len(sealed[task.client_id])
         masked = self._read(
-            train(tasks, sealed), lambda _, blob: wire.unpack_masked(blob, self.request.encoding)
+            "masked update",
+            names,
+            train(tasks, sealed),
+            lambda _, blob: wire.unpack_masked(blob, self.request.encoding),
         )
         self._check_enough(masked)
         for place, words in masked.items():
@@ -53,31 +73,45 @@ class SumOverSites:
         arrived = self._names(gathering.arrived)
         self._tell(arrived, told)
         revealed = self._read(
+            "unmasking",
+            arrived,
             ask("reveal", self._tasks(arrived), [told]),
             lambda _, blob: wire.unpack_revealed(blob, dealt=gathering.dealt),
         )
-        self._check_enough(revealed)
-        try:
-            total = open_sum(gathering, revealed)
-        except WireError as error:
-            raise SitesError("the masks of a round do not come off", got=error) from error
-        called = [task.client_id for task in self.called]
+        # Too few now lose the round: those who spoke have written down that they did.
+        opened = Opened(total=None, missing=self.request.terms.lacks(revealed))
+        if opened.missing is None:
+            opened = open_sum(gathering, revealed)
+        for place, reason in opened.faults.items():
+            self.refuse(self._names([place])[0], WireError(reason))
+        faults = {self._names([place])[0]: reason for place, reason in opened.faults.items()}
         return Summed(
-            total=total,
-            uplink={name: self.up[name] for name in called if name in set(arrived)},
+            total=opened.total,
+            uplink={name: self.up[name] for name in arrived},
             downlink={name: self.down[name] for name in self.request.cohort},
+            missing=opened.missing,
+            left=self.left,
+            failed={**self.failed, **faults},
+            disputed=dict.fromkeys(self._names(opened.disputed), DISPUTED),
         )
 
     def _gathered(self, ask: AskStage) -> Gathering:
-        keys = self._read(ask("keys", self.called, []), lambda _, blob: wire.unpack_keys(blob))
+        keys = self._read(
+            "keys",
+            [task.client_id for task in self.called],
+            ask("keys", self.called, []),
+            lambda _, blob: wire.unpack_keys(blob),
+        )
         for place, error in unsound_keys(keys).items():
-            self.refuse(self._names([place])[0], error)
+            self._lose(self._names([place])[0], "keys", error)
             del keys[place]
         self._check_enough(keys)
         told = wire.pack_roster(keys)
         names = self._names(keys)
         self._tell(names, told)
         dealt = self._read(
+            "shares",
+            names,
             ask("shares", self._tasks(names), [told]),
             lambda place, blob: wire.unpack_dealt(blob, others=set(keys) - {place}),
         )
@@ -85,16 +119,27 @@ class SumOverSites:
         return begin_gathering(self.request.terms, keys, dealt, words=self.request.encoding.words)
 
     def _read(
-        self, blobs: Mapping[str, bytes], read: Callable[[Place, bytes], T]
+        self,
+        stage: Stage,
+        names: Collection[str],
+        said: Said,
+        read: Callable[[Place, bytes], T],
     ) -> dict[Place, T]:
+        """What those who were asked say, without those who left at this stage."""
         found = {}
-        for name, blob in blobs.items():
+        self.left |= {name: stage for name in names if name not in said.blobs}
+        self.failed |= said.failed
+        for name, blob in said.blobs.items():
             self.up[name] += len(blob)
             try:
                 found[self._place(name)] = read(self._place(name), blob)
             except WireError as error:
-                self.refuse(name, error)
+                self._lose(name, stage, error)
         return found
+
+    def _lose(self, name: str, stage: Stage, error: WireError) -> None:
+        self.left[name], self.failed[name] = stage, error.summary
+        self.refuse(name, error)
 
     def _tell(self, names: Collection[str], blob: bytes) -> None:
         for name in names:

@@ -23,4 +23,5 @@ AGGREGATIONS: "Registry[Callable[[float], Aggregation]]" = Registry(
         "krum": "fedtt.federated.aggregate.krum:krum",
         "multi-krum": "fedtt.federated.aggregate.krum:multi_krum",
     },
+    group="fedtt.aggregations",
 )

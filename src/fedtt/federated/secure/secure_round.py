@@ -5,12 +5,14 @@ As :func:`fedtt.federated.round.run_round`, but what comes back from the clients
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from fedtt import params as p
 from fedtt.errors import WireError
 from fedtt.federated.aggregate.aggregation import Aggregate, Weighting
 from fedtt.federated.cohort import Cohorts
+from fedtt.federated.failures import failures_after
 from fedtt.federated.method import Method
 from fedtt.federated.next_state import next_state
 from fedtt.federated.round import ClientTask, answer_of, tasks_of
@@ -20,6 +22,8 @@ from fedtt.federated.secure.sum_terms import SumTerms
 from fedtt.federated.types import ClientReport, RoundReport, ServerState, SumReport
 
 SESSION_BYTES = 16
+Stage = Literal["keys", "shares", "masked update", "unmasking"]
+DISPUTED = "a share between it and another client is wrong, and nobody can tell which of them lied"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +69,18 @@ class SumRequest:
 class Summed:
     """What an engine brings back: the sum of the updates of those in ``uplink``, and the bytes that
     each sent and was sent; ``missing`` says why there is no sum, if so.
+
+    ``left`` says at which stage who left. ``failed`` is what was wrong with whom, and of those
+    ``disputed`` it is not known which of two lied.
     """
 
     total: Words | None
     uplink: Mapping[str, int]
     downlink: Mapping[str, int]
     missing: str | None = None
+    left: Mapping[str, Stage] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    disputed: Mapping[str, str] = field(default_factory=dict)
 
 
 # Carries a round's tasks to its clients, and brings back the sum of their updates.
@@ -96,8 +106,9 @@ def run_secure_round(
     whole = answer_of(p.structure_of(state.params), trained=trained, subspace=method.subspace)
     positions = cohorts.positions(state.next_round)
     cohort = [cohorts.population[position] for position in positions]
-    encoding = secure.encoding(whole, clients=len(cohort))
-    threshold = secure.threshold_of(len(cohort))
+    clients = cohorts.size  # however few are left to be called: the clients know no other number
+    encoding = secure.encoding(whole, clients=clients)
+    threshold = secure.threshold_of(clients)
     summed = call_sum(
         SumRequest(
             cohort=cohort,
@@ -112,14 +123,14 @@ def run_secure_round(
             absent=frozenset(c for c in cohort if cohorts.drops_out(c, state.next_round)),
             terms=SumTerms(
                 session=secrets.token_bytes(SESSION_BYTES),
-                clients=len(cohort),
+                clients=clients,
                 threshold=threshold,
             ),
             encoding=encoding,
             weighting=method.weighting,
         )
     )
-    aggregate, of_sum = Aggregate(delta={}), SumReport(threshold=threshold)
+    aggregate, of_sum = Aggregate(delta={}), SumReport(threshold=threshold, left=summed.left)
     missing = summed.missing
     if summed.total is not None:
         try:
@@ -128,9 +139,7 @@ def run_secure_round(
             missing = str(error).replace("\n", ";")
         else:
             aggregate = Aggregate(delta=found.mean)
-            of_sum = SumReport(
-                threshold=threshold, loss=found.loss, out_of_range=found.out_of_range
-            )
+            of_sum = replace(of_sum, loss=found.loss, out_of_range=found.out_of_range)
     report = RoundReport(
         round_index=state.next_round,
         clients={
@@ -139,8 +148,12 @@ def run_secure_round(
         },
         dropped={c: size for c, size in summed.downlink.items() if c not in summed.uplink},
         unused=missing,
+        failed={**summed.disputed, **summed.failed},
         of_sum=of_sum,
     )
+    honest = summed.uplink.keys() - report.failed.keys()
+    failures = failures_after(state.failures, heard=honest, failed=summed.failed)
+    state = replace(state, failures=failures)
     return next_state(state, method, aggregate, heard=summed.uplink), report
 
 

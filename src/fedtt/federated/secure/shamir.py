@@ -24,8 +24,17 @@ def split_secret(
 
 def join_shares(shares: Mapping[int, int]) -> int:
     """The secret of shares by place, where they are as many as its threshold, or more."""
-    weights = _weights_at_zero(tuple(sorted(shares)))
-    return sum(weights[place] * share for place, share in shares.items()) % PRIME
+    return shares_at(shares, [0])[0]
+
+
+def shares_at(shares: Mapping[int, int], places: Collection[int]) -> dict[int, int]:
+    """What shares, as many as the threshold, say of other places; at 0 is the secret."""
+    known = tuple(sorted(shares))
+    found = {}
+    for at in places:
+        weights = _weights(known, at)
+        found[at] = sum(weights[place] * share for place, share in shares.items()) % PRIME
+    return found
 
 
 def _value(coefficients: list[int], place: int) -> int:
@@ -36,15 +45,15 @@ def _value(coefficients: list[int], place: int) -> int:
     return value
 
 
-@lru_cache(maxsize=16)  # the shares of all clients of a round lie at the same places
-def _weights_at_zero(places: tuple[int, ...]) -> dict[int, int]:
-    """``prod_j x_j / (x_j - x_i)``, Lagrange's."""
+@lru_cache(maxsize=512)  # the shares of all clients of a round lie at the same places
+def _weights(places: tuple[int, ...], at: int) -> dict[int, int]:
+    """``prod_j (x_j - at) / (x_j - x_i)``, Lagrange's."""
     weights = {}
     for place in places:
         above, below = 1, 1
         for other in places:
             if other != place:
-                above = above * other % PRIME
+                above = above * (other - at) % PRIME
                 below = below * (other - place) % PRIME
         weights[place] = above * pow(below, -1, PRIME) % PRIME
     return weights

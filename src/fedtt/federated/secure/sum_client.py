@@ -33,6 +33,7 @@ from fedtt.federated.secure.round_keys import (
 from fedtt.federated.secure.shamir import SHARE_BYTES, split_secret
 from fedtt.federated.secure.sum_terms import Place, PublicKeys, SumTerms, check_public_keys
 
+NO_SHARE = 2 ** (8 * SHARE_BYTES) - 1  # in the place of one that did not open: above every share
 SEALED_BYTES = 2 * SHARE_BYTES + SEALED_EXTRA
 Random = Callable[[int], bytes]
 
@@ -131,7 +132,8 @@ def share(
 def mask(sharing: Sharing, sealed: Mapping[Place, bytes], words: Words) -> tuple[Masked, Words]:
     """The masked update, for a sum with those who sent shares.
 
-    Raises :class:`FedttError` for too few, :class:`WireError` for shares that are not right.
+    Of one whose shares do not open none are held, and that is said when they are asked for.
+    Raises :class:`FedttError` for too few, :class:`WireError` for shares that are none.
     """
     me, terms = sharing.me, sharing.me.terms
     terms.check_enough({*sealed, me.place}, stage="shares")
@@ -190,7 +192,10 @@ def _opened(me: Advertised, keys: PublicKeys, message: bytes, *, sender: Place) 
     if len(message) != SEALED_BYTES:
         raise WireError("shares of another size", where=f"place {sender}", got=len(message))
     key = _box_key(me, keys, sender=sender, receiver=me.place)
-    text = open_once(key, message, about=me.terms.session)
+    try:
+        text = open_once(key, message, about=me.terms.session)
+    except WireError:  # whoever lies: without this client's shares of it the sum may still open
+        return HeldShares(seed=NO_SHARE, mask_key=NO_SHARE)
     seed, mask_key = (int.from_bytes(t, "big") for t in (text[:SHARE_BYTES], text[SHARE_BYTES:]))
     return HeldShares(seed=seed, mask_key=mask_key)
 

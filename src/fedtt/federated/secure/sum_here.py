@@ -7,15 +7,15 @@ end with. Its sum is exact, so the keys, which are new in every round, change no
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedtt.errors import FedttError
 from fedtt.federated.round import CallClients, CheckedReply, ClientReply, ClientTask, FailedReply
 from fedtt.federated.secure import sum_messages as wire
 from fedtt.federated.secure.ring_encoding import encode_words
-from fedtt.federated.secure.secure_round import Summed, SumRequest
+from fedtt.federated.secure.secure_round import DISPUTED, Summed, SumRequest
 from fedtt.federated.secure.sum_client import Masked, Sharing, advertise, mask, reveal, share
-from fedtt.federated.secure.sum_server import Gathering, begin_gathering, open_sum
+from fedtt.federated.secure.sum_server import Gathering, Opened, begin_gathering, open_sum
 from fedtt.federated.secure.sum_terms import Place
 from fedtt.federated.types import ClientUpdate
 from fedtt.federated.wire.broadcast import trained_names
@@ -34,10 +34,15 @@ class SumHere:
     def __call__(self, request: SumRequest) -> Summed:
         """The sum of those who answered, as ``CallSum`` says."""
         traffic = _Traffic()
+        missing = request.terms.lacks(request.cohort)
+        if missing is not None:
+            nothing = dict.fromkeys(request.cohort, 0)
+            return Summed(total=None, uplink={}, downlink=nothing, missing=missing)
         sharing, gathering = _dealt(request, traffic)
         clients: dict[Place, Masked] = {}
         place_of = {client_id: i for i, client_id in enumerate(request.cohort, start=1)}
         called: list[ClientTask] = []  # and not heard yet
+        failed: dict[str, str] = {}
 
         def present() -> Iterator[ClientTask]:
             for task in request.tasks:
@@ -49,6 +54,8 @@ class SumHere:
         for reply in self.call_clients(present()):
             task = called.pop(0)
             if reply is None or isinstance(reply, FailedReply):
+                if reply is not None:
+                    failed[task.client_id] = reply.reason
                 continue
             place, update = place_of[task.client_id], _update(reply, task)
             sealed = wire.pack_sealed(gathering.sealed_for(place))
@@ -65,7 +72,8 @@ class SumHere:
             gathering = gathering.include(place, wire.unpack_masked(blob, request.encoding))
         if called:
             raise FedttError("an engine brought back too few replies", where="call_clients")
-        return _opened(request, gathering, clients, traffic)
+        summed = _opened(request, gathering, clients, traffic)
+        return replace(summed, failed={**failed, **summed.failed})
 
 
 class _Traffic:
@@ -79,7 +87,7 @@ class _Traffic:
 def _dealt(request: SumRequest, traffic: _Traffic) -> tuple[dict[Place, Sharing], Gathering]:
     """Everybody's keys and shares."""
     terms = request.terms
-    places = range(1, terms.clients + 1)
+    places = range(1, len(request.cohort) + 1)
     advertised = {place: advertise(place, terms) for place in places}
     blobs = {place: wire.pack_keys(client.public) for place, client in advertised.items()}
     roster = {place: wire.unpack_keys(blob) for place, blob in blobs.items()}
@@ -99,8 +107,8 @@ def _opened(
     request: SumRequest, gathering: Gathering, clients: dict[Place, Masked], traffic: _Traffic
 ) -> Summed:
     """The sum, where enough have stayed."""
-    missing, total = request.terms.lacks(gathering.arrived), None
-    if missing is None:
+    opened = Opened(total=None, missing=request.terms.lacks(gathering.arrived))
+    if opened.missing is None:
         gathering = gathering.ask()
         asked = wire.pack_places(gathering.arrived)
         revealed = {}
@@ -110,13 +118,16 @@ def _opened(
             revealed[place] = wire.unpack_revealed(blob, dealt=gathering.dealt)
             traffic.up[place] += len(blob)
             traffic.down[place] += len(asked)
-        total = open_sum(gathering, revealed)
+        opened = open_sum(gathering, revealed)
     names = dict(enumerate(request.cohort, start=1))
     return Summed(
-        total=total,
+        total=opened.total,
         uplink={names[place]: traffic.up[place] for place in clients},
         downlink={names[place]: traffic.down[place] for place in names},
-        missing=missing,
+        missing=opened.missing,
+        left={names[place]: "masked update" for place in names if place not in clients},
+        failed={names[place]: reason for place, reason in opened.faults.items()},
+        disputed={names[place]: DISPUTED for place in opened.disputed},
     )
 
 

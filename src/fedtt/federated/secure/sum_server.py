@@ -8,7 +8,8 @@ is none.
 import secrets
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -21,9 +22,18 @@ from fedtt.federated.secure.round_keys import (
     key_pair,
     mask_of,
 )
-from fedtt.federated.secure.shamir import PRIME, join_shares
+from fedtt.federated.secure.shamir import PRIME
+from fedtt.federated.secure.share_decoding import (
+    Recovered,
+    liars_borne,
+    recover_secret,
+    wrong_places,
+)
+from fedtt.federated.secure.share_disputes import Blame, blame_for
 from fedtt.federated.secure.sum_client import SEALED_BYTES, Dealt, add_pair_mask
 from fedtt.federated.secure.sum_terms import Place, PublicKeys, SumTerms, check_public_keys
+
+NO_SECRET = "too many shares are wrong: the masks do not come off, and there is no sum"
 
 
 def unsound_keys(shown: Mapping[Place, PublicKeys]) -> dict[Place, WireError]:
@@ -109,51 +119,98 @@ def begin_gathering(
     return Gathering(terms=terms, roster=roster, dealt=dealt, total=total)
 
 
-def open_sum(gathering: Gathering, revealed: Mapping[Place, Mapping[Place, int]]) -> Words:
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """The sum, or why there is none; ``faults`` are the clients that are to blame for what.
+
+    Of those ``disputed`` one dealt or another revealed a wrong share: nobody can tell which.
+    """
+
+    total: Words | None
+    missing: str | None = None
+    faults: Mapping[Place, str] = field(default_factory=dict)
+    disputed: frozenset[Place] = frozenset()
+
+
+def open_sum(gathering: Gathering, revealed: Mapping[Place, Mapping[Place, int]]) -> Opened:
     """The sum of the updates that arrived, of the shares that survivors revealed, by survivor.
 
-    Raises :class:`FedttError` for too few, and :class:`WireError` where the shares do not give the
-    secrets that the clients committed to: the sum would be no sum.
+    Every secret is checked against what its client committed to, and where shares are wrong, found
+    in the others. Raises :class:`FedttError` for too few, and :class:`WireError` for shares of
+    others than were asked.
     """
     terms, survivors = gathering.terms, gathering.asked
     if survivors is None or not set(revealed) <= survivors:
         raise WireError("shares of clients that nobody asked")
     terms.check_enough(revealed, stage="unmasking")
-    known = dict(sorted(revealed.items())[: terms.threshold])
-    for place, shares in known.items():
+    for place, shares in revealed.items():
         if set(shares) != set(gathering.dealt):
             raise WireError("not one share of each client", where=f"place {place}")
+    found, blame = _secrets_of(gathering, revealed)
+    if len(found) < len(gathering.dealt):
+        return Opened(total=None, missing=NO_SECRET, faults=blame.faults, disputed=blame.disputed)
     total = gathering.total
-    for place in sorted(gathering.dealt):
-        secret = _secret_of(place, known)
+    for place, secret in found.items():
         if place in survivors:
-            if commitment_of(secret) != gathering.dealt[place].commitment:
-                raise _wrong(place, "the seed of its mask")
             total = total - mask_of(secret, total.size)
             continue
-        public = gathering.roster[place].mask
-        if key_pair(secret).public != public:
-            raise _wrong(place, "the key of its masks")
         for other in sorted(survivors):
             # The survivor added it as seen from its side; the one who left would have undone it.
             total = add_pair_mask(
                 total, secret, gathering.roster[other].mask, own=place, other=other, terms=terms
             )
-    return total
+    return Opened(total=total, faults=blame.faults, disputed=blame.disputed)
 
 
-def _secret_of(place: Place, revealed: Mapping[Place, Mapping[Place, int]]) -> bytes:
-    shares = {holder: said[place] for holder, said in revealed.items()}
-    if any(not 0 <= value < PRIME for value in shares.values()):
-        raise _wrong(place, "a share")
-    secret = join_shares(shares)
+def _secrets_of(
+    gathering: Gathering, revealed: Mapping[Place, Mapping[Place, int]]
+) -> tuple[dict[Place, bytes], Blame]:
+    """The secret of each client that can be had, and who is to blame for wrong shares."""
+    threshold = gathering.terms.threshold
+    found: dict[Place, Recovered] = {}
+    shares_of = {owner: _shares_of(owner, revealed) for owner in sorted(gathering.dealt)}
+    suspects: set[Place] = set()
+    for owner, shares in shares_of.items():
+        trusted = {place: share for place, share in shares.items() if place not in suspects}
+        recovered = recover_secret(
+            shares if len(trusted) < threshold else trusted,
+            threshold=threshold,
+            fits=partial(_fits, gathering, owner),
+        )
+        suspects |= revealed.keys() - shares.keys()
+        if recovered is not None:
+            found[owner] = recovered
+            if recovered.sound != tuple(sorted(trusted))[:threshold]:
+                suspects |= wrong_places(shares, recovered, among=revealed)
+    secrets_of = {owner: _bytes_of(recovered.secret) for owner, recovered in found.items()}
+    lost = shares_of.keys() - found.keys()
+    if not suspects and not lost:
+        return secrets_of, blame_for((), lost=(), most_liars=0)
+    borne = liars_borne(len(revealed), threshold=threshold)
+    wrong = {
+        owner: wrong_places(shares_of[owner], recovered, among=revealed)
+        for owner, recovered in found.items()
+    }
+    pairs = [
+        (holder, owner) for owner, some in wrong.items() if len(some) <= borne for holder in some
+    ]
+    return secrets_of, blame_for(pairs, lost=lost, most_liars=borne)
+
+
+def _shares_of(owner: Place, revealed: Mapping[Place, Mapping[Place, int]]) -> dict[Place, int]:
+    """Without those that are no shares."""
+    said = ((holder, shares[owner]) for holder, shares in sorted(revealed.items()))
+    return {holder: share for holder, share in said if 0 <= share < PRIME}
+
+
+def _fits(gathering: Gathering, owner: Place, secret: int) -> bool:
+    """Whether that is what the client committed to."""
     if secret >= 2 ** (8 * KEY_BYTES):
-        raise _wrong(place, "a secret")
+        return False
+    if gathering.asked is not None and owner in gathering.asked:
+        return commitment_of(_bytes_of(secret)) == gathering.dealt[owner].commitment
+    return key_pair(_bytes_of(secret)).public == gathering.roster[owner].mask
+
+
+def _bytes_of(secret: int) -> bytes:
     return secret.to_bytes(KEY_BYTES, "big")
-
-
-def _wrong(place: Place, what: str) -> WireError:
-    return WireError(
-        "the shares do not give the secret that was shared: a client lied, and there is no sum",
-        where=f"of the client at place {place}, {what}",
-    )
