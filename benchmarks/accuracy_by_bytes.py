@@ -3,7 +3,7 @@
     python benchmarks/accuracy_by_bytes.py [--svg FILE] [TASK=FILE[+FILE...][@SETTING] ...]
 
 Each task's FILEs are the ``results.csv`` of ``fedtt compare``, and SETTING one of theirs that have
-several; left out, those in docs/results, as two tables. The picture is the frontier of
+several; left out, those in docs/results, a table for what ran alike. The picture is the frontier of
 docs/compare.md, a panel a task of the first.
 """
 
@@ -39,6 +39,8 @@ TABLES = [
             for alpha in ("1", "0.1")
         ),
     ],
+    [f"SmolLM2={_file('smollm2-sst2')}"],
+    [f"SST-2, seed 0={_file('sst2-recipes')}"],
 ]
 REFERENCE = "lora r=8"
 Cells = dict[str, dict[str, dict[str, str]]]  # method -> seed -> a line of results.csv
