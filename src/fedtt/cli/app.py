@@ -342,6 +342,28 @@ def generate(
 
 
 @app.command()
+def report(
+    places: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Runs, directories of runs, or one directory of fedtt compare."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The page (default: report.html in RUN; of several, here)."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what runs came to as one HTML page, which needs no network; see docs/report.md."""
+    from fedtt.cli.report_command import report_command
+
+    report_command(places, out=out, as_json=as_json)
+
+
+@app.command()
 def cost(
     model: Annotated[
         str, typer.Option(metavar="ID|DIR|FILE", help="Alias, hub id, directory or config.json.")
