@@ -24,11 +24,11 @@ class ServerConfig(Section):
     aggregation: Annotated[str, AfterValidator(AGGREGATIONS.check)] = Field(
         MEAN,
         description="all but `mean` bear clients that send anything at all; they take 3 clients a "
-        "round, `krum` and `multi-krum` 5",
+        "round, all that end in `krum` 5",
     )
     trim: Annotated[float, Field(gt=0, lt=0.5)] = Field(
         0.1,
-        description="share that trimmed-mean drops at each end, and that krum and multi-krum take "
+        description="share that trimmed-mean drops at each end, and that all that end in krum take "
         "for hostile, rounded down, but at least one",
     )
     weighting: Literal["examples", "uniform"] = Field(
