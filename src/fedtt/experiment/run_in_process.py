@@ -178,9 +178,8 @@ def _clients(
         private=None if run.examples is None else run.examples.privacy(),
     )
     if alone or run.federation.hostile is not None or kept is not None:
-        here: CallClients = (
-            local  # one client, a simulation, or all in every round: an error ends it
-        )
+        # One client, a simulation, or all of them in every round: nobody can be left out.
+        here: CallClients = local
     else:
         here = local.or_failures
     if run.processes is None or alone:  # one client a round: there is nothing to deal out
