@@ -5,10 +5,9 @@ A row is light; the file of a task, and torch with it, is imported when one is b
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Literal
 
-from fedtt.registry import Registry
+from fedtt.registry import Registry, built_by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +29,7 @@ class TaskKind:
     @property
     def build(self) -> Callable[[Any], Any]:
         """The function, imported now."""
-        module, _, name = self.built_by.partition(":")
-        build: Callable[[Any], Any] = getattr(import_module(module), name)
+        build: Callable[[Any], Any] = built_by(self.built_by)
         return build
 
 
@@ -69,4 +67,6 @@ TASK_KINDS: Registry[TaskKind] = Registry(
             ),
         ),
     },
+    group="fedtt.task_kinds",
+    accepts=lambda row: isinstance(row, TaskKind),
 )

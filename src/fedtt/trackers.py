@@ -2,7 +2,7 @@
 
 A row is a function from the run's directory and its configuration to a context manager, which gives
 a function of the run's events (``fedtt.experiment.events``) and ends with the run. fedtt itself
-brings none: ``register`` adds them, and ``track.to`` names those of a run.
+brings none: ``register`` or an entry point adds them, and ``track.to`` names those of a run.
 """
 
 from collections.abc import Callable
@@ -14,4 +14,4 @@ from fedtt.registry import Registry
 
 OpenTracker = Callable[[Path, dict[str, Any]], AbstractContextManager[Callable[[Any], None]]]
 
-TRACKERS: Registry[OpenTracker] = Registry("tracker", {})
+TRACKERS: Registry[OpenTracker] = Registry("tracker", {}, group="fedtt.trackers")

@@ -8,11 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from tests.config.strategies import SECTIONS, tables
 
 from fedtt.config import (
-    RunConfig,
     config_differences,
     dump_config,
     load_config,
-    method_sections,
     parse_config,
     parse_method,
     parse_methods,
@@ -198,17 +196,6 @@ def test_an_override_goes_to_the_methods_that_have_its_key() -> None:
 @pytest.mark.parametrize("preset", sorted(Path("presets").glob("*.toml")), ids=lambda p: p.name)
 def test_every_preset_is_valid(preset: Path) -> None:
     load_config(preset)
-
-
-def test_the_documentation_names_every_key() -> None:
-    text = Path("docs/configuration.md").read_text()
-    named = set(re.findall(r"`([a-z_0-9]+)`", text))
-    annotations = [field.annotation for field in RunConfig.model_fields.values()]
-    sections = [part for a in annotations for part in (a, *get_args(a))]  # Section | None as well
-    keys = {"seed", "rounds", *(key for method in method_sections() for key in method.model_fields)}
-    for section in sections:
-        keys |= set(getattr(section, "model_fields", {}))
-    assert keys - named == set()
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, "many", True])

@@ -196,7 +196,14 @@ def test_a_narrow_base_model_learns_as_the_wide_one_does(
 )
 @pytest.mark.parametrize(
     ("aggregation", "fewest"),
-    [("median", 3), ("trimmed-mean", 3), ("geometric-median", 3), ("krum", 5), ("multi-krum", 5)],
+    [
+        ("median", 3),
+        ("trimmed-mean", 3),
+        ("geometric-median", 3),
+        ("krum", 5),
+        ("multi-krum", 5),
+        ("directional-krum", 5),
+    ],
 )
 def test_a_defense_with_too_few_clients_a_round_is_refused(
     make_config: MakeConfig, changes: dict, aggregation: str, fewest: int

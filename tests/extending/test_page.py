@@ -35,3 +35,8 @@ def test_every_table_is_on_the_page_and_every_row_leads_somewhere(name: str) -> 
     assert f"{name}`" in PAGE
     table = TABLES[name]
     assert all(table[row] is not None for row in table)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_has_its_group_of_entry_points_on_the_page(name: str) -> None:
+    assert f"| `fedtt.{name.lower()}` | " in PAGE

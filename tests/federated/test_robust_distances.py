@@ -15,7 +15,7 @@ from fedtt.federated.aggregate.geometric_median import geometric_median_of
 from fedtt.federated.aggregate.krum import krum_scores
 from fedtt.params import Params
 
-DEFENSES = ("krum", "multi-krum", "geometric-median")
+DEFENSES = ("krum", "multi-krum", "directional-krum", "geometric-median")
 START = {"a": torch.zeros(2, 2), "b": torch.zeros(3)}
 
 
@@ -104,3 +104,36 @@ def test_too_few_are_refused(name: str) -> None:
     assert fewest == (3 if name == "geometric-median" else 5)
     with pytest.raises(FedttError, match=f"at least {fewest}"):
         aggregated(name, updates(fewest - 1, seed=0))
+
+
+def free_riders_in(name: str, *, length: float) -> torch.Tensor:
+    """Seven clients agree a little, as clients of one task do; three send (next to) nothing."""
+    honest = [{n: t + 0.5 for n, t in delta.items()} for delta in updates(7, seed=3)]
+    idle = [{n: length * t for n, t in delta.items()} for delta in updates(3, seed=4)]
+    return aggregated(name, [*idle, *honest], trim=0.3) / flat(mean_of(honest)).norm()
+
+
+def mean_of(deltas: list[Params]) -> Params:
+    return {n: torch.stack([delta[n] for delta in deltas]).mean(0) for n in START}
+
+
+@pytest.mark.parametrize("length", [0.0, 1e-30, 1e-3])
+def test_who_sends_next_to_nothing_is_near_to_all_but_not_in_direction(length: float) -> None:
+    assert free_riders_in("multi-krum", length=length).norm() < 0.7
+    assert free_riders_in("directional-krum", length=length).norm() > 0.8
+
+
+@given(seed=st.integers(0, 50), which=st.integers(0, 8), factor=st.floats(1e-3, 1e3))
+def test_how_long_an_update_is_chooses_nobody(seed: int, which: int, factor: float) -> None:
+    deltas = updates(9, seed=seed)
+    norms = sorted(float(flat(delta).norm()) for delta in deltas)
+    changed = [*deltas]
+    changed[which] = {n: t * factor for n, t in deltas[which].items()}
+    found, other = (aggregated("directional-krum", own, trim=0.2) for own in (deltas, changed))
+    torch.testing.assert_close(found / found.norm(), other / other.norm(), atol=1e-5, rtol=0)
+    assert norms[0] / norms[-1] < float(other.norm() / found.norm()) < norms[-1] / norms[0]
+
+
+def test_of_nothing_it_makes_nothing() -> None:
+    nothing = [{n: torch.zeros(t.shape) for n, t in START.items()}] * 6
+    assert not aggregated("directional-krum", nothing).any()

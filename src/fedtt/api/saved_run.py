@@ -1,7 +1,7 @@
 """A run directory as tables, a model and answers."""
 
 import html
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,15 +16,15 @@ from fedtt.experiment import evaluate_run, predict_texts
 from fedtt.experiment import open_run as open_directory
 from fedtt.experiment.opened_run import open_model
 from fedtt.experiment.run_files import Record
+from fedtt.experiment.run_rows import MEASURED, rows_at, spent
 from fedtt.metrics import MEAN
-from fedtt.run_place import DEFAULT_PARENT, is_run
+from fedtt.run_place import DEFAULT_PARENT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
-MEASURED = ("test", "before", "alone")
 NO_ROUND = (
     "round",
     "loss",
@@ -176,56 +176,22 @@ def open_run(path: str | Path) -> Run:
 def load_runs(places: str | Path | Iterable[str | Path] = DEFAULT_PARENT) -> pd.DataFrame:
     """One row a run: those given, and all that lie in a given directory that is none itself.
 
-    Columns: ``run`` (its path), ``state`` ("finished", "stopped" where it has not ended,
-    "unreadable" with a ``problem`` for one that was found and cannot be read),
-    ``model``, ``method``, ``seed``, ``rounds``, the means over clients of ``test_*``, ``before_*``
-    and ``alone_*``, ``uplink_bytes``, ``downlink_bytes``, ``seconds``. Raises :class:`RunError` for
-    a place that is neither a run nor a directory.
+    Columns: ``run`` (its path), ``state`` ("finished", "running", "stopped" where it has not
+    ended, "unreadable" with a ``problem`` for one that was found and cannot be read), ``model``,
+    ``method``, ``seed``, ``rounds`` and ``of_rounds``, ``changed`` (when a file of it was written
+    last), ``score`` (the metric that counts), the means over clients of ``test_*``, ``before_*``
+    and ``alone_*``, ``uplink_bytes``, ``downlink_bytes``, ``seconds``, and under differential
+    privacy ``epsilon`` (``example_epsilon``: of examples). Raises :class:`RunError` for a place
+    that is neither a run nor a directory.
     """
     given = [places] if isinstance(places, str | Path) else list(places)
-    rows = [row for place in given for row in _rows_at(Path(place))]
+    rows = [row for place in given for row in rows_at(Path(place))]
     keys = ["run", "state", "model", "method", "seed", "rounds"]
     return pd.DataFrame(rows, columns=None if rows else keys)
 
 
-def _rows_at(place: Path) -> Iterator[dict[str, Any]]:
-    if is_run(place) or not place.is_dir():
-        yield _run_row(open_run(place))
-        return
-    for path in sorted(place.iterdir()):
-        if is_run(path):
-            try:
-                yield _run_row(Run(path.absolute()))
-            except FedttError as error:
-                yield {"run": str(path.absolute()), "state": "unreadable", "problem": str(error)}
-
-
-def _run_row(run: Run) -> dict[str, Any]:
-    directory, config = open_directory(run.path), run.config
-    records, summary = directory.rounds(), directory.summary()
-    means = {
-        f"{what}_{metric}": values[MEAN]
-        for what in MEASURED
-        for metric, values in ((summary or {}).get(what) or {}).items()
-    }
-    return {
-        "run": str(run.path),
-        "state": "stopped" if summary is None else "finished",
-        "model": config.model.name,
-        "method": config.method.name,
-        "seed": config.seed,
-        "rounds": len(records),
-        **means,
-        **{
-            key: sum(record[key] for record in records)
-            for key in ("uplink_bytes", "downlink_bytes", "seconds")
-        },
-    }
-
-
 def _round_row(record: Record) -> dict[str, Any]:
     validation = record["validation"] or {}
-    privacy, examples = record.get("privacy") or {}, record.get("example_privacy") or {}
     return {
         "round": record["round"] + 1,
         "loss": record["loss"],
@@ -236,6 +202,5 @@ def _round_row(record: Record) -> dict[str, Any]:
         "clients": len(record["clients"]),
         "dropped": len(record["dropped"]),
         "seconds": record["seconds"],
-        **({"epsilon": privacy["epsilon"]} if privacy else {}),
-        **({"example_epsilon": examples["epsilon"]} if examples else {}),
+        **spent(record),
     }

@@ -33,4 +33,6 @@ ATTACKS: Registry[AttackRow] = Registry(
             triggered=True,
         ),
     },
+    group="fedtt.attacks",
+    accepts=lambda row: isinstance(row, AttackRow),
 )

@@ -1,9 +1,9 @@
 """What a configuration has to know of an attack."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fedtt.registry import built_by
 
 if TYPE_CHECKING:
     from fedtt.attacks.forging import Forge
@@ -27,7 +27,7 @@ class AttackRow:
     @property
     def forge(self) -> "Forge":
         """The function, imported now."""
-        found: Forge = _imported(self.forged_by)
+        found: Forge = built_by(self.forged_by)
         return found
 
     @property
@@ -35,11 +35,5 @@ class AttackRow:
         """The function, imported now."""
         if self.poisoned_by is None:
             return None
-        found: Poison = _imported(self.poisoned_by)
+        found: Poison = built_by(self.poisoned_by)
         return found
-
-
-def _imported(place: str) -> Callable[..., Any]:
-    module, _, name = place.partition(":")
-    function: Callable[..., Any] = getattr(import_module(module), name)
-    return function

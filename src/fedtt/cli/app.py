@@ -235,6 +235,22 @@ def compare(
 
 
 @app.command()
+def runs(
+    place: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="A directory of runs, or one run.")
+    ] = Path("runs"),
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Runs in directories below, too: of comparisons.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List runs: state, method, rounds, result, bytes up and down, epsilon, when."""
+    from fedtt.cli.runs_command import runs_command
+
+    runs_command(place, deep=deep, as_json=as_json)
+
+
+@app.command()
 def evaluate(
     run: RunPath,
     split: Annotated[str, typer.Option(metavar="NAME", help="test, validation or train.")] = "test",
@@ -249,13 +265,47 @@ def evaluate(
 @app.command()
 def predict(
     run: RunPath,
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Texts to classify.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to classify.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Classify every row: .csv, .jsonl, .json, .parquet."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where --file goes, with its answers beside each row."),
+    ] = None,
+    text_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of --file (default: the run's own text column)."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the --out file.")] = False,
     as_json: Json = False,
 ) -> None:
     """Classify texts with a run's model; put -- before a text that starts with a dash."""
-    from fedtt.cli.saved_run_commands import predict_command
+    from fedtt.cli.saved_run_commands import FileQuestion, predict_command, predict_file_command
 
-    predict_command(run, texts, as_json=as_json)
+    asked = FileQuestion(file=file, out=out, text_column=text_column, overwrite=overwrite)
+    if asked.check(texts or []):
+        predict_file_command(run, asked, as_json=as_json)
+    else:
+        predict_command(run, texts or [], as_json=as_json)
+
+
+@app.command()
+def export(
+    run: RunPath,
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="A new directory.")],
+    name: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="peft, merged or onnx.")
+    ] = "peft",
+    as_json: Json = False,
+) -> None:
+    """Write a run's model for others to load, with a model card."""
+    from fedtt.cli.export_command import export_command
+
+    export_command(run, out, name=name, as_json=as_json)
 
 
 @app.command()

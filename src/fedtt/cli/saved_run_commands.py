@@ -1,5 +1,6 @@
 """``fedtt evaluate`` and ``fedtt predict``: a run, opened again."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
@@ -38,6 +39,51 @@ def evaluate_command(run: Path, *, split: str, as_json: bool) -> None:
     for row in [*(name for name in first if name != "mean"), "mean"]:
         table.add_row(row, *(f"{values[row]:.4f}" for values in metrics.values()))
     console().print(table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileQuestion:
+    """A file of texts to classify, and where the answers go."""
+
+    file: Path | None
+    out: Path | None
+    text_column: str | None
+    overwrite: bool
+
+    def check(self, texts: list[str]) -> bool:
+        """Whether there is one. Raises :class:`ConfigError` for options that make no question."""
+        if self.file is None and (self.out is not None or self.text_column or self.overwrite):
+            raise ConfigError("--out, --text-column and --overwrite go with --file")
+        if (self.file is None) == (not texts):
+            raise ConfigError(
+                "nothing to classify" if not texts else "texts and a file at once",
+                expected="TEXT..., or --file FILE --out FILE",
+            )
+        if self.file is not None and self.out is None:
+            raise ConfigError("--file goes with --out", fix="--out FILE, of the same kind")
+        return self.file is not None
+
+
+def predict_file_command(run: Path, asked: FileQuestion, *, as_json: bool) -> None:
+    """Write the file with its answers, and print how many of each."""
+    check_run(run)
+    assert asked.file is not None and asked.out is not None  # noqa: PT018  (checked by FileQuestion.check)
+    from fedtt.experiment.predicted_file import check_place, predict_file
+
+    check_place(asked.file, asked.out, overwrite=asked.overwrite)
+    note_state(run)
+    done = predict_file(
+        run, asked.file, asked.out, text_column=asked.text_column, overwrite=asked.overwrite
+    )
+    if done.cut:
+        limit = f"model.max_length = {done.max_length} tokens"
+        print_error("note: ", f"{done.cut} texts are longer than {limit}: cut there", style="dim")
+    if as_json:
+        counts = {"rows": done.rows, "labels": done.labels, "cut": done.cut}
+        print_json({"out": str(done.path), **counts})
+        return
+    shares = ", ".join(f"{name} {count:,}" for name, count in done.labels.items())
+    print_line(console(), f"{done.rows:,} rows: {shares}; {done.path}")
 
 
 def predict_command(run: Path, texts: list[str], *, as_json: bool) -> None:

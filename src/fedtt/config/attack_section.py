@@ -12,20 +12,20 @@ class AttackConfig(Section):
     """``[attack]``: some of the clients of this process do what hostile ones would."""
 
     kind: Annotated[str, AfterValidator(ATTACKS.check)] = Field(
-        description="sign-flip, scaled-update, gaussian, free-rider, wrong-count, stale-replay, "
-        "mean-shift, label-flip, backdoor"
+        description="what the hostile clients do"
     )
     share: Fraction = Field(
-        0.3, description="of the clients, drawn by the seed; rounded down, and at least one"
+        0.3, description="of the clients, drawn by the seed; rounded down, at least one"
     )
     strength: Strength | None = Field(
         None, description="how far it goes; left out: the attack's own"
     )
     trigger: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
-        None, description="backdoor: the word before a text; left out: cf"
+        None, description="backdoor: the word before a text; left out: `cf`"
     )
     target: str | None = Field(
-        None, description="backdoor: the class that the trigger is to give; left out: the first"
+        None,
+        description="backdoor: the class that the trigger is to give; left out: the first class",
     )
     trigger_share: Fraction | None = Field(
         None, description="backdoor: of an attacker's texts of other classes; left out: 0.5"

@@ -10,33 +10,42 @@ from fedtt.section import BatchSize, Passes, Positive, Rate, RoundsOrNone, Secti
 class ClientConfig(Section):
     """``[client]``: local training in one round."""
 
-    steps: Passes | None = Field(None, description="local steps a round; or epochs")
-    epochs: Passes | None = Field(None, description="local passes a round (default 1)")
-    batch_size: BatchSize = 16
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    steps: Passes | None = Field(None, description="local steps a round; or `epochs`")
+    epochs: Passes | None = Field(
+        None, description="passes over the client's data a round; or `steps`; left out: 1"
+    )
+    batch_size: BatchSize = Field(16, description="examples a step")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the clients")
     optimizer_state: Literal["fresh", "kept"] = Field(
         "fresh",
-        description="kept: AdamW's moments of a client go on from its last round; for silos in one "
-        "process, everyone in every round",
+        description="`kept`: AdamW's moments and step count of each client go on from its last "
+        "round; for silos",
     )
-    learning_rate: Rate = 5e-3
+    learning_rate: Rate = Field(5e-3, description="of the clients' optimizer, before `decay`")
     head_learning_rate: Rate | None = Field(
-        None, description="of the classification head; left out: learning_rate"
+        None,
+        description="of the classification head; it decays as the other does; left out: that of "
+        "the rest",
     )
     zero_start_factor: Positive = Field(
         1.0,
-        description="of the learning rate of what starts at zero, the head excepted: B of LoRA, "
-        "the last core of a TT adapter's Up (as LoRA+, arXiv 2402.12354)",
+        description="of the learning rate of what starts at zero, the head excepted: LoRA's B, "
+        "the core of a TT adapter that makes it start as nothing (LoRA+, arXiv "
+        "2402.12354, finds about 16 for B)",
     )
     decay: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="of the learning rate, over the rounds"
     )
-    warmup_rounds: RoundsOrNone = 0
-    weight_decay: Strength = 0.01
-    max_grad_norm: Strength = Field(1.0, description="of each step's gradient; 0: no clipping")
-    proximal: Strength = Field(0.0, description="FedProx's mu; 0: none")
+    warmup_rounds: RoundsOrNone = Field(0, description="rounds of linear warm-up before the decay")
+    weight_decay: Strength = Field(0.01, description="of AdamW or SGD")
+    max_grad_norm: Strength = Field(1.0, description="clips each step's gradient; 0: no clipping")
+    proximal: Strength = Field(
+        0.0, description="FedProx's mu: pulls the client towards the broadcast parameters"
+    )
     logit_adjustment: Strength = Field(
-        0.0, description="strength of the client's own log label prior in its loss; 1 is usual"
+        0.0,
+        description="strength of the client's own log label prior in its training loss (arXiv "
+        "2007.07314); 1 is usual, for clients whose labels are skewed",
     )
 
     @model_validator(mode="after")

@@ -18,18 +18,25 @@ def _count_or_auto(value: object, read: ValidatorFunctionWrapHandler) -> object:
 class CohortConfig(Section):
     """``[cohort]``: who takes part in a round."""
 
-    size: Clients | None = Field(None, description="clients a round; left out: everyone")
+    size: Clients | None = Field(
+        None, description="clients a round, sampled without replacement; left out: everyone"
+    )
     dropout: Probability = Field(
-        0.0, description="probability that a client which was called never answers"
+        0.0,
+        description="probability that a client which was called never answers; its download is "
+        "counted",
     )
     batched: Literal["auto", "off"] = Field(
         "auto",
-        description="auto: clients train together, in one step, where their method can; "
-        "off: one by one; the results differ by rounding only",
+        description="`auto`: clients train together, in one step, where their method can; `off`: "
+        "one by one",
     )
     max_tokens: Annotated[
         Annotated[int, Field(ge=1, le=10**9, strict=True)] | Literal["auto"],
         WrapValidator(_count_or_auto),
     ] = Field(
-        "auto", description="tokens, padding included, of a forward of clients that train together"
+        "auto",
+        description="the most tokens, padding included, that go through the model at once while "
+        "clients train together; `auto`: what fits an eighth of the memory, at most "
+        "4,096 on a CPU and 65,536 elsewhere",
     )

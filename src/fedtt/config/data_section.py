@@ -16,37 +16,62 @@ LabelValue = Annotated[int, Field(ge=-(10**15), le=10**15)]
 class DataConfig(Section):
     """``[data]``: either a named source or a file."""
 
-    source: str | None = Field(None, description="a named task; fedtt data list shows them")
+    source: str | None = Field(
+        None,
+        description="a task by name, such as `sst2`, or `sentiment-silos`; `fedtt data list` "
+        "shows them all",
+    )
     directory: Path | None = Field(
-        None, description="where the files of source are; left out: the Hugging Face hub"
+        None, description="where the files of `source` are; left out: the Hugging Face hub"
     )
     path: Path | None = Field(
-        None, description=".csv, .jsonl, .json (one object a line) or .parquet"
+        None,
+        description="a `.csv`, `.jsonl`, `.json` (one object a line) or `.parquet` file, one "
+        "example a row",
     )
     test_path: Path | None = Field(
-        None, description="same columns as path; the one test set that all clients share"
+        None,
+        description="a second file with the same columns: the one test set, whole, that all "
+        "clients share; `test` no longer matters, and training examples that occur in "
+        "it are left out",
     )
     examples: Examples | None = Field(
-        None, description="use a random part of so many training examples"
+        None,
+        description="use a random part of so many training examples, drawn with `split_seed`, "
+        "before anything else; left out: all",
     )
     min_client_examples: Examples = Field(
-        1, description="the data's own clients with fewer are left out, and counted"
+        1, description="the data's own clients with fewer are left out; how many is printed"
     )
-    text_column: str = "text"
-    pair_column: str | None = Field(None, description="the second text, where examples are pairs")
-    label_column: str = "label"
-    client_column: str = Field("client", description="used where the file has it")
+    text_column: str = Field("text", description="the text, or the first of two")
+    pair_column: str | None = Field(
+        None, description="the second text, where an example is two texts (MRPC, RTE)"
+    )
+    label_column: str = Field(
+        "label", description="integers or strings, at least two distinct ones"
+    )
+    client_column: str = Field(
+        "client", description="who holds the row; without this column the file is one client"
+    )
     label_names: tuple[str, ...] | None = Field(
-        None, description="names of the classes in order; left out: the sorted distinct labels"
+        None, description="names of the classes, in order; left out: sorted labels"
     )
     label_values: tuple[LabelValue | str, ...] | None = Field(
         None,
-        description="what stands in the label column for each of label_names; left out: the names, "
-        "or as many integers, in ascending order",
+        description="what stands in the label column for each of `label_names`; left out: the "
+        "names, or as many integers, in ascending order",
     )
-    validation: Fraction = Field(0.1, description="share of each client's distinct texts")
-    test: Fraction = Field(0.15, description="share of each client's distinct texts")
-    split_seed: Seed = Field(0, description="same splits for every run seed")
+    validation: Fraction = Field(
+        0.1, description="share of each client's distinct texts; no text is on two sides"
+    )
+    test: Fraction = Field(
+        0.15, description="share of each client's distinct texts; no text is on two sides"
+    )
+    split_seed: Seed = Field(
+        0,
+        description="of the split; apart from `seed`, so that runs of all seeds share one test "
+        "split",
+    )
 
     @field_validator("source")
     @classmethod

@@ -11,22 +11,22 @@ class EvaluationConfig(Section):
     """``[evaluation]``: what is measured, and when."""
 
     every: RoundsOrNone = Field(1, description="rounds between validations; 0: never")
-    batch_size: BatchSize = 64
+    batch_size: BatchSize = Field(64, description="texts at once")
     validation_examples: Examples | None = Field(
-        None, description="at most so many a client and validation; the test split is always whole"
+        None,
+        description="at most so many a client in each validation; the test split is always whole; "
+        "left out: all",
     )
     alone: bool | None = Field(
         None,
-        description="also train each client alone for the same steps, as a baseline; "
-        "left out: where everyone takes part in every round and there are at most 10 clients",
+        description="also train every client alone for the same steps, as a baseline; left out: "
+        "where everyone takes part in every round and there are at most 10 clients",
     )
-    before: bool = Field(
-        default=True, description="measure the test split before training too, for comparison"
-    )
+    before: bool = Field(default=True, description="measure the test split before training too")
     test: bool = Field(
         default=True,
-        description="measure the test split; false: nothing that the run computes or saves "
-        "depends on it, as in the choice of hyper-parameters",
+        description="measure the test split; `false`: it is never looked at, as when "
+        "hyper-parameters are chosen",
     )
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from fedtt.methods import METHODS, MethodSection, method_entry
 
 def method_sections() -> tuple[type[MethodSection], ...]:
     """Every class that a ``[method]`` section can be, once."""
-    return tuple(dict.fromkeys(METHODS[name].section for name in METHODS))
+    return tuple(dict.fromkeys(entry.section for entry in METHODS.values()))
 
 
 def _known(name: str) -> str:

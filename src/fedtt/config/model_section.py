@@ -14,23 +14,43 @@ DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"] | dict[s
 class ModelConfig(Section):
     """``[model]``: the base model."""
 
-    name: str = Field(description="alias (minilm, smollm2), hub id, directory, or .gguf file")
-    revision: str | None = Field(None, description="hub revision: branch, tag or commit")
-    max_length: Tokens = Field(128, description="tokens; longer texts are cut, and counted")
-    dropout: Probability | None = Field(None, description="of the base model; left out: its own")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: bfloat16 where the processor multiplies it faster, else float32"
+    name: str = Field(
+        description="`minilm`, `smollm2`, a hub id, a directory with safetensors weights and a "
+        "tokenizer, or a `.gguf` file; code of its own is never run"
     )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps ...")
+    revision: str | None = Field(None, description="hub branch, tag or commit; left out: `main`")
+    max_length: Tokens = Field(
+        128, description="tokens; longer texts are cut, and how many is printed"
+    )
+    dropout: Probability | None = Field(
+        None, description="dropout probability of the base model; left out: the model's own"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="of the base model; `auto` is `bfloat16` where it is the faster one (AMX, a "
+        "GPU since Ampere; AVX512-BF16 alone is not enough) and the method does not "
+        "compute from the base weights, else `float32`; the run saves which it was. "
+        "What is trained and sent, head and all, is float32",
+    )
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`")
     device_map: DeviceMap | None = Field(
-        None, description="spreads the layers over devices; or a table of module names"
+        None,
+        description="spreads the layers over several devices, by one of these or by a table such "
+        'as `{ "model.layers.0" = 0, "" = 1 }`; goes without `device`; no layer is '
+        "left on the disk, or on the CPU beside a GPU",
     )
     attn_implementation: Attention | None = Field(
-        None, description="left out: transformers' choice"
+        None,
+        description="the flash attentions go with a GPU and 16 bits; left out: transformers' "
+        "choice; on a CPU in 16 bits a faster one for short texts",
     )
     quantization: Literal["8bit", "4bit"] | None = Field(
-        None, description="rounds the frozen base weights, with bitsandbytes"
+        None,
+        description="frozen base weights rounded as they are loaded (extra `quantization`); left "
+        "out: none",
     )
     gradient_checkpointing: bool = Field(
-        default=False, description="compute each block again going backward: less memory, more time"
+        default=False,
+        description="every block keeps its input alone and is computed again going backward: the "
+        "same gradients in less memory and more time",
     )

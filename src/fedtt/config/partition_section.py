@@ -20,17 +20,29 @@ PARTITION_KEYS: Mapping[str, frozenset[str]] = {
 class PartitionConfig(Section):
     """``[partition]``: one pool, its training examples dealt out to clients."""
 
-    kind: Literal["iid", "dirichlet", "labels", "quantity", "column"]
-    clients: Clients | None = Field(None, description="iid, dirichlet, quantity: how many")
+    kind: Literal["iid", "dirichlet", "labels", "quantity", "column"] = Field(
+        description="how the examples are dealt out"
+    )
+    clients: Clients | None = Field(
+        None, description="iid, dirichlet, quantity (required): how many"
+    )
     alpha: Positive | None = Field(
-        None, description="concentration: dirichlet, of labels; quantity, of client sizes"
+        None,
+        description="required; dirichlet: concentration of the label proportions; quantity: of "
+        "the client sizes",
     )
     proportions: Annotated[tuple[tuple[Share, ...], ...], Field(min_length=1)] | None = Field(
-        None, description="labels: a row of label proportions for each client"
+        None, description="labels (required): one row of label proportions for each client"
     )
-    column: str | None = Field(None, description="column: who holds the row")
-    min_examples: Examples = Field(2, description="training examples each client has at least")
-    seed: Seed = Field(0, description="same clients for every run seed")
+    column: str | None = Field(
+        None, description="column (required): the column that says who holds the row"
+    )
+    min_examples: Examples = Field(2, description="training examples that each client has at least")
+    seed: Seed = Field(
+        0,
+        description="of the partition; apart from the run's `seed`, so that runs of all seeds "
+        "have the same clients",
+    )
 
     @model_validator(mode="after")
     def _keys_of_the_kind(self) -> Self:

@@ -34,15 +34,17 @@ class TrackConfig(Section):
     """``[track]``: who else hears of the run; changes nothing in it."""
 
     to: tuple[Annotated[str, AfterValidator(TRACKERS.check)], ...] = Field(
-        (), description="trackers by name, of packages that registered them"
+        (), description="trackers by name, of packages that registered them; left out: nobody"
     )
 
 
 class RunConfig(Section):
     """A whole run."""
 
-    seed: Seed = 0
-    rounds: Rounds
+    seed: Seed = Field(
+        0, description="root of every random stream: head, adapter, cohorts, batches, dropout"
+    )
+    rounds: Rounds = Field(description="federated rounds")
     model: ModelConfig
     data: DataConfig
     task: TaskConfig = TaskConfig()

@@ -14,16 +14,22 @@ class SitesConfig(Section):
     """``[sites]``: machines that each hold one client's data; for ``fedtt serve``."""
 
     names: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
-        None, description="every site that may join, each one client, in a fixed order"
+        None,
+        description="every site that may join, each one client, in a fixed order; letters, "
+        "digits, `-` and `_`",
     )
     min_replies: Clients | None = Field(
-        None, description="a round counts with so many replies; left out: one of each called"
+        None,
+        description="a round counts with so many clients' replies; with fewer it is tried again, "
+        "three times in all; left out: half of those called",
     )
     deadline: Seconds = Field(
-        600.0, description="seconds for a round; who has not answered by then is left out"
+        600.0, description="seconds for a round; who has not answered by then is left out of it"
     )
     patience: Seconds = Field(
-        600.0, description="seconds to wait for sites to join, at the start for all of them"
+        600.0,
+        description="seconds to wait for sites: at the start of `fedtt serve` for all of them, "
+        "later for as many as a round needs",
     )
 
     @field_validator("names")

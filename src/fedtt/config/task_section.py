@@ -21,34 +21,40 @@ class TaskConfig(Section):
     """``[task]``: what the model learns."""
 
     kind: Annotated[str, AfterValidator(TASK_KINDS.check)] = Field(
-        "classification", description="default: that of the named source"
+        "classification",
+        description="by a head: `classification`, `regression`; of causal language models: "
+        "`label-words`, `language-modeling`, `generation`; left out: the source's; "
+        "`classification`",
     )
     prompt: str | None = Field(
         None,
-        description="label-words: text with {text} and, of pairs, {pair} (default: that of the "
-        "named source); generation: a column, or text with columns in braces (default: prompt)",
+        description="label-words: a text with `{text}` and, of pairs, `{pair}`, without the "
+        "class's word at its end; generation: a column, or a text with columns in "
+        "braces; left out: the source's; `prompt`",
     )
     words: tuple[str, ...] | None = Field(
         None,
-        description="label-words: one word of one token for each class, in order (default: those "
-        "of the named source)",
+        description="label-words: a word for each class, in order, one token each; left out: the "
+        "source's",
     )
     completion: str | None = Field(
-        None, description="generation: column, or column.key (default: completion)"
+        None, description="generation: the column to learn, or `column.key`; left out: `completion`"
     )
     messages: str | None = Field(
-        None, description="generation: column of chats, in place of prompt and completion"
+        None, description="generation: the column with chats, in place of `prompt` and `completion`"
     )
     date: datetime.date | None = Field(
         None,
-        description="generation with messages: the day that a chat template writes "
-        "(default: the day on which the run begins)",
+        description="generation with `messages`: what a chat template that writes the date "
+        "writes; saved with the run; left out: the day on which the run begins",
     )
     answers: Literal["squad", "drop"] | None = Field(
-        None, description="generation: also generate, and score by this rule"
+        None,
+        description="generation: also generate, and score against the right answers as this rule "
+        "does",
     )
     max_new_tokens: Tokens | None = Field(
-        None, description="generation with answers: tokens to generate (default: 32)"
+        None, description="generation with `answers`: tokens to generate; left out: 32"
     )
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from fedtt.federated.wire.codec import CODECS, PLAIN_CODEC
 from fedtt.section import Section
@@ -11,26 +11,29 @@ from fedtt.section import Section
 class WireConfig(Section):
     """``[wire]``: how updates travel."""
 
-    codec: str = Field(PLAIN_CODEC, description="what the clients' updates are encoded by")
+    codec: Annotated[str, AfterValidator(CODECS.check)] = Field(
+        PLAIN_CODEC,
+        description="what the clients' updates are encoded by: `plain` (every number in its own "
+        "type), `sign` 1 bit. `int2` and `sign` go with the mean only",
+    )
     block: Annotated[int, Field(ge=1, le=65_536)] = Field(
-        128, description="numbers that share a scale: of int8, int4, int2 and sign"
+        128,
+        description="numbers that share a scale of two bytes: of `int8`, `int4`, `int2`, `sign`",
     )
     rounding: Literal["stochastic", "nearest"] | None = Field(
         None,
-        description="stochastic: up or down by chance, right in the mean; left out: that, or with "
-        "error_feedback nearest",
+        description="`stochastic`: up or down by chance, right in the mean. `int2` and `sign` "
+        "take the automatic one only; left out: stochastic, with `error_feedback` "
+        "nearest",
     )
     deflate: bool = Field(
-        default=True, description="make it smaller still, by zlib; of every codec but plain"
+        default=True, description="make what a codec but `plain` wrote smaller still, by zlib"
     )
     error_feedback: bool = Field(
-        default=False, description="a client adds what its last update lost to the next one"
+        default=False,
+        description="a client adds what its last update lost to its next one; not with "
+        "`cohort.size`, `method.subspace` or `plain`",
     )
-
-    @field_validator("codec")
-    @classmethod
-    def _known_codec(cls, name: str) -> str:
-        return CODECS.check(name)
 
     @model_validator(mode="after")
     def _nothing_is_lost_for_good(self) -> Self:

@@ -63,14 +63,14 @@ def _read_csv(path: Path, wanted: Collection[str]) -> Table:
     start = 1
     try:
         header = next(reader, [])
-        _check_separator(header, wanted, path)
+        check_separator(header, wanted, path)
         start = reader.line_num + 1
         for row in reader:
             if row[1:] == header[1:] != [] and row[0].strip("\ufeff") == header[0].strip("\ufeff"):
-                raise _broken(path, start, "the first line again", "the names of columns once")
+                raise broken_file(path, start, "the first line again", "the names of columns once")
             if row and len(row) != len(header):
                 got = f"{len(row)} fields"
-                raise _broken(path, start, got, f"{len(header)} fields, as in the first line")
+                raise broken_file(path, start, got, f"{len(header)} fields, as in the first line")
             if row:
                 rows.append(row)
                 places.append(f"{path}:{start}")
@@ -78,16 +78,20 @@ def _read_csv(path: Path, wanted: Collection[str]) -> Table:
     except csv.Error as error:
         limit = f"every quote closed, and no field over {csv.field_size_limit():,} characters "
         expected = f"{limit}(.jsonl and .parquet have no such limit)"
-        raise _broken(path, start, str(error), expected) from error
+        raise broken_file(path, start, str(error), expected) from error
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
-        raise _broken(path, 1, f"column {repeated[0]!r} twice", "a different name for each column")
+        raise broken_file(
+            path, 1, f"column {repeated[0]!r} twice", "a different name for each column"
+        )
     columns = {name: [row[i] for row in rows] for i, name in enumerate(header) if name in wanted}
     return Table(names=header, columns=columns, places=places)
 
 
-def _check_separator(header: Sequence[str], wanted: Collection[str], path: Path) -> None:
-    """Where a comma is the decimal mark, spreadsheets separate columns by something else."""
+def check_separator(header: Sequence[str], wanted: Collection[str], path: Path) -> None:
+    """Raise :class:`DataError` for columns separated by something else: where a comma is the
+    decimal mark, spreadsheets do that.
+    """
     if len(header) != 1 or header[0] in wanted:
         return
     for separator, shown in OTHER_SEPARATORS.items():
@@ -112,9 +116,9 @@ def _read_json_lines(path: Path, wanted: Collection[str]) -> Table:
         try:
             value = json.loads(line.removeprefix("\ufeff"))  # files put end to end may have several
         except (ValueError, RecursionError) as error:
-            raise _broken(path, number, str(error), "one JSON object on each line") from error
+            raise broken_file(path, number, str(error), "one JSON object on each line") from error
         if not isinstance(value, dict):
-            raise _broken(path, number, repr(line[:60]), "one JSON object on each line")
+            raise broken_file(path, number, repr(line[:60]), "one JSON object on each line")
         objects.append(value)
         places.append(f"{path}:{number}")
     names = list(dict.fromkeys(name for value in objects for name in value))
@@ -154,19 +158,25 @@ def _read_text(path: Path) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise _broken(path, line, _guess_encoding(data), "UTF-8 text", fix=SAVE_AS_UTF8) from error
+        raise broken_file(
+            path, line, guess_encoding(data), "UTF-8 text", fix=SAVE_AS_UTF8
+        ) from error
     if "\0" in text.partition("\n")[0]:
-        raise _broken(path, 1, "NUL characters, as in UTF-16", "UTF-8 text", fix=SAVE_AS_UTF8)
+        raise broken_file(path, 1, "NUL characters, as in UTF-16", "UTF-8 text", fix=SAVE_AS_UTF8)
     return text
 
 
-def _guess_encoding(data: bytes) -> str:
+def guess_encoding(data: bytes) -> str:
+    """What bytes that are not UTF-8 may be."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data.partition(b"\n")[0]:
         return "bytes that are not UTF-8, but UTF-16"
     return "bytes that are not UTF-8, but perhaps Latin-1 or Windows-1252"
 
 
-def _broken(path: Path, line: int, got: str, expected: str, *, fix: str = WRITE_AGAIN) -> DataError:
+def broken_file(
+    path: Path, line: int, got: str, expected: str, *, fix: str = WRITE_AGAIN
+) -> DataError:
+    """The error for a line that cannot be read."""
     return DataError(
         "the data file is broken",
         where=f"{path}:{line}",

@@ -2,6 +2,7 @@
 
 from fedtt.engine.build_example_plan import plan_examples
 from fedtt.experiment.begun_run import BegunRun, begin_new, take_up_run
+from fedtt.experiment.classify import Prediction, predict_texts
 from fedtt.experiment.directory import (
     RunDirectory,
     check_same_config,
@@ -25,7 +26,7 @@ from fedtt.experiment.events import (
 )
 from fedtt.experiment.generated_text import Sampling, generate_text
 from fedtt.experiment.helper_processes import call_helpers, help_experiment
-from fedtt.experiment.opened_run import Prediction, evaluate_run, predict_texts
+from fedtt.experiment.opened_run import evaluate_run
 from fedtt.experiment.privacy_plan import plan_privacy
 from fedtt.experiment.private_examples import examples_of
 from fedtt.experiment.private_run import check_secret_kept

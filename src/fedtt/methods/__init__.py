@@ -32,6 +32,8 @@ METHODS: Registry[MethodEntry] = Registry(
         "full": "fedtt.methods.part_of_model:FULL",
         "peft:TYPE": "fedtt.methods.any_of_peft:ANY_OF_PEFT",
     },
+    group="fedtt.methods",
+    accepts=lambda row: isinstance(row, MethodEntry),
 )
 PEFT_PREFIX = "peft:"
 

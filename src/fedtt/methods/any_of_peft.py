@@ -15,7 +15,9 @@ class PeftConfig(MethodSection):
     """``[method]`` with ``name = "peft:TYPE"``: any of PEFT's methods, with its own options."""
 
     name: Annotated[str, Field(pattern=r"^peft:[A-Za-z0-9_-]+$")]
-    options: dict[str, Any] = Field({}, description="of the method's PEFT config")
+    options: dict[str, Any] = Field(
+        {}, description="a table of options of PEFT's own config; left out: none"
+    )
 
     @field_validator("options")
     @classmethod

@@ -20,26 +20,34 @@ if TYPE_CHECKING:
 class SubspaceSection(Section):
     """``method.subspace``: few numbers, drawn from the seed, move all that trains."""
 
-    size: Numbers = Field(description="numbers that train and travel in a round")
+    size: Numbers = Field(
+        description="numbers that train and travel in a round, in place of all parameters"
+    )
     redraw: RoundsOrNone = Field(
-        1, description="rounds that share one draw of who moves by which number; 0: all of them"
+        1,
+        description="rounds that share one draw of who moves by which number; 0: one draw for the "
+        "whole run",
     )
     balance: Literal["parameters", "layers"] = Field(
         "parameters",
-        description="parameters: each number moves equally many; layers: each layer has as many "
-        "numbers as another",
+        description="`parameters`: each number moves equally many parameters; `layers`: each "
+        "layer has as many numbers as another",
     )
 
 
 class MethodSection(Section):
     """Base of every ``[method]`` section; ``name`` is that of the method's row in ``METHODS``."""
 
-    name: str
+    name: str = Field(description="the method: see there")
     also_train: tuple[Literal["norms", "biases"], ...] = Field(
-        (), description="parts of the base model that train and travel beside the adapter"
+        (),
+        description='`["norms"]`, `["biases"]` or both: these of the base model train and travel '
+        "too, and are saved among the adapter's tensors; left out: none",
     )
     subspace: SubspaceSection | None = Field(
-        None, description="train and send few numbers in place of all parameters: { size = 7000 }"
+        None,
+        description="of any method that is averaged, a table, such as `{ size = 7000 }`; left "
+        "out: none",
     )
 
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from fedtt.methods.entry import MethodEntry, MethodSection, Setting, averaged, list_or_none
 from fedtt.section import Positive, Probability, Width
 
@@ -12,12 +14,14 @@ if TYPE_CHECKING:
 class AdapterConfig(MethodSection):
     """``[method]`` with ``name = "adapter"``: Houlsby's dense bottleneck adapter."""
 
-    bottleneck: Width = 64
-    activation: str = "gelu"
-    bias: bool = True
-    dropout: Probability = 0.0
-    scaling: Positive = 1.0
-    target_modules: tuple[str, ...] | None = None
+    bottleneck: Width = Field(64, description="width between Down and Up")
+    activation: str = Field("gelu", description="between Down and Up")
+    bias: bool = Field(default=True, description="of both layers, trained and sent")
+    dropout: Probability = Field(0.0, description="of the adapter")
+    scaling: Positive = Field(1.0, description="factor of what the adapter adds")
+    target_modules: tuple[str, ...] | None = Field(
+        None, description="module names to adapt; left out: by architecture"
+    )
 
 
 def build(section: AdapterConfig, setting: Setting) -> "Method":

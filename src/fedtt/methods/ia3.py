@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from fedtt.methods.entry import MethodEntry, MethodSection, Setting, averaged
 
 if TYPE_CHECKING:
@@ -11,8 +13,13 @@ if TYPE_CHECKING:
 class IA3Config(MethodSection):
     """``[method]`` with ``name = "ia3"``: one factor a feature."""
 
-    target_modules: tuple[str, ...] | None = None
-    feedforward_modules: tuple[str, ...] | None = None
+    target_modules: tuple[str, ...] | None = Field(
+        None, description="module names to adapt; left out: by architecture"
+    )
+    feedforward_modules: tuple[str, ...] | None = Field(
+        None,
+        description="those of `target_modules` whose input is scaled; left out: by architecture",
+    )
 
 
 def build(section: IA3Config, setting: Setting) -> "Method":

@@ -15,15 +15,21 @@ if TYPE_CHECKING:
 class LoRAConfig(MethodSection):
     """``[method]`` of the LoRA family; LoRA itself is PEFT's."""
 
-    rank: Rank = 8
-    alpha: Positive = 16.0
+    rank: Rank = Field(8, description="of B A")
+    alpha: Positive = Field(16.0, description="B A is multiplied by alpha / rank")
     scaling: Positive | None = Field(
-        None, description="factor of B A, in place of alpha / rank: one number to search for all"
+        None,
+        description="factor of B A, in place of `alpha`: one number to search for all ranks; left "
+        "out: alpha / rank",
     )
-    dropout: Probability = 0.0
-    target_modules: tuple[str, ...] | None = None
+    dropout: Probability = Field(0.0, description="of the adapter")
+    target_modules: tuple[str, ...] | None = Field(
+        None, description="module names to adapt; left out: by architecture"
+    )
     ranks: tuple[Rank, ...] = Field(
-        (), description="flexlora: ranks of the clients, in turn; none above rank"
+        (),
+        description="flexlora: ranks of the clients, in turn; none above `rank`; left out: "
+        "everyone `rank`",
     )
 
     @property

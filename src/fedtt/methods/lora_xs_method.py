@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 class LoRAXSConfig(MethodSection):
     """``[method]`` with ``name = "lora-xs"``: r x r matrices between frozen singular factors."""
 
-    rank: Rank = 16
-    alpha: Positive = 16.0
-    scaling: Positive | None = Field(None, description="in place of alpha / rank")
-    frames: Literal["singular", "orthonormal"] = Field(
-        "singular", description="U S and V, as published, or U and V"
+    rank: Rank = Field(16, description="r: of an r x r matrix")
+    alpha: Positive = Field(16.0, description="what is added is multiplied by alpha / rank")
+    scaling: Positive | None = Field(
+        None, description="factor of what is added, in place of `alpha`; left out: alpha / rank"
     )
-    dropout: Probability = 0.0
-    target_modules: tuple[str, ...] | None = None
+    frames: Literal["singular", "orthonormal"] = Field(
+        "singular", description="`singular`: U S and V, as published; `orthonormal`: U and V"
+    )
+    dropout: Probability = Field(0.0, description="of the adapter")
+    target_modules: tuple[str, ...] | None = Field(
+        None, description="module names to adapt; left out: by architecture"
+    )
 
 
 def build(section: LoRAXSConfig, setting: Setting) -> "Method":

@@ -18,13 +18,15 @@ class MetaTTConfig(MethodSection):
     """``[method]`` of the cross-layer train: metatt and metatt-round."""
 
     rank: Rank | tuple[Rank, Rank, Rank] = Field(
-        8, description="one for all bonds, or input's, middle's and output's"
+        8, description="one for all bonds, or three: input's, middle's and output's"
     )
-    scaling: Positive = 4.0
-    dropout: Probability = 0.0
-    target_modules: tuple[str, ...] | None = None
+    scaling: Positive = Field(4.0, description="factor of what the adapter adds")
+    dropout: Probability = Field(0.0, description="of the adapter")
+    target_modules: tuple[str, ...] | None = Field(
+        None, description="module names to adapt; left out: by architecture"
+    )
     schedule: Annotated[str, AfterValidator(SCHEDULES.check)] = Field(
-        "all", description="which cores train in a round"
+        "all", description="which cores train and travel in a round"
     )
 
     @model_validator(mode="after")

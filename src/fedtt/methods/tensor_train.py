@@ -18,20 +18,31 @@ DEFAULT_SCHEDULE = {"fedtt+": "ends+cycle"}
 class FedTTConfig(MethodSection):
     """``[method]`` of the tensor-train family: fedtt, fedtt+ and fedtt-round."""
 
-    rank: Rank = 5
-    bottleneck: Width = 64
-    activation: str = "gelu"
+    rank: Rank = Field(5, description="TT rank")
+    bottleneck: Width = Field(64, description="width between Down and Up")
+    activation: str = Field("gelu", description="between Down and Up")
     bias: bool = Field(
-        default=False, description="dense biases: most of the message at LLaMA sizes"
+        default=False,
+        description="dense biases, trained and sent: most of the message at LLaMA sizes",
     )
-    dropout: Probability = 0.0
-    scaling: Positive = 1.0
-    in_modes: tuple[Width, ...] | None = None
-    out_modes: tuple[Width, ...] | None = None
-    tensorize_classifier: bool = False
-    target_modules: tuple[str, ...] | None = None
+    dropout: Probability = Field(0.0, description="of the adapter")
+    scaling: Positive = Field(1.0, description="factor of what the adapter adds")
+    in_modes: tuple[Width, ...] | None = Field(
+        None, description="mode sizes of Down's input; Up mirrors them; left out: automatic"
+    )
+    out_modes: tuple[Width, ...] | None = Field(
+        None, description="mode sizes of Down's output; Up mirrors them; left out: automatic"
+    )
+    tensorize_classifier: bool = Field(
+        default=False, description="the head's dense layer becomes a TT layer"
+    )
+    target_modules: tuple[str, ...] | None = Field(
+        None, description="module names to adapt; left out: by architecture"
+    )
     schedule: Annotated[str, AfterValidator(SCHEDULES.check)] | None = Field(
-        None, description="which cores train in a round; fedtt+ only (default: ends+cycle)"
+        None,
+        description="fedtt+: which cores train and travel in a round; left out: `ends+cycle`; "
+        "fedtt: `all`",
     )
 
     @model_validator(mode="after")

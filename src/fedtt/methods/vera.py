@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from fedtt.methods.entry import MethodEntry, MethodSection, Setting, averaged
 from fedtt.section import Rank
 
@@ -12,8 +14,10 @@ if TYPE_CHECKING:
 class VeRAConfig(MethodSection):
     """``[method]`` with ``name = "vera"``: two vectors a layer around a shared random pair."""
 
-    rank: Rank = 256
-    target_modules: tuple[str, ...] | None = None
+    rank: Rank = Field(256, description="of the shared random pair")
+    target_modules: tuple[str, ...] | None = Field(
+        None, description="module names to adapt; left out: by architecture"
+    )
 
 
 def build(section: VeRAConfig, setting: Setting) -> "Method":

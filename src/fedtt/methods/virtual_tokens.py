@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from fedtt.methods.entry import MethodEntry, MethodSection, Setting, averaged
 from fedtt.section import Width
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 class PromptConfig(MethodSection):
     """``[method]`` of the methods that train virtual tokens."""
 
-    num_tokens: Width = 20
+    num_tokens: Width = Field(20, description="virtual tokens")
 
 
 def build_prompt(section: PromptConfig, setting: Setting) -> "Method":

@@ -22,5 +22,7 @@ AGGREGATIONS: "Registry[Callable[[float], Aggregation]]" = Registry(
         "geometric-median": "fedtt.federated.aggregate.geometric_median:geometric_median",
         "krum": "fedtt.federated.aggregate.krum:krum",
         "multi-krum": "fedtt.federated.aggregate.krum:multi_krum",
+        "directional-krum": "fedtt.federated.aggregate.krum:directional_krum",
     },
+    group="fedtt.aggregations",
 )

@@ -23,6 +23,7 @@ SCHEDULES: Registry[Schedule] = Registry(
         "ends+cycle": "fedtt.federated.schedules.tensor_train_cores:ends_and_cycle",
         "adaptive": "fedtt.federated.schedules.tensor_train_cores:adaptive",
     },
+    group="fedtt.schedules",
 )
 
 __all__ = ["SCHEDULES", "Schedule"]

@@ -6,10 +6,9 @@ file of its own, and give it a row in the table.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from fedtt.registry import Registry
+from fedtt.registry import Registry, built_by
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,8 +72,7 @@ class CodecRow:
     @property
     def build(self) -> Callable[[CodecOptions], Codec]:
         """The function, imported now."""
-        module, _, name = self.built_by.partition(":")
-        build: Callable[[CodecOptions], Codec] = getattr(import_module(module), name)
+        build: Callable[[CodecOptions], Codec] = built_by(self.built_by)
         return build
 
 
@@ -89,4 +87,6 @@ CODECS: Registry[CodecRow] = Registry(
         "int2": CodecRow(built_by=f"{_HERE}.levels:int2", coarse=True),
         "sign": CodecRow(built_by=f"{_HERE}.signs:sign", coarse=True),
     },
+    group="fedtt.codecs",
+    accepts=lambda row: isinstance(row, CodecRow),
 )

@@ -1,0 +1,67 @@
+"""A run's model for somebody else: a new directory with the weights and a model card."""
+
+import shutil
+from pathlib import Path
+
+from fedtt.checksums import write_checksums
+from fedtt.errors import RunError
+from fedtt.experiment.directory import open_run
+from fedtt.experiment.exports.export_format import ExportFormat
+from fedtt.experiment.exports.model_card import model_card
+from fedtt.experiment.opened_run import open_model
+from fedtt.registry import Registry
+from fedtt.run_place import check_creatable
+
+__all__ = ["EXPORTS", "export_run"]
+
+EXPORTS: Registry[ExportFormat] = Registry(
+    "export format",
+    {
+        "peft": "fedtt.experiment.exports.export_peft:PEFT",
+        "merged": "fedtt.experiment.exports.export_merged:MERGED",
+        "onnx": "fedtt.experiment.exports.export_onnx:ONNX",
+    },
+)
+
+
+def export_run(path: Path, out: Path, *, name: str) -> list[str]:
+    """Write the run's saved state in that format into the new directory ``out``; what was checked.
+
+    Nothing of the run but its model, its tokenizer and the card goes along, and ``out`` is there
+    when it is whole. Raises :class:`RunError` for a place that is taken, and whatever is in the way
+    of the format.
+    """
+    export = EXPORTS[name]
+    _check_free(out)
+    export.check()
+    directory = open_run(path)
+    opened = open_model(path)
+    beside = out.with_name(f".{out.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        checked = export.write(opened, directory, beside)
+        opened.tokenizer.save_pretrained(beside)
+        card = model_card(directory, opened.config, export, checked=checked)
+        (beside / "README.md").write_text(card, encoding="utf-8")
+        write_checksums(beside)
+        if out.exists():
+            out.rmdir()  # it is empty
+        beside.rename(out)
+    except OSError as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError("cannot write the export", where=str(out), got=error) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return checked
+
+
+def _check_free(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(
+            "there is something at that place already",
+            where=str(out),
+            fix="give a new directory",
+        )
+    check_creatable(out)

@@ -1,0 +1,164 @@
+"""README.md of an exported model: what it is, where it comes from, how to load it.
+
+No text of anybody's, no client's name, and no number of one client.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedtt._version import __version__
+from fedtt.config import RunConfig
+from fedtt.engine.build_task import model_class_of
+from fedtt.experiment.directory import RunDirectory
+from fedtt.experiment.exports.export_format import ExportFormat
+from fedtt.experiment.run_rows import MEASURED, spent
+from fedtt.methods import method_entry
+from fedtt.metrics import MEAN
+
+AUTO = {
+    "classification": "AutoModelForSequenceClassification",
+    "causal": "AutoModelForCausalLM",
+}
+DRAWN = "drawn at random and stays so"  # of a layer that plain loading draws otherwise
+TITLES = {"test": "after training", "before": "before", "alone": "each client alone"}
+
+
+def model_card(
+    directory: RunDirectory, config: RunConfig, export: ExportFormat, *, checked: Sequence[str]
+) -> str:
+    """The card, in Markdown with the hub's header."""
+    data = directory.data() or {}
+    parts = [
+        _header(config, export),
+        f"# {_base(config)}, tuned by {config.method.name}",
+        "Tuned federatedly with [fedtt](https://arxiv.org/abs/2410.13097) "
+        f"{__version__}: the data stayed with its clients.",
+        "## Training",
+        _list(_training(directory, config)),
+        "## Data",
+        _list(_data(config, data)),
+        "## Privacy",
+        _list(_privacy(directory, config)),
+        "## Results",
+        _results(directory.summary()),
+        "## Loading it",
+        f"```python{_loading(config, export, data)}```",
+        _labels(config, data),
+        *([_list(checked)] if checked else []),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _header(config: RunConfig, export: ExportFormat) -> str:
+    lines = [f"library_name: {export.library}", "tags: [federated, fedtt, peft]"]
+    if not Path(config.model.name).exists():
+        lines.insert(0, f"base_model: {json.dumps(config.model.name)}")
+    return "\n".join(["---", *lines, "---"])
+
+
+def _base(config: RunConfig) -> str:
+    """A model of this machine by the last part of its place."""
+    name = config.model.name
+    return _plain(Path(name).name if Path(name).exists() else name)
+
+
+def _training(directory: RunDirectory, config: RunConfig) -> Iterator[str]:
+    records = directory.rounds()
+    up, down = (sum(r[f"{way}link_bytes"] for r in records) for way in ("up", "down"))
+    revision = f", revision {config.model.revision}" if config.model.revision else ""
+    yield f"base model: {_base(config)}{revision}"
+    entry = method_entry(config.method.name)
+    yield f"method: {config.method.name} ({entry.reference}), aggregation {entry.aggregation}"
+    yield f"rounds: {len(records)} of {config.rounds}; seed {config.seed}"
+    yield f"sent in all: {up:,} bytes up, {down:,} bytes down"
+    yield f"texts are read up to {config.model.max_length} tokens"
+
+
+def _data(config: RunConfig, data: Mapping[str, Any]) -> Iterator[str]:
+    yield f"source: {config.data.source or 'files of the clients'}; task: {config.task.kind}"
+    names = config.sites.names
+    clients = data.get("clients", {})
+    if names is not None:
+        yield f"clients: {len(names)} sites"
+    elif clients:
+        yield f"clients: {_count(clients)}"
+    if clients and not _is_private(config):
+        for split in ("train", "validation", "test"):
+            total = sum(sizes.get(split, 0) for sizes in clients.values())
+            yield f"{split}: {total:,} examples"
+
+
+def _count(clients: Mapping[str, Any]) -> str:
+    """Of very many clients data.json holds one row, whose name is their number."""
+    only = next(iter(clients))
+    return only if len(clients) == 1 and only.endswith(" clients") else str(len(clients))
+
+
+def _is_private(config: RunConfig) -> bool:
+    return config.privacy.client is not None or config.privacy.example is not None
+
+
+def _privacy(directory: RunDirectory, config: RunConfig) -> Iterator[str]:
+    records, summary = directory.rounds(), directory.summary() or {}
+    epsilons = spent(records[-1] if records else {})
+    for kind, key, of in (
+        ("privacy", "epsilon", "clients"),
+        ("example_privacy", "example_epsilon", "examples"),
+    ):
+        if key in epsilons:
+            about = summary.get(kind) or records[-1][kind]
+            yield (
+                f"differential privacy of {of}: epsilon {epsilons[key]:.4g} "
+                f"at delta {about['delta']:g}"
+            )
+    if config.privacy.secure_aggregation is not None:
+        yield "secure aggregation: the server learned sums of updates only"
+    if not epsilons:
+        yield "no differential privacy: nothing was added to hide a client or an example"
+
+
+def _results(summary: Mapping[str, Any] | None) -> str:
+    tables = {what: (summary or {}).get(what) for what in MEASURED}
+    shown = {what: table for what, table in tables.items() if table}
+    if not shown:
+        return "None were measured on the test split."
+    metrics = dict.fromkeys(metric for table in shown.values() for metric in table)
+    head = f"| mean over clients, test split | {' | '.join(TITLES[what] for what in shown)} |"
+    lines = [head, "|---" * (len(shown) + 1) + "|"]
+    for metric in metrics:
+        cells = (
+            f"{table[metric][MEAN]:.4f}" if metric in table else "" for table in shown.values()
+        )
+        lines.append(f"| {metric} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _loading(config: RunConfig, export: ExportFormat, data: Mapping[str, Any]) -> str:
+    auto = AUTO[model_class_of(config.task)]
+    many = "" if model_class_of(config.task) == "causal" else f", num_labels={_outputs(data)}"
+    base = json.dumps(_base(config))
+    return export.loading.format(auto=auto, base=base, labels=many)
+
+
+def _outputs(data: Mapping[str, Any]) -> int:
+    return len(data.get("label_names", ())) or 1
+
+
+def _labels(config: RunConfig, data: Mapping[str, Any]) -> str:
+    if not config.task.has_classes:
+        return ""
+    names = ", ".join(f"{i}: {_plain(name)}" for i, name in enumerate(data["label_names"]))
+    drawn = [_plain(note) for note in data.get("notes", ()) if DRAWN in note]
+    return "\n\n".join([f"Classes: {names}.", *drawn])
+
+
+def _plain(text: str) -> str:
+    """What a name cannot do to the page."""
+    shown = json.dumps(text, ensure_ascii=False)[1:-1]
+    return shown.translate({ord(mark): f"\\{mark}" for mark in "<>|*_`[]"})
+
+
+def _list(lines: Iterator[str] | Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

@@ -1,0 +1,185 @@
+"""What is done with runs that are there: a list of them, and files classified."""
+
+import csv
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+import fedtt
+from fedtt.atomic_write import replaced_file
+from fedtt.cli import main
+from fedtt.config import RunConfig
+from fedtt.data import labeled_file
+from fedtt.experiment import create_run
+from fedtt.experiment.lock import locked
+
+MakeConfig = Callable[..., RunConfig]
+Command = Callable[..., str]
+ROWS = [
+    {"id": "7", "note": 'a, "b"\nc', "text": "the film was great"},
+    {"id": "8", "note": "", "text": "a dull plot"},
+    {"id": "9", "note": "ü", "text": "really superb " * 20},
+]
+
+
+@pytest.fixture(scope="module")
+def run(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> fedtt.Run:
+    place = tmp_path_factory.mktemp("runs") / "mine"
+    quick = {"rounds": 1, "client": {"steps": 2}, "evaluation": {"alone": False, "before": False}}
+    return fedtt.train(make_config(**quick), run=place, progress=False)
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Run the command line here; what it prints, or with ``code``, its error."""
+
+    def call(*arguments: object, code: int = 0) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["fedtt", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output = capsys.readouterr()
+        assert (caught.value.code or 0) == code, output.err
+        return output.err if code else output.out
+
+    return call
+
+
+def test_the_list_has_every_run_and_its_state(
+    command: Command, run: fedtt.Run, make_config: MakeConfig
+) -> None:
+    place = run.path.parent
+    create_run(place / "begun", make_config(), overwrite=False)
+    create_run(place / "broken", make_config(), overwrite=False)
+    (place / "broken" / "rounds.jsonl").write_text("{}\n")
+    create_run(place / "deep" / "inner", make_config(), overwrite=False)
+    with locked(place / "begun"):
+        shown = json.loads(command("runs", place, "--json"))["runs"]
+    rows = {Path(row["run"]).name: row for row in shown}
+    states = {name: row["state"] for name, row in rows.items()}
+    assert states == {"mine": "finished", "begun": "running", "broken": "unreadable"}
+    summary = run.summary
+    assert summary is not None
+    mine = rows["mine"]
+    assert mine["test_accuracy"] == summary["test"]["accuracy"]["mean"]
+    assert [mine[k] for k in ("rounds", "of_rounds", "score")] == [1, 1, "accuracy"]
+    assert mine["uplink_bytes"] == summary["uplink_bytes"]
+    table = command("runs", place, "--deep")
+    assert {"mine", "begun", "broken", "deep/inner"} <= set(table.split())
+    assert "stopped" in table  # the lock is free again
+    assert "no run here" in command("runs", place / "gone", code=2)
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> None:
+    if path.suffix == ".csv":
+        with path.open("w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+def read(path: Path) -> list[dict]:
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    return pyarrow.parquet.read_table(path).to_pylist()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_file_gets_its_answers_beside_every_row(
+    command: Command,
+    run: fedtt.Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+) -> None:
+    monkeypatch.setattr(labeled_file, "ROWS_AT_ONCE", 2)  # the third comes in a chunk of its own
+    source, out = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    write(source, ROWS)
+    shown = json.loads(command("predict", run.path, "--file", source, "--out", out, "--json"))
+    written = read(out)
+    own = list(ROWS[0])
+    assert list(written[0]) == [*own, "predicted_label", "p_bad", "p_good"]
+    assert [{key: row[key] for key in own} for row in written] == ROWS
+    expected = run.predict([row["text"] for row in ROWS])
+    assert [row["predicted_label"] for row in written] == expected["label"].tolist()
+    for name in ("p_bad", "p_good"):
+        assert [float(row[name]) for row in written] == pytest.approx(expected[name].tolist())
+    assert (shown["rows"], shown["cut"], sum(shown["labels"].values())) == (3, 1, 3)
+    refused = command("predict", run.path, "--file", source, "--out", out, code=2)
+    assert "--overwrite" in refused
+    command("predict", run.path, "--file", source, "--out", out, "--overwrite")
+    assert {path.name for path in tmp_path.iterdir()} == {source.name, out.name}
+
+
+BAD_FILES = {
+    "no text column": ("id,txt\n1,good\n", "no column 'text'"),
+    "an empty text": ('text\ngood\n" "\n', "in.csv:3"),
+    "no rows": ("text\n", "no examples"),
+    "a column that would be written twice": ("text,p_bad\ngood,1\n", "'p_bad'"),
+    "a short row": ("text,id\ngood\n", "1 fields"),
+    "bytes that are no text": (b"text\ncaf\xe9\n", "Latin-1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_file_that_cannot_be_classified_leaves_nothing(
+    command: Command, run: fedtt.Run, tmp_path: Path, case: str
+) -> None:
+    content, message = BAD_FILES[case]
+    data = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "in.csv").write_bytes(data)
+    assert message in command("predict", run.path, "--file", "in.csv", "--out", "o.csv", code=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_options_of_predict_that_make_no_question(
+    command: Command, run: fedtt.Run, tmp_path: Path
+) -> None:
+    (tmp_path / "in.csv").write_text("text\ngood\n")
+    for arguments, message in (
+        ((), "nothing to classify"),
+        (("good", "--file", "in.csv", "--out", "o.csv"), "texts and a file at once"),
+        (("--file", "in.csv"), "--file goes with --out"),
+        (("good", "--out", "o.csv"), "go with --file"),
+        (("--file", "gone.csv", "--out", "o.csv"), "no such file"),
+        (("--file", "in.csv", "--out", "o.parquet"), "of the same kind"),
+        (("--file", "in.csv", "--out", "gone/o.csv"), "no such directory"),
+    ):
+        assert message in command("predict", run.path, *arguments, code=2)
+
+
+def test_memory_does_not_grow_with_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labeled_file, "ROWS_AT_ONCE", 100)
+    source = tmp_path / "in.csv"
+    peaks = []
+    for rows in (500, 5_000):
+        source.write_text("text\n" + "good film\n" * rows)
+        tracemalloc.start()
+        with replaced_file(tmp_path / "out.csv") as target:
+            labeled_file.copy_with(
+                source,
+                target,
+                wanted=["text"],
+                new=["label"],
+                answer=lambda columns: {"label": ["x"] * len(columns[0])},
+            )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (tmp_path / "out.csv").read_text().count("\n") == 5_001
+    assert peaks[1] < 1.2 * peaks[0]
