@@ -114,4 +114,4 @@ def test_extras_are_those_of_the_package() -> None:
     import tomllib
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(EXTRAS) == set(extras["optional-dependencies"]) - {"dev", "bench"}
+    assert set(EXTRAS) == set(extras["optional-dependencies"]) - {"dev", "docs", "bench"}
