@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint bench fuzz clean
+.PHONY: demo test test-all lint docs bench fuzz clean
 
 # The main job: FedTT over four silos with MiniLM; three to four minutes of training on two cores,
 # then three to four more for all the silos trained alone.
@@ -25,6 +25,10 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# The documentation as a site, in site/; a warning is an error.
+docs: $(READY)
+	$(VENV)/bin/mkdocs build --strict --quiet
+
 # Every benchmark, one after another; about an hour on two cores that do nothing else.
 bench: $(READY)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench,flower]"
@@ -37,7 +41,7 @@ fuzz: $(READY)
 	$(VENV)/bin/python -m tests.federated.fuzz
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "fedtt needs Python 3.11 or later: make PYTHON=/path/to/python3" >&2; exit 2; }

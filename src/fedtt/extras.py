@@ -27,7 +27,6 @@ EXTRAS: Mapping[str, Extra] = {
         modules=("flwr", "cryptography", "h11", "httpx", "uvicorn"),
     ),
     "gguf": Extra(purpose="base models in GGUF files", modules=("gguf",)),
-    "mlflow": Extra(purpose='track.to = ["mlflow"]', modules=("mlflow",)),
     "onnx": Extra(purpose="export --format onnx", modules=("onnx", "onnxruntime", "onnxscript")),
     "privacy": Extra(
         purpose="differential privacy, secure aggregation",
@@ -35,8 +34,6 @@ EXTRAS: Mapping[str, Extra] = {
     ),
     "quantization": Extra(purpose="model.quantization", modules=("bitsandbytes",)),
     "report": Extra(purpose="pictures of runs and comparisons", modules=("matplotlib",)),
-    "tensorboard": Extra(purpose='track.to = ["tensorboard"]', modules=("tensorboardX",)),
-    "wandb": Extra(purpose='track.to = ["wandb"]', modules=("wandb",)),
 }
 
 

@@ -107,7 +107,7 @@ def test_the_card_of_a_private_run_has_its_epsilon_and_counts_nobody(
     train: Callable[..., fedtt.Run], tmp_path: Path
 ) -> None:
     noise = {"noise_multiplier": 2.0, "clipping_norm": 1.0, "delta": 1e-3}
-    private = train(LORA, privacy={"client": noise})
+    private = train(LORA, privacy={"client": noise}, server={"weighting": "uniform"})
     export_run(private.path, tmp_path / "out", name="peft")
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"epsilon {private.rounds['epsilon'].iloc[-1]:.4g} at delta" in card

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tests.experiment.runs import run
 from tests.tiny import sentence, write_reviews
 
-from fedtt.cli.report import print_result
+from fedtt.cli.terminal_tables import print_result
 from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
 from fedtt.errors import InterruptedRunError, RunError

@@ -8,7 +8,7 @@ import pytest
 from tests.tiny import VOCABULARY, save_tiny_tokenizer
 from transformers import ErnieConfig, ErnieForSequenceClassification
 
-from fedtt.cli.report import print_result
+from fedtt.cli.terminal_tables import print_result
 from fedtt.config import RunConfig
 from fedtt.engine.build import build_federation
 from fedtt.experiment import create_run, open_run, run_experiment

@@ -16,10 +16,13 @@ from fedtt.errors import ConfigError, RunError
 from fedtt.experiment import (
     RunPrepared,
     StepDone,
+    begin_new,
     create_run,
     plan_examples,
 )
+from fedtt.experiment.private_examples import Calls
 from fedtt.experiment.run_secret import FILE as SECRET
+from fedtt.federated.cohort import Cohorts
 from fedtt.federated.privacy.accounting import Accounting
 
 EXAMPLE = {"clipping_norm": 0.2, "noise_multiplier": 0.9, "delta": 1e-3, "accountant": "rdp"}
@@ -162,6 +165,38 @@ def test_with_secure_sums_a_run_ends_once_too_few_have_budget_left(
     expected = "after 1 of 9 rounds fewer clients have budget left than a secure sum takes"
     assert summary(path)["stopped"] == expected
     run_and_hear(config, path, build=federation_of)  # over, and stays so
+
+
+def test_budgets_that_leave_no_sum_for_the_first_round_are_refused_with_what_could_be(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """North has not the budget for one round, and two make no sum."""
+    own = {client: epsilon(count, rounds=1, noise=0.5) for client, count in
+           sizes(private(make_config)).items()}  # fmt: skip
+    budget = (own["north"] + own["west"]) / 2
+    assert own["south"] < own["west"] < budget < own["north"]
+    for target, fits in [(budget, False), (own["north"] * 1.001, True)]:
+        example = {**EXAMPLE, "noise_multiplier": 0.5, "target_epsilon": target}
+        both = {"example": example, "secure_aggregation": {}}
+        config = private(make_config, rounds=9, section={"privacy": both})
+        path = tmp_path / str(fits)
+        if fits:
+            assert begin_new(config, federation_of, place=path).directory.path.exists()
+            continue
+        message = rf"too few clients for the first(.|\n)*2 of 3(.|\n)*= {own['north']:.4g} or more"
+        with pytest.raises(ConfigError, match=message):
+            begin_new(config, federation_of, place=path)
+        assert not path.exists()
+
+
+def test_calls_are_counted_from_where_they_were() -> None:
+    cohorts = Cohorts(population=tuple("abcdef"), cohort_size=2, dropout_rate=0.3, seed=5)
+    calls, fresh = (Calls(cohorts, most={"a": 2, "c": 1}) for _ in range(2))
+    for rounds in (3, 4, 4, 9, 2, 30):
+        again = Calls(cohorts, most={"a": 2, "c": 1}).counts(rounds)
+        assert calls.counts(rounds) == again
+    assert calls.counts(30)["a"] == 2
+    assert calls.counts(30) == fresh.counts(30)
 
 
 @pytest.mark.slow

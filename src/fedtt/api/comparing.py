@@ -10,9 +10,11 @@ import pandas as pd
 
 from fedtt.cli.compare_command import watch_comparison
 from fedtt.cli.console import console
+from fedtt.cli.report_command import leave_report
 from fedtt.config import check_cells, load_comparison
 from fedtt.experiment.comparison import CompareEvent, NotifyCompare, Outcome, run_comparison
 from fedtt.experiment.comparison.formats import to_csv
+from fedtt.report import write_report
 from fedtt.run_place import DEFAULT_PARENT
 
 WORDS = ("setting", "option", "method", "status", "error", "hyper_parameters")  # never numbers
@@ -64,6 +66,10 @@ class ComparisonResult:
         """The hyper-parameters that the grid chose, by method."""
         return {name: dict(choice.point or {}) for name, choice in self.outcome.choices.items()}
 
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write the report, one HTML file; where it lies (default: in the directory)."""
+        return write_report([self.directory], None if out is None else Path(out))
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the tables should know."""
@@ -102,4 +108,5 @@ def compare(
                 on_event(event)
 
         outcome = run_comparison(comparison, directory, notify=notify, overwrite=overwrite)
+    leave_report(directory, silent=not progress)
     return ComparisonResult(directory=directory, outcome=outcome)

@@ -18,6 +18,7 @@ from fedtt.experiment.opened_run import open_model
 from fedtt.experiment.run_files import Record
 from fedtt.experiment.run_rows import MEASURED, rows_at, spent
 from fedtt.metrics import MEAN
+from fedtt.report import write_report
 from fedtt.run_place import DEFAULT_PARENT
 
 if TYPE_CHECKING:
@@ -148,6 +149,10 @@ class Run:
                 "pictures need matplotlib", got=error, fix="pip install 'fedtt[report]'"
             ) from error
         return plot_rounds(self.rounds)
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write the report, one HTML file; where it lies (default: in the run's directory)."""
+        return write_report([self.path], None if out is None else Path(out))
 
     def _repr_html_(self) -> str:
         done = self.summary

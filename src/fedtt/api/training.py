@@ -13,7 +13,8 @@ from fedtt.cli.begin import check_apart
 from fedtt.cli.console import console
 from fedtt.cli.interrupt import interrupt_flag
 from fedtt.cli.progress import watch
-from fedtt.cli.report import print_notes
+from fedtt.cli.report_command import leave_report
+from fedtt.cli.terminal_tables import print_notes
 from fedtt.config import RunConfig, parse_config
 from fedtt.config.anchored_paths import anchor_paths
 from fedtt.config.overrides import Table
@@ -120,6 +121,7 @@ def _finish(
             notify=heard,
             should_stop=should_stop,
         )
+    leave_report(begun.directory.path, silent=not progress)
     return Run(begun.directory.path.absolute())
 
 

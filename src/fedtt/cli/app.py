@@ -11,7 +11,6 @@ app = typer.Typer(
     name="fedtt",
     help="Federated fine-tuning of language models with tensor-train adapters.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -41,6 +40,61 @@ def _fedtt(
     if version:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.command()
+def init(
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your examples: .csv, .jsonl, .parquet.")
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Default: by its name.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Default: by its name.")
+    ] = None,
+    client_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who holds a row; default: by its name.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Base model (default: minilm).")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(metavar="NAME", help="As in docs/methods.md (default: fedtt).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: the data's name, .toml.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the --out file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a commented configuration for a data file; asks for what is not given."""
+    from fedtt.cli.init_command import Wanted, init_command
+
+    wanted = Wanted(
+        data=data,
+        text_column=text_column,
+        label_column=label_column,
+        client_column=client_column,
+        model=model,
+        method=method,
+        out=out,
+    )
+    init_command(wanted, overwrite=overwrite, as_json=as_json)
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="Would this one run here?")
+    ] = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is installed, what is missing for what, and whether CONFIG fits this machine."""
+    from fedtt.cli.doctor_command import doctor_command
+
+    doctor_command(config, overrides=overrides or [], as_json=as_json)
 
 
 @app.command()
@@ -339,6 +393,28 @@ def generate(
         seed=seed,
         as_json=as_json,
     )
+
+
+@app.command()
+def report(
+    places: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Runs, directories of runs, or one directory of fedtt compare."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The page (default: report.html in RUN; of several, here)."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what runs came to as one HTML page, which needs no network; see docs/report.md."""
+    from fedtt.cli.report_command import report_command
+
+    report_command(places, out=out, as_json=as_json)
 
 
 @app.command()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from fedtt.cli.console import console, print_json
 from fedtt.cli.interrupt import stop_if_asked
-from fedtt.cli.report import print_result
+from fedtt.cli.report_command import leave_report
+from fedtt.cli.terminal_tables import print_result
 from fedtt.config import RunConfig, load_config
 from fedtt.errors import ConfigError
 from fedtt.model_place import check_model_place
@@ -113,11 +114,12 @@ def begin(
 
 
 def show_result(summary: dict[str, Any], path: Path, output: Output) -> None:
-    """On stdout, as asked for."""
+    """On stdout, as asked for; the report lies beside."""
     if output.as_json:
         print_json(summary)
     elif not output.quiet:
         print_result(summary, path=path)
+    leave_report(path, silent=output.silent)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from fedtt.cli.console import (
     print_line,
 )
 from fedtt.cli.interrupt import interrupt_flag
+from fedtt.cli.report_command import leave_report
 from fedtt.config import check_cells, load_comparison
 from fedtt.errors import RunError
 from fedtt.run_place import DEFAULT_PARENT
@@ -56,6 +57,7 @@ def compare_command(
         print_json(_document(outcome))
     elif not quiet:
         _print_outcome(screen, outcome)
+    leave_report(directory, silent=quiet or as_json)
     _raise_failures(outcome, config_path, out=directory)
 
 

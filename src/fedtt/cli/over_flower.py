@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtt.cli.console import console, print_line
-from fedtt.cli.report import print_notes
+from fedtt.cli.terminal_tables import print_notes
 
 if TYPE_CHECKING:
     from fedtt.experiment import BegunRun

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedtt.cli.console import console, print_json
-from fedtt.cli.report import print_notes
+from fedtt.cli.terminal_tables import print_notes
 from fedtt.config import load_config
 
 if TYPE_CHECKING:

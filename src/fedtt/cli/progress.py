@@ -1,12 +1,14 @@
-"""A run as it goes: a live line on a terminal, one plain line a round elsewhere."""
+"""A run as it goes: a live line on a terminal, a bar in a notebook, a line a round elsewhere."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from fedtt.cli.console import escape_controls, format_bytes, format_seconds, print_line
+from fedtt.cli.notebook_bar import open_bar
 from fedtt.experiment.events import (
     BaselineRoundDone,
     Evaluated,
@@ -30,6 +32,9 @@ def watch(out: Console, *, silent: bool) -> Iterator[Notify]:
     """A function to hand the run's events to, for the duration of the block."""
     if silent:
         yield lambda _event: None
+    elif out.is_jupyter:
+        with closing(open_bar()) as bar:
+            yield LiveLine(out, bar)
     elif not out.is_terminal:
         yield PlainLines(out)
     else:
@@ -113,10 +118,20 @@ class PlainLines:
         )
 
 
+class Bar(Protocol):
+    """What of rich's ``Progress`` is used here."""
+
+    def add_task(self, description: str, *, total: float | None, **fields: Any) -> TaskID:
+        """What the bar is of."""
+
+    def update(self, task_id: TaskID, **changed: Any) -> None:
+        """How far it is, and what is said beside it."""
+
+
 class LiveLine:
     """Keeps one live line: round, client, loss, bar, time left; finished rounds scroll above."""
 
-    def __init__(self, out: Console, progress: Progress) -> None:
+    def __init__(self, out: Console, progress: Bar) -> None:
         self._progress = progress
         self._plain = PlainLines(out)
         self._task = progress.add_task("preparing", total=None, detail="")

@@ -7,7 +7,7 @@ from typing import Any
 from fedtt.cli.begin import Asked, Output, begin, loading, show_result
 from fedtt.cli.console import console
 from fedtt.cli.interrupt import interrupt_flag, stop_if_asked
-from fedtt.cli.report import print_notes
+from fedtt.cli.terminal_tables import print_notes
 from fedtt.config import RunConfig
 from fedtt.errors import ConfigError
 

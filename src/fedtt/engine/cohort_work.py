@@ -1,6 +1,8 @@
 """Clients of this process that train in one step, as many at a time as a budget of tokens holds."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -24,6 +26,14 @@ STATE_COPIES = 5
 MAX_STATE_BYTES = 2**30
 
 
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Clients that train at a time, and what trains them: their replies, in their order."""
+
+    works: Sequence[Work]
+    train: Callable[[], Iterator[bytes]]
+
+
 def train_together(
     shared: SharedByClients, works: Iterable[Work], *, max_tokens: int
 ) -> Iterator[bytes]:
@@ -31,6 +41,14 @@ def train_together(
 
     Never more than ``max_tokens`` in a forward, a client's own batch excepted.
     """
+    for group in groups_of(shared, works, max_tokens=max_tokens):
+        yield from group.train()
+
+
+def groups_of(
+    shared: SharedByClients, works: Iterable[Work], *, max_tokens: int
+) -> Iterator[Group]:
+    """As :func:`train_together` trains them, one group after another."""
     verdicts: dict[frozenset[str], Stackable | None] = {}
     for group in _groups(shared, works, max_tokens=max_tokens):
         first = group[0]
@@ -39,9 +57,15 @@ def train_together(
             verdicts[first.trained] = try_stacking(shared.model, first.start, first.trained, batch)
         verdict = verdicts.get(first.trained)
         if len(group) == 1 or verdict is None:
-            yield from (train_alone(shared, work) for work in group)
+            yield from (one_alone(work, partial(train_alone, shared)) for work in group)
         else:
-            yield from _train(shared, group, draws=verdict.draws, max_tokens=max_tokens)
+            train = partial(_train, shared, group, draws=verdict.draws, max_tokens=max_tokens)
+            yield Group(works=group, train=train)
+
+
+def one_alone(work: Work, train: Callable[[Work], bytes]) -> Group:
+    """A client by itself."""
+    return Group(works=(work,), train=lambda: iter((train(work),)))
 
 
 def _train(

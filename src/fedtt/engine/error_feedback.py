@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fedtt import params as p
 from fedtt.engine.client_work import codec_seed
 from fedtt.errors import FedttError
-from fedtt.federated.round import CallClients, ClientTask
+from fedtt.federated.round import CallClients, ClientTask, FailedReply
 from fedtt.federated.wire.broadcast import trained_names
 from fedtt.federated.wire.plain import PLAIN
 from fedtt.federated.wire.residuals import residual_after, with_residual
@@ -34,7 +34,7 @@ class RememberingClients:
     residuals: Residuals
     seed: int
 
-    def __call__(self, tasks: Iterable[ClientTask]) -> Iterator[bytes]:
+    def __call__(self, tasks: Iterable[ClientTask]) -> Iterator[bytes | FailedReply]:
         """One reply a task, in their order, in the task's codec."""
         asked: deque[ClientTask] = deque()
 
@@ -44,9 +44,14 @@ class RememberingClients:
                 yield replace(task, codec=PLAIN)
 
         for reply in self.clients(plain()):
-            if not isinstance(reply, bytes):
-                raise FedttError("an engine with error feedback brings back payloads")
-            yield self._encoded(asked.popleft(), reply)
+            task = asked.popleft()
+            match reply:
+                case bytes():
+                    yield self._encoded(task, reply)
+                case FailedReply():
+                    yield reply
+                case _:
+                    raise FedttError("an engine with error feedback brings back payloads")
 
     def _encoded(self, task: ClientTask, reply: bytes) -> bytes:
         trained = trained_names(task.payload, structure=task.structure)

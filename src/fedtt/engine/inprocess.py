@@ -1,6 +1,7 @@
 """The embedded engine: every client in this process, on one shared model."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import torch
 
@@ -8,13 +9,14 @@ from fedtt import params as p
 from fedtt.engine.build import Federation
 from fedtt.engine.client_state import ClientStates
 from fedtt.engine.client_work import SharedByClients, StepHook, Work, train_alone, work_of
-from fedtt.engine.cohort_work import train_together
+from fedtt.engine.cohort_work import Group, groups_of, one_alone, train_together
+from fedtt.engine.failing_clients import replies_or_failures
 from fedtt.engine.fingerprint import digest_unsent
 from fedtt.engine.private_work import train_with_noise
 from fedtt.engine.token_budget import auto_max_tokens
 from fedtt.engine.turn import Turn
 from fedtt.federated.privacy.example_privacy import ExamplePrivacy
-from fedtt.federated.round import ClientTask
+from fedtt.federated.round import ClientReply, ClientTask
 from fedtt.federated.types import ServerState
 from fedtt.federated.wire.broadcast import Broadcast, decode_broadcast
 from fedtt.federated.wire.plain import PLAIN
@@ -73,6 +75,18 @@ class LocalClients:
         if self._max_tokens is None:
             return (train_alone(self._shared, work) for work in works)
         return train_together(self._shared, works, max_tokens=self._max_tokens)
+
+    def or_failures(self, tasks: Iterable[ClientTask]) -> Iterable[ClientReply]:
+        """As a call, but a client that cannot train is named, and the others go on."""
+        works = map(self._understood, tasks)
+        alone = partial(train_alone, self._shared)
+        if self._shared.private is not None:
+            alone = partial(train_with_noise, self._shared)
+        if self._shared.private is not None or self._max_tokens is None:
+            groups: Iterable[Group] = (one_alone(work, alone) for work in works)
+        else:
+            groups = groups_of(self._shared, works, max_tokens=self._max_tokens)
+        return replies_or_failures(groups, alone=alone)
 
     def share(self, tasks: Sequence[ClientTask], turn: Turn) -> list[bytes]:
         """The replies to the tasks of ``turn``; others are done elsewhere.

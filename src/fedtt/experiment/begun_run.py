@@ -16,8 +16,9 @@ from fedtt.experiment.directory import (
     open_run,
 )
 from fedtt.experiment.privacy_plan import plan_privacy
-from fedtt.experiment.private_examples import examples_of
+from fedtt.experiment.private_examples import calls_within, examples_of
 from fedtt.experiment.private_run import check_secret_kept
+from fedtt.federated.cohort import Cohorts
 from fedtt.run_place import DEFAULT_PARENT
 
 Build = Callable[[RunConfig], Federation]
@@ -47,7 +48,12 @@ def begin_new(
     config = resolve_auto(given)
     federation = build(config)
     plan_privacy(config, population=len(federation.population))
-    plan_examples(config, examples=examples_of(federation))
+    plan = plan_examples(config, examples=examples_of(federation))
+    if config.privacy.client is None:  # else a secret draws cohorts, and there is none yet
+        cohorts = Cohorts(
+            population=federation.population, cohort_size=config.cohort.size, seed=config.seed
+        )
+        calls_within(plan, config, cohorts=cohorts)
     before_writing()
     if place is not None:
         directory = create_run(place, config, overwrite=overwrite)

@@ -11,7 +11,7 @@ from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
 from fedtt.engine.build_method import build_secure_sum
 from fedtt.engine.processes import Processes
-from fedtt.errors import DivergenceError
+from fedtt.errors import DivergenceError, SitesError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.events import Notify, RoundDone, RunDone, RunPrepared, SiteNews
@@ -203,6 +203,34 @@ def _all_cohorts(run: Run) -> Cohorts:
         seed=run.config.seed,
         draw=run.privacy.mechanism.positions if run.privacy is not None else None,
     )
+
+
+def check_enough_left(run: Run, state: ServerState, *, fewest: int, of: str) -> None:
+    """Raise :class:`SitesError` where too few clients may still be called; ``of`` says of what."""
+    gone, population = left_out(state.failures), run.federation.population
+    if not gone:
+        return
+    fewest = max(
+        fewest,
+        run.federation.method.limited_aggregation.fewest,
+        0 if run.secure is None else run.secure.threshold_of(cohorts_of(run, state).size),
+    )
+    if len(population) - len(gone) < fewest:
+        raise SitesError(
+            "too few clients are left: the others failed again and again",
+            where=f"round {state.next_round}",
+            got="; ".join(f"{client}: {reason}" for client, reason in list(gone.items())[:5]),
+            expected=f"{fewest} of {len(population)} ({of})",
+            fix="mend those clients, and start a new run",
+        )
+
+
+def left_out_of(run: Run, state: ServerState) -> dict[str, str]:
+    """Who is not called any more, and why; of a private run without names."""
+    gone = left_out(state.failures)
+    if run.privacy is None:
+        return gone
+    return {str(number): reason for number, reason in enumerate(gone.values())}
 
 
 def finish_round(

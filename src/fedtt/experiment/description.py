@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from fedtt._version import __version__
 from fedtt.engine.build import Federation
 from fedtt.engine.fingerprint import digest_base, digest_texts
@@ -13,11 +15,12 @@ Description = Mapping[str, Any]
 # that is cut keeps the token that begins it. Runs of fedtt 0.1.0 and earlier saved no number.
 TOKENS_VERSION = 2
 TEXTS_CHANGED = "texts or labels changed"
+MAX_CLASSES = 50
 MAX_LISTED = 1000  # of more clients the total; their digest tells whether one changed
 
 
 def describe(federation: Federation) -> dict[str, Any]:
-    """Label names, examples by client and split, notes, digests; no texts."""
+    """Label names, examples by client and split, and by label, notes, digests; no texts."""
     counts: dict[str, dict[str, int]] = {}
     for split, held in federation.splits.items():
         names, sizes = held.parts.names, held.parts.sizes.tolist()
@@ -32,8 +35,23 @@ def describe(federation: Federation) -> dict[str, Any]:
         "tokens_version": TOKENS_VERSION,
         "label_names": list(federation.label_names),
         "clients": counts,
+        "labels": _label_counts(federation),
         "notes": list(federation.notes),
         "digests": {**digests, "base_model": base},
+    }
+
+
+def _label_counts(federation: Federation) -> dict[str, list[int]]:
+    """Client -> training texts of every class, in the order of the names; none where there are no
+    classes, or very many classes or clients.
+    """
+    held, classes = federation.splits["train"], len(federation.label_names)
+    if not 1 < classes <= MAX_CLASSES or not 0 < len(held.parts) <= MAX_LISTED:
+        return {}
+    labels = held.pool.labels
+    return {
+        name: np.bincount(labels[positions], minlength=classes).tolist()
+        for name, positions in held.parts.items()
     }
 
 

@@ -3,7 +3,7 @@
 ::
 
     config.toml          the resolved configuration; its first line marks the directory as a run
-    data.json            label names, examples a client and split, notes and digests of the data
+    data.json            label names, examples a client, split and label, notes, digests of the data
     state.safetensors    the server's state after the last finished round
     rounds.jsonl         one line a finished round
     clients/             the clients' optimizers beside that state, where they are kept
@@ -11,6 +11,7 @@
     baselines.json       the measurements before training and of the clients alone, as they come
     adapter/             the global adapter, a PEFT directory; written with every state
     summary.json         the result; written last
+    report.html          a picture of all this; see ``fedtt.report``
     secret               what nobody else may know of the run; see ``run_secret``
     .lock                held by the process that runs the run
 """
@@ -61,7 +62,15 @@ from fedtt.run_place import CONFIG, MARKER, STATE, check_new_run, check_run, unc
 from fedtt.strict_json import parse_json
 
 PLACES = frozenset({"model.name", "data.path", "data.test_path", "data.directory"})
-LATER = ("data.json", STATE, "rounds.jsonl", "baselines.json", "summary.json", SECRET)
+LATER = (
+    "data.json",
+    STATE,
+    "rounds.jsonl",
+    "baselines.json",
+    "summary.json",
+    "report.html",
+    SECRET,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

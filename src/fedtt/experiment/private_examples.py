@@ -8,7 +8,13 @@ from typing import Any
 
 from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
-from fedtt.engine.build_example_plan import ExamplePlan, digest_of_settings, plan_examples
+from fedtt.engine.build_example_plan import (
+    ClientBudget,
+    ExamplePlan,
+    digest_of_settings,
+    plan_examples,
+)
+from fedtt.errors import ConfigError
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.private_run import check_secret_kept
 from fedtt.federated.cohort import Cohorts
@@ -37,6 +43,7 @@ class Calls:
         self._cohorts, self._most, self._fewest = cohorts, most, fewest
         self._called: list[Sequence[int]] = []
         self._spent: Counter[str] = Counter()
+        self._counted: tuple[int, Counter[str]] = (0, Counter())  # of the first so many rounds
 
     def positions(self, round_index: int) -> Sequence[int]:
         """As :meth:`Cohorts.positions`, without those whose budget is spent."""
@@ -49,12 +56,33 @@ class Calls:
 
     def counts(self, rounds: int) -> dict[str, int]:
         """In how many of the first so many rounds each client was called."""
-        counts = dict.fromkeys(self._cohorts.population, 0)
-        for number in range(rounds):
+        before, counts = self._counted
+        if before > rounds:
+            before, counts = 0, Counter()
+        for number in range(before, rounds):
             self.positions(number)
-            for client_id in self._answering(number):
-                counts[client_id] += 1
-        return counts
+            counts.update(self._answering(number))
+        self._counted = (rounds, counts)
+        return {client: counts[client] for client in self._cohorts.population}
+
+    def check_first(self, budgets: Mapping[str, ClientBudget]) -> None:
+        """Raise :class:`ConfigError` where too few clients have budget for the first round, with
+        the epsilon for which enough had.
+        """
+        fewest, called = self._fewest, self._cohorts.positions(0)
+        left = self.positions(0)
+        if not self._most or len(called) < fewest or len(left) >= fewest:
+            return
+        names = [self._cohorts.population[position] for position in called]
+        needed = sorted(budgets[name].epsilon(1) for name in names)[fewest - 1]
+        raise ConfigError(
+            "the budgets leave too few clients for the first round",
+            where="privacy.example.target_epsilon",
+            got=f"{len(left)} of {len(called)} clients can take part",
+            expected=f"{fewest}",
+            fix=f"with this noise, target_epsilon = {needed:.4g} or more leaves enough for one "
+            "round; or leave noise_multiplier out, and it is chosen for all rounds",
+        )
 
     def last(self, rounds: int) -> int:
         """How many of so many rounds there are until nobody, or too few, have anything left."""
@@ -176,6 +204,14 @@ def open_examples(
         plan=plan,
         named=config.privacy.client is None,
     )
+
+
+def calls_within(plan: ExamplePlan | None, config: RunConfig, *, cohorts: Cohorts) -> Calls:
+    """Who is called when. Raises :class:`ConfigError` where too few could be in the first round."""
+    most = {} if plan is None else plan.limited
+    calls = Calls(cohorts, most=most, fewest=_fewest(config, cohorts))
+    calls.check_first({} if plan is None else plan.budgets)
+    return calls
 
 
 def _fewest(config: RunConfig, cohorts: Cohorts) -> int:

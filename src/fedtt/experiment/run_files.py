@@ -173,6 +173,7 @@ class DataContent(FileContent):
 
     label_names: Annotated[list[str], Field(min_length=1)]
     clients: dict[str, dict[str, Any]]
+    labels: dict[str, list[Count]] = {}
     digests: dict[str, Any] | None = None
 
 

@@ -20,9 +20,11 @@ from fedtt.experiment.attacked_run import open_attack
 from fedtt.experiment.common_steps import (
     Run,
     ShouldStop,
+    check_enough_left,
     end,
     finish_round,
     is_validation_due,
+    left_out_of,
     measures_before,
     naming_saved_state,
     one_round,
@@ -77,7 +79,8 @@ def run_experiment(
             state, records = _run_rounds(run, state, records)
             alone = _measure_alone(run)
             test = _measure_test(run, state) if config.evaluation.test else None
-        summary = summarize(
+        gone = left_out_of(run, state)
+        summary = ({"left_out": gone} if gone else {}) | summarize(
             config,
             federation,
             records=records,
@@ -109,6 +112,7 @@ def _run_rounds(
             clients=call_clients, residuals=residuals, seed=run.config.seed
         )
     while state.next_round < run.rounds:
+        check_enough_left(run, state, fewest=1, of="what the server's aggregation takes")
         started, before = time.perf_counter(), state
         state, report = one_round(run, state, call_clients)
         validation = _validate(run, state)
@@ -173,8 +177,13 @@ def _clients(
         kept=kept,
         private=None if run.examples is None else run.examples.privacy(),
     )
+    if alone or run.federation.hostile is not None or kept is not None:
+        # One client, a simulation, or all of them in every round: nobody can be left out.
+        here: CallClients = local
+    else:
+        here = local.or_failures
     if run.processes is None or alone:  # one client a round: there is nothing to deal out
-        return local
+        return here
     return spread_clients(run.processes, local, state)
 
 

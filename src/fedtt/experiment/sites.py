@@ -15,10 +15,12 @@ from fedtt.engine.build import Federation
 from fedtt.errors import SitesError
 from fedtt.experiment.common_steps import (
     Run,
+    check_enough_left,
     cohorts_of,
     end,
     finish_round,
     is_validation_due,
+    left_out_of,
     measures_before,
     naming_saved_state,
     one_round,
@@ -69,7 +71,7 @@ def run_with_sites(
         with naming_saved_state(run):
             state, records = _run_rounds(run, sites, state, records)
         test = _measure_last(run, sites, state, records)
-        summary = {"left_out": _left_out(run, state)} | summarize(
+        summary = {"left_out": left_out_of(run, state)} | summarize(
             config,
             federation,
             records=records,
@@ -110,7 +112,12 @@ def _try_round(
 
     With what the sites measured, and its seconds, without the wait for sites to join.
     """
-    _check_enough_left(run, state)
+    check_enough_left(
+        run,
+        state,
+        fewest=run.config.sites.min_replies or 1,
+        of="sites.min_replies, and what the server's aggregation takes",
+    )
     for attempt in range(1, ATTEMPTS + 1):
         called = cohorts_of(run, state).answering(state.next_round)
         known = sites.gather(state, called=called)
@@ -125,33 +132,6 @@ def _try_round(
             report = _without(report, carried.unsent)
             return after, report, carried.metrics, time.perf_counter() - started
     raise AssertionError("the last attempt returned or raised")
-
-
-def _check_enough_left(run: Run, state: ServerState) -> None:
-    """Raise :class:`SitesError` where too few clients may still be called."""
-    gone, population = left_out(state.failures), run.federation.population
-    fewest = max(
-        run.config.sites.min_replies or 1,
-        run.federation.method.limited_aggregation.fewest,
-        0 if run.secure is None else run.secure.threshold_of(cohorts_of(run, state).size),
-    )
-    if len(population) - len(gone) < fewest:
-        raise SitesError(
-            "too few clients are left: the others failed again and again",
-            where=f"round {state.next_round}",
-            got="; ".join(f"{client}: {reason}" for client, reason in list(gone.items())[:5]),
-            expected=f"{fewest} of {len(population)} (sites.min_replies, and what the server's "
-            "aggregation takes)",
-            fix="mend those sites, and start a new run",
-        )
-
-
-def _left_out(run: Run, state: ServerState) -> dict[str, str]:
-    """Who is not called any more, and why; of a private run without names."""
-    gone = left_out(state.failures)
-    if run.privacy is None:
-        return gone
-    return {str(number): reason for number, reason in enumerate(gone.values())}
 
 
 def _without(report: RoundReport, unsent: Collection[str]) -> RoundReport:

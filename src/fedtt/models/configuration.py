@@ -18,13 +18,18 @@ from fedtt.models.model_files import explained, locate_model
 
 # What configurations of the known architectures call their dropout probabilities.
 DROPOUT_KEYS = (
+    "activation_dropout",
     "attention_dropout",
     "attention_probs_dropout_prob",
     "attn_pdrop",
+    "classifier_dropout",
+    "classifier_dropout_prob",
     "dropout",
     "embd_pdrop",
+    "embedding_dropout",
     "hidden_dropout",
     "hidden_dropout_prob",
+    "mlp_dropout",
     "pooler_dropout",
     "resid_pdrop",
     "seq_classif_dropout",

@@ -135,6 +135,22 @@ def run_comparison(
     return Outcome(results=results, choices=choices, files=files, notes=notes)
 
 
+def results_so_far(comparison: Comparison, out: Path) -> tuple[Results, dict[str, Choice]]:
+    """What lies in ``out``: the results of its cells, and the choices of its grids."""
+    grid = tuple(_grid_runs(comparison, out))
+    task = _grown(
+        _Task(
+            comparison=comparison,
+            out=out,
+            notify=lambda _event: None,
+            should_stop=lambda: False,
+            grid=grid,
+        )
+    )
+    choices = _choices(task)
+    return _results(task, _outcomes(task, _cell_runs(task, choices), choices)), choices
+
+
 def _grid_runs(comparison: Comparison, out: Path) -> Iterator[PlannedRun]:
     for method in comparison.compare.methods:
         for point in method.points if len(method.points) > 1 else ():

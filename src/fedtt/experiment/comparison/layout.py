@@ -7,6 +7,7 @@
     choices.json                                       every candidate's score, and the choice
     cells/<setting>/<option>/<method>/seed<k>/         a run directory a cell
     results.csv  results.md  results.tex  curves.png  curves.svg  frontier.png  frontier.svg
+    report.html                                        a picture of all this; see ``fedtt.report``
     .locks/                                            who runs what, of several processes
 """
 

@@ -1,0 +1,241 @@
+"""The sections of a report on runs, each a function of the series it shows."""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+
+from fedtt.metrics import MEAN
+from fedtt.report.blocks import Chart, Look, Section, Table
+from fedtt.report.charts import line_chart
+from fedtt.report.run_view import RunView
+from fedtt.report.series import Point, Series, points_a_line, points_of
+from fedtt.report.words import NOTHING, listed, number, size
+
+MOST_ROWS = 200
+Values = Callable[[RunView], list[float | None]]
+
+
+def progress_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str) -> Section:
+    """Score and loss against rounds, and against bytes."""
+    name = panel[0].runs[0].score.name
+    scored = _lines(panel, _validation)
+    lost = _lines(panel, lambda run: [record["loss"] for record in run.rounds])
+    charts: list[Chart] = []
+    for short, title, lines in (
+        ("score", f"validation {name}", scored),
+        ("loss", "training loss", lost),
+    ):
+        if not any(points for _, points in lines):
+            continue
+        charts += [
+            line_chart(
+                f"{key}-{short}-{unit}",
+                f"{title.capitalize()} against {unit}",
+                lines=lines,
+                looks=looks,
+                y=title,
+                by_bytes=unit == "bytes",
+            )
+            for unit in ("rounds", "bytes")
+        ]
+    return Section(
+        key=f"{key}-progress",
+        title="Accuracy and loss" if name == "accuracy" else f"{name} and loss",
+        sentences=tuple(_of_progress(panel, scored, lost)),
+        charts=tuple(charts),
+    )
+
+
+def bytes_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str) -> Section:
+    """What was sent, by direction."""
+    rows = []
+    for series in panel:
+        run = series.runs[0]
+        up, down = (
+            sum(record[f"{way}_bytes"] for record in run.rounds) for way in ("uplink", "downlink")
+        )
+        messages = sum(len(record["clients"]) for record in run.rounds)
+        rows.append(
+            (
+                series.name,
+                size(up),
+                size(down),
+                size(up + down),
+                size(up / messages) if messages else NOTHING,
+                _parameters(run),
+            )
+        )
+    header = ("run", "up", "down", "both", "a client in a round, up", "numbers in a message")
+    charts = []
+    if len(panel) == 1:
+        lines: list[tuple[str, list[Point]]] = [
+            (title, points_of(panel[0], _sent(way), most=points_a_line(2)))
+            for title, way in (("up", "uplink_bytes"), ("down", "downlink_bytes"))
+        ]
+        if any(points for _, points in lines):
+            charts.append(
+                line_chart(
+                    f"{key}-bytes-direction",
+                    "Bytes in a round, by direction",
+                    lines=lines,
+                    looks=looks,
+                    y="bytes in a round",
+                    of_bytes=True,
+                )
+            )
+    return Section(
+        key=f"{key}-bytes",
+        title="Bytes",
+        sentences=tuple(_of_bytes(panel)),
+        charts=tuple(charts),
+        tables=(Table(caption="What was sent", header=header, rows=tuple(rows)),),
+    )
+
+
+def timing_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str) -> Section:
+    """How long the rounds took."""
+    lines = _lines(panel, lambda run: [record["seconds"] for record in run.rounds])
+    rows = []
+    for series in panel:
+        for run in series.runs:
+            took = sorted(record["seconds"] for record in run.rounds)
+            rows.append(
+                (
+                    series.name,
+                    str(run.seed),
+                    f"{sum(took):,.1f} s",
+                    f"{took[len(took) // 2]:.3g} s" if took else NOTHING,
+                    f"{took[-1]:.3g} s" if took else NOTHING,
+                )
+            )
+    header = ("run", "seed", "all rounds", "a round, median", "the slowest")
+    chart = [
+        line_chart(f"{key}-seconds", "Seconds a round", lines=lines, looks=looks, y="seconds")
+        for _ in range(1)
+        if any(points for _, points in lines)
+    ]
+    return Section(
+        key=f"{key}-timing",
+        title="Timing",
+        charts=tuple(chart),
+        tables=(Table(caption="Seconds", header=header, rows=tuple(rows[:MOST_ROWS])),),
+    )
+
+
+def privacy_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str) -> Section:
+    """Epsilon spent, by round."""
+    charts, sentences = [], []
+    for kind, level in (("privacy", "clients"), ("example_privacy", "examples")):
+        lines = _lines(panel, _epsilon(kind))
+        if any(points for _, points in lines):
+            charts.append(
+                line_chart(
+                    f"{key}-{kind}",
+                    f"Privacy spent, of {level}",
+                    lines=lines,
+                    looks=looks,
+                    y="epsilon so far",
+                )
+            )
+        for series in panel:
+            guarantee = (series.runs[0].summary or {}).get(kind)
+            if guarantee:
+                sentences.append(_guarantee(series.name, guarantee))
+    if not charts:
+        sentences.append(
+            "No privacy was spent: there is no differential privacy in "
+            f"{'this run' if len(panel) == 1 else 'these runs'}, so nothing bounds what the "
+            "updates tell of the texts."
+        )
+    return Section(
+        key=f"{key}-privacy", title="Privacy", sentences=tuple(sentences), charts=tuple(charts)
+    )
+
+
+def _lines(panel: Sequence[Series], values_of: Values) -> list[tuple[str, list[Point]]]:
+    most = points_a_line(len(panel))
+    return [(series.name, points_of(series, values_of, most=most)) for series in panel]
+
+
+def _validation(run: RunView) -> list[float | None]:
+    name = run.score.name
+    return [(record["validation"] or {}).get(name, {}).get(MEAN) for record in run.rounds]
+
+
+def _sent(way: str) -> Values:
+    return lambda run: [record[way] for record in run.rounds]
+
+
+def _epsilon(kind: str) -> Values:
+    return lambda run: [(record.get(kind) or {}).get("epsilon") for record in run.rounds]
+
+
+def _of_progress(
+    panel: Sequence[Series],
+    scored: Sequence[tuple[str, Sequence[Point]]],
+    lost: Sequence[tuple[str, Sequence[Point]]],
+) -> list[str]:
+    told = []
+    if not any(points for _, points in scored):
+        told.append("Nothing was measured on validation data (evaluation.every).")
+    if not any(points for _, points in lost):
+        told.append("No training loss is kept: it is not, of private rounds and of secure sums.")
+    if any(len(series.runs) > 1 for series in panel):
+        told.append(
+            "A line is the mean over seeds, its band reaches from the least to the greatest."
+        )
+    rounds = max(len(run.rounds) for series in panel for run in series.runs)
+    shown = max((len(points) for _, points in chain(scored, lost)), default=0)
+    if lost and any(points for _, points in lost) and shown < rounds:
+        told.append(f"Of {rounds:,} rounds {shown} are shown, evenly spread.")
+    return told
+
+
+def _of_bytes(panel: Sequence[Series]) -> list[str]:
+    told = [
+        "Lengths of payloads as sent; kB and MB are powers of 1000. Of several seeds, the first."
+    ]
+    for series in panel:
+        summary = series.runs[0].summary or {}
+        reference = summary.get("lora_reference")
+        sent = summary.get("uplink_bytes", 0) + summary.get("downlink_bytes", 0)
+        if len(panel) == 1 and reference and sent and summary.get("method") != "lora":
+            lora = reference["uplink_bytes"] + reference["downlink_bytes"]
+            told.append(
+                f"FedAvg with LoRA r=8 would have sent {size(lora)} in the same rounds, "
+                f"{lora / sent:.3g} times as much."
+            )
+    return told
+
+
+def _parameters(run: RunView) -> str:
+    summary = run.summary or {}
+    total = summary.get("exchanged_parameters", {}).get("total")
+    numbers = summary.get("subspace_numbers")
+    if total is None:
+        return NOTHING
+    return f"{total:,}" if numbers is None else f"{numbers:,} (they move {total:,})"
+
+
+def _guarantee(name: str, guarantee: dict[str, object]) -> str:
+    epsilon, delta = guarantee.get("epsilon"), guarantee.get("delta")
+    stopped = f" Stopped: {guarantee['stopped']}." if guarantee.get("stopped") else ""
+    return (
+        f"{name}: {guarantee.get('level')}-level differential privacy, epsilon "
+        f"{number(epsilon) if isinstance(epsilon, float) else epsilon} at delta {delta} "
+        f"({guarantee.get('neighbors')}).{stopped}"
+    )
+
+
+def dropped_lines(panel: Sequence[Series]) -> list[str]:
+    """Rounds that clients missed, or that could not be used."""
+    told = []
+    for run in chain.from_iterable(series.runs for series in panel):
+        missed = sum(bool(record["dropped"]) for record in run.rounds)
+        unused = [record["round"] + 1 for record in run.rounds if record.get("unused")]
+        if missed:
+            told.append(f"{run.name}: in {missed} of {len(run.rounds)} rounds clients dropped out.")
+        if unused:
+            told.append(
+                f"{run.name}: the updates of round {listed(map(str, unused))} were not used."
+            )
+    return told

@@ -1,0 +1,108 @@
+"""What a report shows of one run, read from its directory; nothing is measured again."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fedtt.config.overrides import flatten
+from fedtt.config.parse import read_table
+from fedtt.experiment import open_run
+from fedtt.experiment.run_files import Record
+from fedtt.metrics import ACCURACY, MEAN, Score
+from fedtt.run_place import CONFIG
+
+LESS_IS_BETTER = ("loss", "perplexity")
+Scores = dict[str, float]  # client -> value
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """A run as far as it has come. ``settings``: dotted key -> value; ``counts``: client -> split
+    -> examples.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    rounds: list[Record]
+    summary: dict[str, Any] | None
+    baselines: dict[str, Any]
+    data: dict[str, Any]
+    state_notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The last part of its place."""
+        return self.path.resolve().name
+
+    @property
+    def seed(self) -> int:
+        """The root of its random streams."""
+        return int(self.settings.get("seed", 0))
+
+    @property
+    def planned_rounds(self) -> int:
+        """As the configuration says."""
+        return int(self.settings["rounds"])
+
+    @cached_property
+    def score(self) -> Score:
+        """What the run is judged by; of one that has not ended, the first metric that there is."""
+        if self.summary is not None:
+            return Score(**self.summary["score"]) if "score" in self.summary else ACCURACY
+        measured = next((r["validation"] for r in self.rounds if r["validation"]), None)
+        if measured is None:
+            return ACCURACY
+        name = next(iter(measured))
+        return Score(name=name, higher_is_better=name not in LESS_IS_BETTER)
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Client -> split -> how many examples."""
+        found: dict[str, dict[str, int]] = self.data.get("clients", {})
+        return found
+
+    def measured(self, what: str) -> Scores | None:
+        """The run's score on the test split ``before``, ``alone`` or after (``test``) training."""
+        table = self._tables(what)
+        values = (table or {}).get(self.score.name)
+        return None if values is None else {k: v for k, v in values.items() if k != MEAN}
+
+    def mean(self, what: str) -> float | None:
+        """The mean over clients of :meth:`measured`."""
+        values = self.measured(what)
+        return None if not values else sum(values.values()) / len(values)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, cut or kept together, and what is to be said of the state."""
+        of_run = (self.summary or self.data).get("notes", ())
+        left_out = (self.summary or {}).get("left_out", {})
+        return (
+            *of_run,
+            *(f"left out: {client}: {reason}" for client, reason in left_out.items()),
+            *self.state_notes,
+        )
+
+    def _tables(self, what: str) -> dict[str, Any] | None:
+        if self.summary is not None:
+            tables: dict[str, Any] | None = self.summary.get(what)
+            return tables
+        if what == "before":
+            return self.baselines.get("before")
+        return None  # those of the clients alone are a part of them until the last is done
+
+
+def view_run(path: Path) -> RunView:
+    """The run in a directory. Raises :class:`RunError` for none, or a damaged one."""
+    directory = open_run(path)
+    directory.config()  # raises for what is no configuration
+    return RunView(
+        path=path,
+        settings=flatten(read_table(path / CONFIG)),
+        rounds=directory.rounds(),
+        summary=directory.summary(),
+        baselines=directory.baselines(),
+        data=directory.data() or {},
+        state_notes=directory.notes(),
+    )

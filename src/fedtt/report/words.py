@@ -1,0 +1,44 @@
+"""Numbers as a reader wants them."""
+
+from collections.abc import Iterable
+
+NOTHING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+def number(value: float | None) -> str:
+    """Three decimals for scores, three significant digits for what is small."""
+    if value is None:
+        return NOTHING
+    text = f"{abs(value):.3f}" if abs(value) >= 0.0995 or value == 0 else f"{abs(value):.3g}"
+    return f"{MINUS}{text}" if value < 0 else text
+
+
+def signed(value: float) -> str:
+    """Three decimals and a sign."""
+    text = f"{abs(value):.3f}"
+    return f"{MINUS if value < 0 and float(text) else '+'}{text}"
+
+
+def size(count: float | None) -> str:
+    """``1234567`` as ``1.23 MB`` (powers of 1000)."""
+    if count is None:
+        return NOTHING
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def listed(names: Iterable[str], *, most: int = 5) -> str:
+    """``a, b and c``; of many the first, and how many more."""
+    shown = list(names)
+    if len(shown) > most:
+        return f"{', '.join(shown[:most])} and {len(shown) - most} more"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 client``, ``2 clients``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

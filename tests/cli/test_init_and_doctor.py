@@ -1,0 +1,117 @@
+"""A configuration made from a data file trains as it is; what is missing is said; every verb has
+a row on the page of commands.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+
+import fedtt
+from fedtt.cli import main
+from fedtt.cli.app import app
+from fedtt.config import RunConfig, dump_config, load_config
+from fedtt.extras import EXTRAS, Extra
+
+MakeConfig = Callable[..., RunConfig]
+Command = Callable[..., str]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    def call(*arguments: object, code: int = 0) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["fedtt", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output = capsys.readouterr()
+        assert (caught.value.code or 0) == code, output.err
+        return output.err if code == 2 else output.out
+
+    return call
+
+
+def test_what_init_writes_trains_as_it_is(
+    command: Command, reviews: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    shown = command("init", "--data", reviews, "--model", tiny_bert, "--out", "deep.toml", "--json")
+    assert json.loads(shown)["rows"] == 134
+    text = (tmp_path / "deep.toml").read_text()
+    assert "# 3 clients" in text
+    assert "# 2 classes" in text
+    quick = ["rounds=2", "client.steps=1", "evaluation.alone=false"]
+    run = fedtt.train(tmp_path / "deep.toml", run=tmp_path / "r", overrides=quick, progress=False)
+    assert len(run.rounds) == 2
+    assert "--overwrite" in command("init", "--data", reviews, "--out", "deep.toml", code=2)
+
+
+def test_init_finds_columns_or_says_which_there_are(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('Review,stars,"a ""name"""\ngood,5,x\nbad,1,y\n')
+    command("init", "--data", "a.csv", "--client-column", 'a "name"')
+    config = load_config(tmp_path / "a.toml")
+    assert (config.data.text_column, config.data.label_column) == ("Review", "stars")
+    assert config.data.client_column == 'a "name"'
+    assert config.data.path == tmp_path / "a.csv"
+    (tmp_path / "b.csv").write_text("words,label\ngood,5\nbad,1\n")
+    assert "'words', 'label'" in command("init", "--data", "b.csv", code=2)
+    command("init", "--data", "b.csv", "--text-column", "words")
+    assert load_config(tmp_path / "b.toml").partition is not None
+    assert "cannot be read" in command("init", "--data", "gone.csv", code=2)
+    assert "Did you mean" in command(
+        "init", "--data", "a.csv", "--method", "fedt", "--out", "c.toml", code=2
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"a.csv", "b.csv", "a.toml", "b.toml"}
+
+
+@pytest.mark.slow
+def test_doctor_says_what_is_missing_for_a_configuration(
+    command: Command, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = {"clipping_norm": 1.0, "noise_multiplier": 1.0, "delta": 1e-3}
+    config = make_config(privacy={"client": noise}, server={"weighting": "uniform"})
+    (tmp_path / "c.toml").write_text(dump_config(config))
+    found = json.loads(command("doctor", "c.toml", "--json"))
+    assert found["config"]["problems"] == []
+    assert found["config"]["memory_bytes"] > found["config"]["base_bytes"] > 0
+    gone = Extra(purpose="noise", modules=("no_such_module",))
+    monkeypatch.setitem(EXTRAS, "privacy", gone)  # type: ignore[arg-type]
+    shown = command("doctor", "c.toml", code=1)
+    assert "missing: pip install 'fedtt[privacy]': noise" in shown
+    command("doctor")
+
+
+def verbs() -> dict[str, set[str]]:
+    """Every verb of the command line, and its options."""
+    found = {}
+
+    def walk(group: click.Group, name: str) -> None:
+        for verb, inner in group.commands.items():
+            if isinstance(inner, click.Group) or hasattr(inner, "commands"):
+                walk(inner, f"{name} {verb}")  # type: ignore[arg-type]
+            else:
+                found[f"{name} {verb}"] = {o for p in inner.params for o in p.opts}
+
+    walk(typer.main.get_group(app), "fedtt")  # type: ignore[arg-type]
+    return found
+
+
+def test_the_page_of_commands_has_every_verb() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    rows = re.findall(r"^\| `(fedtt [a-z ]+)` \|[^|]+\|([^|]+)\|", page, flags=re.MULTILINE)
+    assert {verb for verb, _ in rows} == set(verbs())
+    with_json = {verb for verb, prints in rows if prints.strip()}
+    assert with_json == {verb for verb, options in verbs().items() if "--json" in options}
+
+
+def test_extras_are_those_of_the_package() -> None:
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(EXTRAS) == set(extras["optional-dependencies"]) - {"dev", "docs", "bench"}
