@@ -18,7 +18,7 @@ test: $(READY)
 
 # Every test, the slow ones too.
 test-all: $(READY)
-	$(VENV)/bin/python -m pytest -m "slow or not slow"
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
