@@ -44,7 +44,7 @@ def run_row(path: Path) -> dict[str, Any]:
         "seed": config.seed,
         "rounds": len(records),
         "of_rounds": config.rounds,
-        "changed": _changed(path),
+        "changed": datetime.fromtimestamp(last_written(path), tz=UTC).isoformat(timespec="seconds"),
         "score": ((summary or {}).get("score") or {}).get("name"),
         **{
             f"{what}_{metric}": values[MEAN]
@@ -89,8 +89,8 @@ def _state(path: Path, *, ended: bool) -> str:
     return "finished" if ended else "stopped"
 
 
-def _changed(path: Path) -> str:
-    """When a file of the run was written last, to the second."""
+def last_written(path: Path) -> float:
+    """When a file of the run was written last, as a timestamp."""
     names = (CONFIG, STATE, "rounds.jsonl", "summary.json")
     times = [(path / name).stat().st_mtime for name in names if (path / name).exists()]
-    return datetime.fromtimestamp(max(times), tz=UTC).isoformat(timespec="seconds")
+    return max(times, default=0.0)
