@@ -45,7 +45,8 @@ def _fedtt(
 @app.command()
 def init(
     data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your examples: .csv, .jsonl, .json, .parquet.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Your examples: .csv, .jsonl, .json, .parquet."),
     ] = None,
     text_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="Default: by its name.")
