@@ -18,6 +18,7 @@ from tests.secure.sums import (
 from fedtt.federated.secure.ring_encoding import Words
 from fedtt.federated.secure.shamir import PRIME, split_secret
 from fedtt.federated.secure.share_decoding import (
+    Effort,
     decode_shares,
     liars_borne,
     recover_secret,
@@ -40,7 +41,7 @@ def test_as_many_wrong_shares_as_there_are_to_spare_are_found(
     bad = data.draw(st.sets(st.sampled_from(sorted(shares)), max_size=3))
     said = {p: (s + data.draw(st.integers(1, 9))) % PRIME if p in bad else s
             for p, s in shares.items()}  # fmt: skip
-    found = recover_secret(said, threshold=threshold, fits=secret.__eq__)
+    found = recover_secret(said, threshold=threshold, fits=secret.__eq__, effort=Effort())
     assert found is not None
     assert found.secret == secret
     wrong, borne = (
@@ -49,7 +50,7 @@ def test_as_many_wrong_shares_as_there_are_to_spare_are_found(
     )
     assert borne == 2
     assert wrong == bad or max(len(wrong), len(bad)) > borne
-    assert recover_secret(said, threshold=threshold, fits=lambda _: False) is None
+    assert recover_secret(said, threshold=threshold, fits=lambda _: False, effort=Effort()) is None
 
 
 def test_two_who_lie_together_cannot_make_others_seem_liars() -> None:
@@ -57,7 +58,7 @@ def test_two_who_lie_together_cannot_make_others_seem_liars() -> None:
     shares = split_secret(5, threshold=3, places=range(1, 7))
     error = {place: place * (place - 3) for place in (1, 2)}
     said = {p: (s + error.get(p, 0)) % PRIME for p, s in shares.items()}
-    found = recover_secret(said, threshold=3, fits=(5).__eq__)
+    found = recover_secret(said, threshold=3, fits=(5).__eq__, effort=Effort())
     assert found is not None
     assert found.sound == (1, 2, 3), "the right secret, of a wrong polynomial"
     wrong = wrong_places(said, found, among=said)
@@ -84,7 +85,12 @@ def test_many_liars_of_many_cost_no_search() -> None:
     shares = split_secret(5, threshold=67, places=range(1, 101))
     said = {p: (s + 1 if 30 <= p < 45 else s) % PRIME for p, s in shares.items()}
     tried: list[int] = []
-    assert recover_secret(said, threshold=67, fits=lambda s: tried.append(s) or s == 5) is not None
+
+    def fits(secret: int) -> bool:
+        tried.append(secret)
+        return secret == 5
+
+    assert recover_secret(said, threshold=67, fits=fits, effort=Effort()) is not None
     assert len(tried) == 2
 
 

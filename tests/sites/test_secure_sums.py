@@ -1,5 +1,6 @@
 """Secure sums over sites: the run of one process, sites that leave, what a server cannot ask."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from fedtt.config import RunConfig
 from fedtt.errors import SitesError
 from fedtt.experiment import RunDirectory, create_run, run_experiment
 from fedtt.federated.secure.share_disputes import REVEALED
+from fedtt.federated.wire.broadcast import Broadcast, encode_broadcast
 from fedtt.federated.wire.update import update_length
 from fedtt.params import structure_of
 from fedtt.sites.data_shares import Share
@@ -254,6 +256,55 @@ def test_a_round_is_unmasked_again_of_the_same_clients_alone_whatever_process_as
     assert all(torch.equal(left[f"params/{name}"], start[name]) for name in start)
 
 
+@pytest.mark.parametrize("change", [pytest.param("learning rate", marks=pytest.mark.slow), "start"])
+def test_a_client_that_is_asked_something_else_in_the_same_round_sends_no_update(
+    secure: RunConfig, tmp_path: Path, change: str
+) -> None:
+    """The others see the same sum again: it is the one whose task is another that refuses."""
+    worker = kept_worker(tmp_path / "state")
+    run_sites(secure, tmp_path / "run", Bench({**answers_of(share_workers()), 1: worker.answer}))
+    shutil.copytree(tmp_path / "run", tmp_path / "again")
+    for name in ("state.safetensors", "rounds.jsonl", "summary.json"):
+        (tmp_path / "again" / name).unlink()
+    worker, heard = kept_worker(tmp_path / "state"), []
+    whole = federation_of(secure).initial.params
+    moved = {name: tensor + 1 for name, tensor in whole.items()}
+    told = encode_broadcast(
+        Broadcast(values=moved, trained=frozenset(whole)), structure=structure_of(whole)
+    )
+
+    def lied_to(frame: Frame) -> Frame | None:
+        if stage_of(frame) != "masked":
+            return worker.answer(frame)
+        lie = with_changes(frame, learning_rate=0.0)
+        if change == "start":
+            payloads = {task["payload"] for task in frame.content["tasks"]}
+            blobs = [told if i in payloads else blob for i, blob in enumerate(frame.blobs)]
+            lie = Frame(content=frame.content, blobs=blobs)
+        heard.append(worker.answer(lie))
+        return heard[-1]
+
+    with pytest.raises(SitesError, match="too few clients answered"):
+        run_sites(secure, tmp_path / "again", Bench({**answers_of(share_workers()), 1: lied_to}))
+    assert heard
+    assert all("asked something else in the same round" in str(reply) for reply in heard)
+    assert not any(reply.blobs for reply in heard)
+
+
+@pytest.mark.parametrize("old", [{"format": 1, "round": 3},
+                                 {"format": 2, "round": 3, "survivors": [1, 2]}])  # fmt: skip
+def test_of_a_round_that_an_earlier_version_unmasked_nothing_more_is_said(
+    tmp_path: Path, old: dict[str, object]
+) -> None:
+    (tmp_path / "unmasked-run.json").write_text(json.dumps(old))
+    rounds = UnmaskedRounds(tmp_path)
+    with pytest.raises(SitesError, match=r"summed again(.|\n)*round 4 or later"):
+        rounds.check_round("run", 3)
+    rounds.train("run", 4, {"a": "0" * 64})
+    with pytest.raises(SitesError, match=r"something else(.|\n)*client a"):
+        UnmaskedRounds(tmp_path).train("run", 4, {"a": "1" * 64})
+
+
 def test_one_who_lies_at_the_unmasking_is_named_and_changes_no_bit(
     secure: RunConfig, tmp_path: Path
 ) -> None:
@@ -313,8 +364,11 @@ def test_what_was_unmasked_is_written_before_it_is_said(secure: RunConfig, tmp_p
         return reply
 
     run_sites(secure, tmp_path / "run", Bench({**answers_of(share_workers()), 1: looking}))
-    assert found["masked"] == []
-    assert found["reveal"] == ['{"format": 2, "round": 0, "survivors": [1, 2, 3, 4, 5]}']
+    assert found["shares"] == []
+    (masked,), (revealed,) = ([json.loads(t) for t in found[s]] for s in ("masked", "reveal"))
+    assert {"format": 3, "round": 0, "survivors": None}.items() <= masked.items()
+    assert len(masked["tasks"]) == 2
+    assert revealed == {**masked, "survivors": [1, 2, 3, 4, 5]}
     (path,) = state.glob("unmasked-*.json")
     path.write_text("{}")
     with pytest.raises(SitesError, match=r"cannot be read\n.*unmasked-"):

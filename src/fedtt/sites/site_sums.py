@@ -1,13 +1,14 @@
 """A site's part in the secure sums of a run: what it holds of one between two messages.
 
 All of it is in memory: a site that starts afresh has left the round. A sum goes through its stages
-once, all of them of one round, and of a round in a run only sums of the same clients are unmasked:
-of two others, the difference would be an update. So which round was the last, and of whom, is kept,
-and written down.
+once, all of them of one round, and of a round in a run a site takes part in sums of the same
+updates alone: of two others, the difference would be an update. So which round was the last, of
+whom, and what the site's own clients trained on, is kept, and written down.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 
 from fedtt.errors import SitesError
 from fedtt.federated.secure import sum_messages as wire
@@ -26,7 +27,7 @@ from fedtt.federated.secure.sum_terms import SumTerms
 from fedtt.federated.types import ClientUpdate
 from fedtt.params import structure_of
 from fedtt.sites.message_schema import SumStage
-from fedtt.sites.unmasked_rounds import Unmasked, UnmaskedRounds
+from fedtt.sites.unmasked_rounds import UnmaskedRounds
 
 Stage = Advertised | Sharing | Masked
 
@@ -90,15 +91,20 @@ class SiteSums:
         if not all(isinstance(found.clients.get(c), Sharing) for c in client_ids):
             raise _out_of_turn("masked update")
 
+    def train_on(self, token: str, client_id: str, asked: str, *, round_index: int) -> None:
+        """Write down what a client trains on: all that its update depends on, in a text.
+
+        Raises :class:`SitesError` where it was something else in a sum of the round before. It is
+        the site that is asked something else that can tell: to the others the sum is the same.
+        """
+        client = self._of(token, round_index).clients.get(client_id)
+        if not isinstance(client, Sharing):
+            raise _out_of_turn("masked update")
+        digest = sha256(f"place {client.me.place}, {asked}".encode()).hexdigest()
+        self._unmasked.train(self._run_id, round_index, {client_id: digest})
+
     def _begin(self, asked: SumStage) -> list[bytes]:
-        last = self._unmasked.last(self._run_id).round
-        if asked.round < last:
-            raise SitesError(
-                "a round whose sum was unmasked is to be summed again: the difference of two sums "
-                "tells a client's update",
-                got=f"round {asked.round}",
-                expected=f"round {last} or later",
-            )
+        self._unmasked.check_round(self._run_id, asked.round)
         session = bytes.fromhex(asked.sum)
         terms = SumTerms(
             session=session,
@@ -133,7 +139,7 @@ class SiteSums:
             after[member.client], shares = reveal(client, survivors)
             said.append(wire.pack_revealed(shares))
         # Again, for a server that lost the sum, of the same alone: with fresh keys the same sum.
-        self._unmasked.add(self._run_id, Unmasked(round=found.round_index, survivors=survivors))
+        self._unmasked.unmask(self._run_id, found.round_index, survivors)
         self._open = replace(found, clients={**found.clients, **after})
         return said
 

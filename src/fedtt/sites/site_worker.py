@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -13,6 +13,7 @@ from fedtt.engine.build import Federation
 from fedtt.engine.build_method import build_secure_sum
 from fedtt.engine.error_feedback import RememberingClients
 from fedtt.engine.evaluation import judge
+from fedtt.engine.fingerprint import digest_of_start
 from fedtt.engine.inprocess import LocalClients, local_clients
 from fedtt.errors import (
     ConfigError,
@@ -288,8 +289,18 @@ class Worker:
         """The updates, masked for the secure sum."""
         sums, token = _expected_sums(joined), work.sum or ""
         sums.check_turn(token, [task.client_id for task in tasks], round_index=work.round)
-        said = []
-        for entry, task, payload in zip(work.tasks, tasks, joined.clients(tasks), strict=True):
+        settings, said = joined.config.model_dump_json(), []
+
+        def written_down() -> Iterator[ClientTask]:
+            for entry, task in zip(work.tasks, tasks, strict=True):
+                start = digest_of_start(joined.clients.take_broadcast(task))
+                trained = sorted(trained_names(task.payload, structure=task.structure))
+                asked = (entry.position, work.learning_rate, start, trained, settings)
+                sums.train_on(token, task.client_id, repr(asked), round_index=work.round)
+                yield task
+
+        updates = joined.clients(written_down())  # one by one: each starts where it was written
+        for entry, task, payload in zip(work.tasks, tasks, updates, strict=True):
             expected = task.answer(trained_names(task.payload, structure=task.structure))
             update = decode_update(payload, expected=expected)
             weight = int(joined.federation.method.weighting(update))

@@ -1,12 +1,15 @@
-"""Which round of each run a site has unmasked last, of whom: in memory and, in a folder, a file.
+"""Of which round of each run a site masked updates last, of what, and whose sum it unmasked.
 
-Of two sums of one round the difference is an update, whichever of the server's processes asks. So a
-round is written down before the site says what unmasks it: what a crash leaves counts too much. A
-sum of the same clients again has no difference: a server that lost the first may have that one.
+In memory and, in a folder, a file. Of two sums of one round the difference is an update, whichever
+of the server's processes asks: where others are summed, or where one is asked something else. So
+what a site's clients train on in a round is written down before it sends a masked update, and whose
+sum it is before it says what unmasks it: what a crash leaves counts too much. The same sum again
+has no difference: a server that lost the first may have that one.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,36 +20,49 @@ from fedtt.federated.secure.sum_sizes import MOST_CLIENTS
 from fedtt.sites.kept_file import write_kept_file
 
 FILE = "unmasked-{}.json"  # of the run with that id
+AGAIN = "the difference of two sums tells a client's update"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unmasked:
-    """A round, and the places of those whose sum it was."""
+    """A round; what each client of the site trained on in it, as a digest; and the places of those
+    whose sum it was, None before it is unmasked. Without ``tasks`` nobody knows what of: nothing of
+    that round may be said again.
+    """
 
     round: int
-    survivors: frozenset[int]
+    tasks: Mapping[str, str] | None
+    survivors: frozenset[int] | None = None
+
+
+_Round = Annotated[int, Field(ge=0, le=10**9)]
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Places = Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=MOST_CLIENTS)]
 
 
 class _Content(BaseModel):
+    """Formats 1 and 2, of earlier versions, do not say what the clients trained on."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    format: Literal[2]
-    round: Annotated[int, Field(ge=0, le=10**9)]
-    survivors: Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=MOST_CLIENTS)]
+    format: Literal[1, 2, 3]
+    round: _Round
+    tasks: Annotated[dict[str, _Digest], Field(max_length=MOST_CLIENTS)] | None = None
+    survivors: _Places | None = None
 
 
-NOTHING = Unmasked(round=-1, survivors=frozenset())
+NOTHING = Unmasked(round=-1, tasks={})
 
 
 class UnmaskedRounds:
-    """Of one site, in ``folder``, None for in memory alone. ``add`` changes it."""
+    """Of one site, in ``folder``, None for in memory alone. ``train`` and ``unmask`` change it."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._last: dict[str, Unmasked] = {}
 
     def last(self, run_id: str) -> Unmasked:
-        """The last round of the run that was unmasked; round -1 where none was.
+        """The last round of the run; round -1 where there was none.
 
         Raises :class:`SitesError` for a file that is damaged.
         """
@@ -63,26 +79,66 @@ class UnmaskedRounds:
                 got=str(error).splitlines()[0],
                 fix="bring the file back: without it a round could be summed twice",
             ) from error
-        kept = Unmasked(round=content.round, survivors=frozenset(content.survivors))
+        survivors = None if content.survivors is None else frozenset(content.survivors)
+        kept = Unmasked(round=content.round, tasks=content.tasks, survivors=survivors)
         return max(known, kept, key=lambda unmasked: unmasked.round)
 
-    def add(self, run_id: str, unmasked: Unmasked) -> None:
+    def check_round(self, run_id: str, round_index: int) -> Unmasked:
+        """What is known of the round. Raises :class:`SitesError` where it may not be summed."""
+        last = self.last(run_id)
+        first = last.round + (last.tasks is None)
+        if round_index < first:
+            raise SitesError(
+                f"a round whose sum was unmasked is to be summed again: {AGAIN}",
+                got=f"round {round_index}",
+                expected=f"round {first} or later",
+            )
+        return last if last.round == round_index else Unmasked(round=round_index, tasks={})
+
+    def train(self, run_id: str, round_index: int, tasks: Mapping[str, str]) -> None:
+        """Before a client's update is sent, ``tasks`` by client.
+
+        Raises :class:`SitesError` for another round or task than may be, and where that cannot be
+        written.
+        """
+        found = self.check_round(run_id, round_index)
+        known = found.tasks or {}
+        for client, digest in tasks.items():
+            if known.get(client, digest) != digest:
+                raise SitesError(
+                    f"a client is asked something else in the same round: {AGAIN}",
+                    where=f"round {round_index}, client {client}",
+                    expected="the parameters, learning rate, place and settings that it had first",
+                )
+        self._keep(run_id, replace(found, tasks={**known, **tasks}))
+
+    def unmask(self, run_id: str, round_index: int, survivors: frozenset[int]) -> None:
         """Raises :class:`SitesError` for a round before the last, or for others of it, and where
         that cannot be written.
         """
-        last = self.last(run_id)
-        if unmasked.round < last.round or (unmasked.round == last.round and unmasked != last):
+        found = self.check_round(run_id, round_index)
+        if found.survivors not in (None, survivors):
             raise SitesError(
-                "a round whose sum was unmasked is to be summed again, of others: the difference "
-                "of two sums tells a client's update",
-                got=f"round {unmasked.round}, of {len(unmasked.survivors)} clients",
-                expected=f"round {last.round} of the same {len(last.survivors)}, or a later one",
+                f"a round whose sum was unmasked is to be summed again, of others: {AGAIN}",
+                got=f"round {round_index}, of {len(survivors)} clients",
+                expected=f"the same {len(found.survivors or ())}, or a later round",
             )
+        self._keep(run_id, replace(found, survivors=survivors))
+
+    def _keep(self, run_id: str, unmasked: Unmasked) -> None:
+        if unmasked == self.last(run_id):
+            return
         self._last[run_id] = unmasked
         path = self._path(run_id)
         if path is None:
             return
-        table = {"format": 2, "round": unmasked.round, "survivors": sorted(unmasked.survivors)}
+        survivors = None if unmasked.survivors is None else sorted(unmasked.survivors)
+        table = {
+            "format": 3,
+            "round": unmasked.round,
+            "tasks": dict(unmasked.tasks or {}),
+            "survivors": survivors,
+        }
         content = json.dumps(table).encode()
         write_kept_file(path, content, cannot="write down which round is unmasked")
 

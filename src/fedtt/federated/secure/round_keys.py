@@ -46,6 +46,11 @@ def key_pair(private: bytes) -> KeyPair:
     return KeyPair(private=private, public=public)
 
 
+def clamped(private: bytes) -> bytes:
+    """As X25519 takes it: of the private keys that are one to it, the one of that kind."""
+    return bytes((private[0] & 248, *private[1:-1], private[-1] & 127 | 64))
+
+
 def agreed_key(private: bytes, public: bytes, *, purpose: bytes) -> bytes:
     """What both ends make of their own private key and the other's public one.
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, islice
 from math import comb
+from types import MappingProxyType
 
-from fedtt.federated.secure.shamir import PRIME, join_shares, shares_at
+from fedtt.federated.secure.shamir import PRIME, Polynomial, join_shares, shares_at, value_at
 
 MOST_TRIES = 1000
+DECODING = 5  # products, for each pair of shares
 MOST_PRODUCTS = 4_000_000  # of whole numbers, of all tries together: some seconds
-Polynomial = list[int]  # the lowest coefficient first, the highest not zero
+MOST_PRODUCTS_A_ROUND = 100_000_000  # about a minute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +27,48 @@ class Recovered:
     sound: tuple[int, ...]
 
 
+@dataclass
+class Effort:
+    """How many products the searches of a round may still take; ``take`` changes it."""
+
+    left: int = field(default_factory=lambda: MOST_PRODUCTS_A_ROUND)
+
+    @property
+    def spent(self) -> bool:
+        """Whether a search was given up for it: what that one missed may be there."""
+        return self.left < 0
+
+    def take(self, products: int) -> bool:
+        """Whether there were as many left; if not, there are none from then on."""
+        self.left = -1 if products > self.left else self.left - products
+        return not self.spent
+
+
 def recover_secret(
-    shares: Mapping[int, int], *, threshold: int, fits: Callable[[int], bool]
+    shares: Mapping[int, int],
+    *,
+    threshold: int,
+    fits: Callable[[int], bool],
+    effort: Effort,
+    doubted: Mapping[int, int] = MappingProxyType({}),
 ) -> Recovered | None:
-    """The secret that ``fits``, of any shares that give it; None where none was found."""
-    for sound in _candidates(shares, threshold=threshold):
+    """The secret that ``fits``, of any shares that give it; None where none was found.
+
+    First of the shares at those places that are ``doubted`` least: only other ones take effort.
+    """
+    for sound in _candidates(shares, first_of(shares, threshold, doubted), threshold, effort):
         secret = join_shares({place: shares[place] for place in sound})
         if fits(secret):
             return Recovered(secret=secret, sound=sound)
     return None
+
+
+def first_of(
+    shares: Mapping[int, int], threshold: int, doubted: Mapping[int, int]
+) -> tuple[int, ...]:
+    """As many places as the threshold, those first that are doubted least."""
+    trusted = sorted(shares, key=lambda place: (doubted.get(place, 0), place))
+    return tuple(sorted(trusted[:threshold]))
 
 
 def wrong_places(
@@ -76,14 +111,18 @@ def decode_shares(shares: Mapping[int, int], *, threshold: int) -> Polynomial | 
     return found if not rest and len(found) <= threshold else None
 
 
-def _candidates(shares: Mapping[int, int], *, threshold: int) -> Iterator[tuple[int, ...]]:
+def _candidates(
+    shares: Mapping[int, int], first: tuple[int, ...], threshold: int, effort: Effort
+) -> Iterator[tuple[int, ...]]:
     places = sorted(shares)
     if len(places) < threshold:
         return
-    yield tuple(places[:threshold])
+    yield first
+    if not effort.take(DECODING * len(places) ** 2):
+        return
     decoded = decode_shares(shares, threshold=threshold)
     if decoded is not None:
-        agreeing = [place for place in places if _value(decoded, place) == shares[place]]
+        agreeing = [place for place in places if value_at(decoded, place) == shares[place]]
         yield tuple(agreeing[:threshold])
     left_out = (
         set(some)
@@ -91,6 +130,8 @@ def _candidates(shares: Mapping[int, int], *, threshold: int) -> Iterator[tuple[
         for some in combinations(places, count)
     )
     for some in islice(left_out, _tries(threshold)):
+        if not effort.take(threshold**2):
+            return
         yield tuple([place for place in places if place not in some][:threshold])
 
 
@@ -111,16 +152,9 @@ def _through(shares: Mapping[int, int], vanishing: Polynomial) -> Polynomial:
     total = [0] * len(shares)
     for place, share in shares.items():
         others, _ = _divided(vanishing, [-place % PRIME, 1])
-        factor = share * pow(_value(others, place), -1, PRIME)
+        factor = share * pow(value_at(others, place), -1, PRIME)
         total = [(old + factor * own) % PRIME for old, own in zip(total, others, strict=True)]
     return _trimmed(total)
-
-
-def _value(polynomial: Polynomial, place: int) -> int:
-    value = 0
-    for coefficient in reversed(polynomial):
-        value = (value * place + coefficient) % PRIME
-    return value
 
 
 def _times(one: Polynomial, two: Polynomial) -> Polynomial:

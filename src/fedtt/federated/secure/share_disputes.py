@@ -23,10 +23,12 @@ def blame_for(
 
     One of each pair lied. An honest client is so at odds with liars alone: who is with more others
     than there are liars, lied itself. Nobody is known by fewer, or two who lie could have an honest
-    client left out.
+    client left out. Nor is anybody where those known were more than there are liars: then more lie.
     """
     times = Counter(place for two in {frozenset(pair) for pair in pairs} for place in two)
     faults = {place: REVEALED for place, count in times.items() if count > most_liars}
     faults |= dict.fromkeys(lost if most_liars else (), DEALT)
+    if len(faults) > most_liars:
+        faults = {}
     unclear = (pair for pair in pairs if not faults.keys() & set(pair))
     return Blame(faults=faults, disputed=frozenset(place for pair in unclear for place in pair))

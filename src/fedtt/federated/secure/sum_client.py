@@ -24,6 +24,7 @@ from fedtt.federated.secure.round_keys import (
     SEALED_EXTRA,
     KeyPair,
     agreed_key,
+    clamped,
     commitment_of,
     key_pair,
     mask_of,
@@ -92,7 +93,8 @@ class Masked:
 
 def advertise(place: Place, terms: SumTerms, *, random: Random = secrets.token_bytes) -> Advertised:
     """A client with fresh keys."""
-    box, mask = (key_pair(random(KEY_BYTES)) for _ in range(2))
+    # Clamped, or shares of another private key of the same public one would fit as well.
+    box, mask = (key_pair(clamped(random(KEY_BYTES))) for _ in range(2))
     return Advertised(place=place, terms=terms, box=box, mask=mask)
 
 

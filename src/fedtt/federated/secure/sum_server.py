@@ -7,7 +7,7 @@ is none.
 
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -18,13 +18,16 @@ from fedtt.federated.secure.ring_encoding import Words
 from fedtt.federated.secure.round_keys import (
     KEY_BYTES,
     agreed_key,
+    clamped,
     commitment_of,
     key_pair,
     mask_of,
 )
 from fedtt.federated.secure.shamir import PRIME
 from fedtt.federated.secure.share_decoding import (
+    Effort,
     Recovered,
+    first_of,
     liars_borne,
     recover_secret,
     wrong_places,
@@ -32,6 +35,7 @@ from fedtt.federated.secure.share_decoding import (
 from fedtt.federated.secure.share_disputes import Blame, blame_for
 from fedtt.federated.secure.sum_client import SEALED_BYTES, Dealt, add_pair_mask
 from fedtt.federated.secure.sum_terms import Place, PublicKeys, SumTerms, check_public_keys
+from fedtt.federated.secure.wrong_shares import wrong_shares
 
 NO_SECRET = "too many shares are wrong: the masks do not come off, and there is no sum"
 
@@ -169,28 +173,31 @@ def _secrets_of(
     threshold = gathering.terms.threshold
     found: dict[Place, Recovered] = {}
     shares_of = {owner: _shares_of(owner, revealed) for owner in sorted(gathering.dealt)}
-    suspects: set[Place] = set()
+    # By of how many clients a holder's share was wrong: a liar cannot have others doubted as much.
+    doubted: Counter[Place] = Counter()
+    effort, lost = Effort(), set()
     for owner, shares in shares_of.items():
-        trusted = {place: share for place, share in shares.items() if place not in suspects}
+        first = first_of(shares, threshold, doubted)
         recovered = recover_secret(
-            shares if len(trusted) < threshold else trusted,
+            shares,
             threshold=threshold,
             fits=partial(_fits, gathering, owner),
+            effort=effort,
+            doubted=doubted,
         )
-        suspects |= revealed.keys() - shares.keys()
+        wrong_of: Collection[Place] = revealed.keys() - shares.keys()
         if recovered is not None:
             found[owner] = recovered
-            if recovered.sound != tuple(sorted(trusted))[:threshold]:
-                suspects |= wrong_places(shares, recovered, among=revealed)
+            if recovered.sound != first:
+                wrong_of = wrong_places(shares, recovered, among=revealed)
+        elif len(shares) < threshold or not effort.spent:
+            lost.add(owner)
+        doubted.update(wrong_of)
     secrets_of = {owner: _bytes_of(recovered.secret) for owner, recovered in found.items()}
-    lost = shares_of.keys() - found.keys()
-    if not suspects and not lost:
+    if not doubted and len(found) == len(shares_of):
         return secrets_of, blame_for((), lost=(), most_liars=0)
     borne = liars_borne(len(revealed), threshold=threshold)
-    wrong = {
-        owner: wrong_places(shares_of[owner], recovered, among=revealed)
-        for owner, recovered in found.items()
-    }
+    wrong = wrong_shares(shares_of, found, among=revealed)
     pairs = [
         (holder, owner) for owner, some in wrong.items() if len(some) <= borne for holder in some
     ]
@@ -209,7 +216,8 @@ def _fits(gathering: Gathering, owner: Place, secret: int) -> bool:
         return False
     if gathering.asked is not None and owner in gathering.asked:
         return commitment_of(_bytes_of(secret)) == gathering.dealt[owner].commitment
-    return key_pair(_bytes_of(secret)).public == gathering.roster[owner].mask
+    private = _bytes_of(secret)
+    return private == clamped(private) and key_pair(private).public == gathering.roster[owner].mask
 
 
 def _bytes_of(secret: int) -> bytes:
