@@ -55,6 +55,8 @@ def _label_counts(federation: Federation) -> dict[str, list[int]]:
     if not 1 < classes <= MAX_CLASSES or not 0 < len(held.parts) <= MAX_LISTED:
         return {}
     labels = held.pool.labels
+    if not np.issubdtype(labels.dtype, np.integer):  # numbers to predict, of one name
+        return {}
     return {
         name: np.bincount(labels[positions], minlength=classes).tolist()
         for name, positions in held.parts.items()
