@@ -1,6 +1,7 @@
 """Runs as rows: what each is, how far it came, what it reached and what it sent."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -92,5 +93,10 @@ def _state(path: Path, *, ended: bool) -> str:
 def _changed(path: Path) -> str:
     """When a file of the run was written last, to the second."""
     names = (CONFIG, STATE, "rounds.jsonl", "summary.json")
-    times = [(path / name).stat().st_mtime for name in names if (path / name).exists()]
+    times = []
+    for name in names:
+        with suppress(OSError):  # not there, or deleted just now by --overwrite
+            times.append((path / name).stat().st_mtime)
+    if not times:
+        raise RunError("the run is gone", where=str(path), got="no file of a run")
     return datetime.fromtimestamp(max(times), tz=UTC).isoformat(timespec="seconds")
