@@ -42,6 +42,7 @@ def made_run(
     alone: Scores | None = None,
     before: Scores | None = None,
     sizes: dict[str, int] | None = None,
+    digests: dict[str, str] | None = None,
     ended: bool = True,
     **summary: Any,
 ) -> Path:
@@ -53,6 +54,7 @@ def made_run(
         counts = {name: {"train": 4 * n, "validation": n, "test": n} for name, n in sizes.items()}
         labels = {name: [n, 3 * n] for name, n in sizes.items()}
         data = {"label_names": ["bad", "good"], "clients": counts, "labels": labels}
+        data |= {"digests": digests} if digests else {}
         (path / "data.json").write_text(json.dumps({**data, "notes": ["a text was cut."]}))
     if ended:
         tables = {"test": test, "alone": alone, "before": before}

@@ -113,6 +113,29 @@ def test_several_against_each_other(make_config: MakeConfig, tmp_path: Path) -> 
     assert said[2] == "Worse beyond noise: far (by 0.400)."
 
 
+def test_of_several_the_one_that_is_measured_is_told(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    done = series(make_config, tmp_path, "done", test=both(0.8, 0.8))
+    begun = series(make_config, tmp_path, "begun", ended=False)
+    (said,) = standing_of([done, begun])
+    assert said.startswith("Test accuracy of done: 0.800. No other is measured yet")
+
+
+def test_sizes_of_test_sets_are_told_of_accuracy_alone(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    loss = {"score": {"name": "loss", "higher_is_better": False}}
+    panel = [
+        series(make_config, tmp_path, name, test=both(0.8, value), **loss)
+        for name, value in (("one", 0.7), ("other", 0.9))
+    ]
+    for one in panel:
+        for run in one.runs:
+            run.summary["test"]["loss"] = {"mean": 0.5, "north": 0.5, "south": 0.5}
+    assert standing_of(panel)[-1].startswith("No interval: what chance does to loss")
+
+
 @given(st.integers(0, 300), st.integers(2, 40))
 def test_thinned_values_keep_their_ends_and_their_order(count: int, most: int) -> None:
     kept = thin(range(count), most=most)

@@ -63,6 +63,23 @@ def test_it_shows_what_there_is_and_changes_nothing(comparison: Path) -> None:
     assert len(charts["group0-loss-rounds"].spec["data"]["values"]) == 6
 
 
+def test_where_no_interval_is_known_none_is_claimed(comparison: Path) -> None:
+    for file in comparison.rglob("data.json"):
+        file.unlink()  # and with it the sizes of the test sets
+    page = page_of_comparison(comparison)
+    (chart,) = (c for s in page.sections for c in s.charts if c.key == "group0-difference")
+    assert "how far it may be off is not known" in chart.words
+    assert "95 %" not in chart.words
+
+
+def test_the_one_that_is_done_is_told(comparison: Path) -> None:
+    for file in comparison.rglob("summary.json"):
+        if "/fedtt/" in str(file):
+            file.unlink()
+    (said,) = page_of_comparison(comparison).answer
+    assert said.startswith("Test accuracy of lora: 0.800.")
+
+
 def test_it_lies_in_the_comparison_and_goes_with_no_run(
     comparison: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,10 @@
 import html
 import itertools
 import json
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,11 +17,13 @@ from tests.report.made_runs import made_run, record
 
 from fedtt.cli.report_command import leave_report, report_command
 from fedtt.config import RunConfig
-from fedtt.errors import RunError
+from fedtt.errors import FedttError, RunError
 from fedtt.report.blocks import Chart, Page
+from fedtt.report.client_sections import trained_section
 from fedtt.report.drawing_code import MissingReportError
 from fedtt.report.pages import page_of_runs
 from fedtt.report.render import render
+from fedtt.report.run_view import view_run
 from fedtt.report.series import MOST_POINTS
 from fedtt.report.write_report import write_report
 
@@ -203,6 +208,122 @@ def test_privacy_is_shown_by_round(make_config: MakeConfig, tmp_path: Path) -> N
     path = made_run(tmp_path / "run", make_config(), **MISSING["private"])
     chart = charts_of(page_of_runs([path]))["runs-privacy"]
     assert [(row["x"], row["y"]) for row in values_of(chart)] == [(1, 1.0), (2, 2.0)]
+
+
+DP = {
+    "server": {"weighting": "uniform"},
+    "privacy": {"client": {"clipping_norm": 0.1, "noise_multiplier": 1.0, "delta": 1e-2}},
+}
+
+
+def test_a_private_run_is_known_by_its_settings(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Of an older one, that kept the labels of clients, too."""
+    path = made_run(
+        tmp_path / "run", make_config(**DP), rounds=[], sizes={"north": 9, "south": 9}, ended=False
+    )
+    page = page_of_runs([path])
+    assert "runs-labels" not in charts_of(page)
+    (said,) = (section.sentences for section in page.sections if section.key == "runs-privacy")
+    assert "no round has said yet what privacy it spent" in " ".join(said)
+
+
+def test_gains_are_better_where_they_are_positive(make_config: MakeConfig, tmp_path: Path) -> None:
+    path = made_run(
+        tmp_path / "run",
+        make_config(),
+        rounds=[record(0, clients=CLIENTS)],
+        test=dict.fromkeys(CLIENTS, 0.4),
+        alone=dict.fromkeys(CLIENTS, 0.6),
+        score={"name": "accuracy", "higher_is_better": False},
+    )
+    chart = charts_of(page_of_runs([path]))["runs-0-gain-alone"]
+    assert [row["x"] for row in values_of(chart)] == [pytest.approx(0.2)] * 2
+    assert "gain in test accuracy, positive is better" in json.dumps(chart.spec)
+    assert "over the seeds" not in chart.words  # there is one
+
+
+def test_only_like_runs_are_ranked(make_config: MakeConfig, tmp_path: Path) -> None:
+    def run_of(name: str, *, digest: str = "", score: str = "accuracy", **changes: Any) -> Path:
+        return made_run(
+            tmp_path / name,
+            make_config(**changes),
+            rounds=[record(0, clients=CLIENTS)],
+            test={"north": 0.9, "south": 0.7},
+            sizes={"north": 100, "south": 80},
+            digests={"test": digest, "base_model": name} if digest else None,
+            score={"name": score, "higher_is_better": score == "accuracy"},
+        )
+
+    lora, skewed = {"method": {"name": "lora"}}, {"partition": {"kind": "iid", "clients": 2}}
+    here, other = run_of("here", digest="1"), run_of("other", **lora)
+    moved = run_of("moved", digest="1", **skewed, method={"name": "ffa-lora"})
+    elsewhere = run_of("elsewhere", digest="2", **skewed)
+    loss = run_of("loss", score="loss", seed=5)
+    page = page_of_runs([here, other, elsewhere])
+    assert any("partition" in s or "kind iid" in s for s in page.answer)
+    assert {s.key for s in page.sections} >= {"runs0-progress", "runs1-progress"}
+    assert not any(s.startswith("Best") for s in page.answer)
+    assert sum("Best test accuracy" in s for s in page.answer) == 1
+    assert "runs-progress" in {s.key for s in page_of_runs([here, moved]).sections}
+    assert {s.key for s in page_of_runs([here, loss]).sections} >= {"runs1-progress"}
+    assert render(page)
+
+
+def test_a_seed_counts_once(make_config: MakeConfig, tmp_path: Path) -> None:
+    def run_of(name: str, score: float, *, ended: bool = True) -> Path:
+        scores = dict.fromkeys(CLIENTS, score)
+        return made_run(tmp_path / name, make_config(), rounds=[], test=scores, ended=ended)
+
+    paths = [run_of("x", 0.5), run_of("x-2", 0.6), run_of("x-3", 0.7, ended=False)]
+    for age, path in enumerate(paths):
+        for file in path.iterdir():
+            os.utime(file, (1000 + age, 1000 + age))
+    page = page_of_runs(paths)
+    assert page.title == "x-2"
+    assert page.answer[0].startswith("The federated model's test accuracy is 0.600")
+    (notes,) = (section.lines for section in page.sections if section.key == "notes")
+    left = [note for note in notes if "is not shown" in note]
+    assert [note.split(" is not")[0] for note in left] == [str(paths[0]), str(paths[2])]
+
+
+def test_a_damaged_run_of_a_directory_is_left_out(run: Path) -> None:
+    broken = run.parent / "broken"
+    shutil.copytree(run, broken)
+    (broken / "summary.json").write_text("{")
+    text = write_report([run.parent]).read_text()
+    assert "A run is left out" in text
+    assert "0.800" in text
+    with pytest.raises(RunError, match="broken"):
+        write_report([broken])
+    shutil.rmtree(run)
+    with pytest.raises(RunError, match="broken"):
+        write_report([broken.parent])
+    with pytest.raises(RunError, match="no run to report on"):
+        write_report([])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"), [("all", "Everything that is exchanged"), ("mine", "'mine' chose")]
+)
+def test_only_all_trains_everything(run: Path, schedule: str, said: str) -> None:
+    view = view_run(run)
+    view.settings["method.schedule"] = schedule
+    assert said in " ".join(trained_section(view, key="k").sentences)
+
+
+def test_drawing_code_that_takes_too_long_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("vl_convert")
+    from fedtt.report import drawing_code
+
+    def too_long(*_: Any, **__: Any) -> None:
+        raise subprocess.TimeoutExpired("python", drawing_code.SECONDS)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(drawing_code, "_kept", lambda _place: None)
+    monkeypatch.setattr(drawing_code.subprocess, "run", too_long)
+    drawing_code.drawing_code.cache_clear()
+    with pytest.raises(FedttError, match="could not be made"):
+        drawing_code.drawing_code()
 
 
 def test_ten_thousand_rounds_stay_bounded(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from fedtt.byte_sizes import format_bytes
 from fedtt.cli.console import (
     console,
     escape_controls,
-    format_bytes,
     format_seconds,
     print_json,
     print_line,

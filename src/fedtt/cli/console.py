@@ -70,15 +70,6 @@ def accept_any_character() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def format_bytes(count: float) -> str:
-    """``1234567`` as ``1.23 MB`` (powers of 1000), three significant digits."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
-
-
 def format_seconds(seconds: float) -> str:
     """``75`` as ``1m 15s``."""
     minutes, rest = divmod(round(seconds), 60)

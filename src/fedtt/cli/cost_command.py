@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from fedtt.cli.console import console, format_bytes, print_json, print_line
+from fedtt.byte_sizes import format_bytes
+from fedtt.cli.console import console, print_json, print_line
 from fedtt.config import WireConfig, parse_methods
 from fedtt.errors import ConfigError
 from fedtt.federated.wire.codec import CODECS

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fedtt._version import __version__
-from fedtt.cli.console import console, format_bytes, print_json, print_line
+from fedtt.byte_sizes import format_bytes
+from fedtt.cli.console import console, print_json, print_line
 from fedtt.config import RunConfig, load_config
 from fedtt.errors import ModelError
 from fedtt.extras import EXTRAS

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from fedtt.cli.console import escape_controls, format_bytes, format_seconds, print_line
+from fedtt.byte_sizes import format_bytes
+from fedtt.cli.console import escape_controls, format_seconds, print_line
 from fedtt.cli.notebook_bar import open_bar
 from fedtt.experiment.events import (
     BaselineRoundDone,

@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from fedtt.cli.console import console, format_bytes, print_error, print_json
+from fedtt.byte_sizes import format_bytes
+from fedtt.cli.console import console, print_error, print_json
 
 COLUMNS = ("run", "state", "method", "rounds", "result", "up", "down", "epsilon", "changed")
 LEFT = {"run", "state", "method", "result", "changed"}

@@ -6,7 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fedtt.cli.console import console, format_bytes, format_seconds, print_line
+from fedtt.byte_sizes import format_bytes
+from fedtt.cli.console import console, format_seconds, print_line
 
 
 def print_notes(out: Console, notes: tuple[str, ...]) -> None:

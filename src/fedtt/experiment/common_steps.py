@@ -105,7 +105,7 @@ def take_up(run: Run, *, alone: bool) -> tuple[ServerState, list[Record]]:
     ``alone``: every client will also be trained alone.
     """
     directory, federation = run.directory, run.federation
-    description = describe(federation)
+    description = describe(federation, run.config)
     check_unchanged(directory.data() or {}, description, where=str(directory.path))
     if run.processes is not None:
         check_helpers(run.processes, description)
@@ -207,6 +207,7 @@ def _all_cohorts(run: Run) -> Cohorts:
 def check_enough_left(run: Run, state: ServerState, *, fewest: int, of: str) -> None:
     """Raise :class:`SitesError` where too few clients may still be called; ``of`` says of what."""
     gone, population = left_out(state.failures), run.federation.population
+    named = left_out_of(run, state)
     if not gone:
         return
     fewest = max(
@@ -218,7 +219,7 @@ def check_enough_left(run: Run, state: ServerState, *, fewest: int, of: str) -> 
         raise SitesError(
             "too few clients are left: the others failed again and again",
             where=f"round {state.next_round}",
-            got="; ".join(f"{client}: {reason}" for client, reason in list(gone.items())[:5]),
+            got="; ".join(f"{name}: {why}" for name, why in list(named.items())[:5]),
             expected=f"{fewest} of {len(population)} ({of})",
             fix="mend those clients, and start a new run",
         )
@@ -260,10 +261,11 @@ def finish_round(
     run.directory.save_state(state, residuals=residuals)
     save_adapter(run, state)
     run.notify(RoundDone(record=record, rounds=run.rounds))
-    for client, reason in left_out(state.failures).items():
+    names = zip(left_out(state.failures), left_out_of(run, state).items(), strict=True)
+    for client, (name, reason) in names:
         if client not in left_out(before.failures):
             what = f"left out from now on, after {MOST_FAILURES} failures alike: {reason}"
-            run.notify(SiteNews(site=client, what=what))
+            run.notify(SiteNews(site=name, what=what))
     return record
 
 

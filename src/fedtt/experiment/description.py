@@ -1,11 +1,14 @@
 """What a run knows of its data and its base model, and whether they are still the same."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from fedtt._version import __version__
+from fedtt.config import RunConfig
+from fedtt.config.privacy_section import PrivacyConfig
 from fedtt.engine.build import Federation
 from fedtt.engine.fingerprint import digest_base, digest_texts
 from fedtt.errors import RunError
@@ -19,8 +22,10 @@ MAX_CLASSES = 50
 MAX_LISTED = 1000  # of more clients the total; their digest tells whether one changed
 
 
-def describe(federation: Federation) -> dict[str, Any]:
-    """Label names, examples by client and split, and by label, notes, digests; no texts."""
+def describe(federation: Federation, config: RunConfig) -> dict[str, Any]:
+    """Label names, examples by client and split, notes, digests; no texts. By label, too, but for
+    runs that guarantee privacy.
+    """
     counts: dict[str, dict[str, int]] = {}
     for split, held in federation.splits.items():
         names, sizes = held.parts.names, held.parts.sizes.tolist()
@@ -35,7 +40,8 @@ def describe(federation: Federation) -> dict[str, Any]:
         "tokens_version": TOKENS_VERSION,
         "label_names": list(federation.label_names),
         "clients": counts,
-        "labels": _label_counts(federation),
+        "labels": _label_counts(federation) if config.privacy == PrivacyConfig() else {},
+        "score": asdict(federation.task.score),
         "notes": list(federation.notes),
         "digests": {**digests, "base_model": base},
     }

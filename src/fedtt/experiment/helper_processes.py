@@ -84,7 +84,7 @@ def help_experiment(processes: Processes, *, should_stop: ShouldStop = lambda: F
     except FedttError as error:
         processes.send(Message(content={"error": str(error)}), to=LEADER)
         raise
-    processes.send(Message(content=describe(federation)), to=LEADER)
+    processes.send(Message(content=describe(federation, config)), to=LEADER)
 
     def stop_if_asked() -> None:
         if should_stop():

@@ -31,7 +31,7 @@ def evaluate_run(path: Path, *, split: str) -> Metrics:
     config = directory.config()
     saved = directory.data()
     federation = build_federation(config)
-    check_unchanged(saved or {}, describe(federation), where=str(path))
+    check_unchanged(saved or {}, describe(federation, config), where=str(path))
     state = directory.load_state(expected=p.structure_of(federation.initial.params))
     return measure(
         federation,

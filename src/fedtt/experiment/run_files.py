@@ -168,12 +168,18 @@ class RoundContent(FileContent):
     secure_sum: _SecureSum | None = None
 
 
+class _Score(FileContent):
+    name: str
+    higher_is_better: bool
+
+
 class DataContent(FileContent):
     """``data.json``; runs of before there were digests have none."""
 
     label_names: Annotated[list[str], Field(min_length=1)]
     clients: dict[str, dict[str, Any]]
     labels: dict[str, list[Count]] = {}
+    score: _Score | None = None
     digests: dict[str, Any] | None = None
 
 
@@ -182,11 +188,6 @@ class BaselinesContent(FileContent):
 
     before: MetricTables = Field(default={"loss": {MEAN: 0.0}})
     alone: ClientScores = Field(default={})
-
-
-class _Score(FileContent):
-    name: str
-    higher_is_better: bool
 
 
 class SummaryContent(FileContent):

@@ -91,12 +91,18 @@ def _state(path: Path, *, ended: bool) -> str:
 
 
 def _changed(path: Path) -> str:
-    """When a file of the run was written last, to the second."""
+    """When, to the second. Raises :class:`RunError` where no file is left."""
+    written = last_written(path)
+    if not written:
+        raise RunError("the run is gone", where=str(path), got="no file of a run")
+    return datetime.fromtimestamp(written, tz=UTC).isoformat(timespec="seconds")
+
+
+def last_written(path: Path) -> float:
+    """When a file of the run was written last, as a timestamp."""
     names = (CONFIG, STATE, "rounds.jsonl", "summary.json")
-    times = []
+    times = [0.0]
     for name in names:
         with suppress(OSError):  # not there, or deleted just now by --overwrite
             times.append((path / name).stat().st_mtime)
-    if not times:
-        raise RunError("the run is gone", where=str(path), got="no file of a run")
-    return datetime.fromtimestamp(max(times), tz=UTC).isoformat(timespec="seconds")
+    return max(times)

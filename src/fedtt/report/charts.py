@@ -7,9 +7,10 @@ that a file holds is run. ``page.js`` adds colors of the theme and the list of h
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fedtt.byte_sizes import format_bytes
 from fedtt.report.blocks import Chart, Look, Table
 from fedtt.report.series import Point
-from fedtt.report.words import number, signed, size
+from fedtt.report.words import number, signed
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name: nothing is fetched
 HEIGHT = 240
@@ -64,7 +65,7 @@ def line_chart(
         "axis": BYTES_AXIS if of_bytes else {"tickCount": 5},
     }
     color = {**_color(looks), **({"legend": _legend("")} if of_bytes else {})}
-    told = size if of_bytes else number
+    told = format_bytes if of_bytes else number
     layers = [
         *(
             [
@@ -121,7 +122,7 @@ def line_chart(
                 (
                     *([name] if len(shown) > 1 else []),
                     str(point.round),
-                    size(point.sent),
+                    format_bytes(point.sent),
                     told(point.y),
                     *([told(point.low), told(point.high)] if banded else []),
                 )
@@ -187,16 +188,26 @@ def dot_chart(
     )
 
 
+INTERVAL, SEEDS = "the bar is the 95 % interval", "the bar reaches over the seeds"
+NO_INTERVAL = "how far it may be off is not known"
+
+
+def ends_of(known: Sequence[bool]) -> str:
+    """What the ends of rows are, of which an interval is known or not."""
+    if all(known):
+        return INTERVAL
+    return f"{INTERVAL}, where one is known" if any(known) else NO_INTERVAL
+
+
 def interval_chart(
     key: str,
     title: str,
     *,
     rows: Sequence[tuple[str, float, float, float]],
     x: str,
-    intervals: bool,
+    ends: str,
 ) -> Chart:
-    """A row a name: its difference and two ends, of its interval or of its seeds."""
-    ends = "the bar is the 95 % interval" if intervals else "the bar reaches over the seeds"
+    """A row a name: its difference and two ends, of which ``ends`` says what they are."""
     values = [{"c": name, "x": mean, "lo": low, "hi": high} for name, mean, low, high in rows]
     y = {"field": "c", "type": "nominal", "title": None, "sort": [row[0] for row in rows]}
     x_channel = {"field": "x", "type": "quantitative", "title": x, "axis": {"tickCount": 5}}

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from fedtt.methods.tensor_train import DEFAULT_SCHEDULE
 from fedtt.report.blocks import Chart, Section, Table
 from fedtt.report.certainty import client_differences
-from fedtt.report.charts import bar_chart, dot_chart, grid_chart, histogram, interval_chart
+from fedtt.report.charts import (
+    SEEDS,
+    bar_chart,
+    dot_chart,
+    ends_of,
+    grid_chart,
+    histogram,
+    interval_chart,
+)
 from fedtt.report.run_view import RunView
 from fedtt.report.series import Series, looks_of
 from fedtt.report.verdict import gaps_over_seeds
@@ -90,13 +98,15 @@ def data_section(run: RunView, *, key: str) -> Section:
         charts.append(
             histogram(f"{key}-sizes", "Training texts of the clients", values=values, x="texts")
         )
-    labels = run.data.get("labels") or {}
+    labels = {} if run.is_private else run.data.get("labels") or {}
     charts += _label_charts(run, labels, key=key)
     sentences = [*_quantities(train)]
     if not labels:
         sentences.append(
-            "How the labels are spread over clients is not kept in this run; fedtt data preview "
-            "shows it."
+            "Of a private run the labels of single clients are not kept."
+            if run.is_private
+            else "How the labels are spread over clients is not kept in this run; fedtt data "
+            "preview shows it."
         )
     rows_of_table = tuple(
         (client, *(f"{sizes[s]:,}" if s in sizes else "" for s in SPLITS))
@@ -155,9 +165,7 @@ def trained_section(run: RunView, *, key: str) -> Section:
 def _gain_chart(runs: Sequence[RunView], what: str, *, word: str, key: str) -> list[Chart]:
     name = runs[0].score.name
     title = f"Gain over {word}, by client"
-    x = f"difference in test {name}" + (
-        "" if runs[0].score.higher_is_better else " (less is better)"
-    )
+    x = f"gain in test {name}, positive is better"
     over_seeds = gaps_over_seeds(runs, what)
     if len(over_seeds) < 2:
         return []
@@ -172,8 +180,9 @@ def _gain_chart(runs: Sequence[RunView], what: str, *, word: str, key: str) -> l
         else (client, gain, min(over_seeds[client]), max(over_seeds[client]))
         for client, gain in sorted(gains.items(), key=lambda item: -item[1])
     ]
-    intervals = all(gap.half_width is not None for gap in single.values()) and bool(single)
-    return [interval_chart(f"{key}-gain-{what}", title, rows=rows, x=x, intervals=intervals)]
+    known = [gap.half_width is not None for gap in single.values()]
+    ends = ends_of(known) if single else SEEDS
+    return [interval_chart(f"{key}-gain-{what}", title, rows=rows, x=x, ends=ends)]
 
 
 def _client_table(run: RunView, means: dict[str, dict[str, float]], name: str) -> Table:
@@ -295,8 +304,12 @@ def _of_training(run: RunView, schedule: str, kinds: dict[str, int]) -> list[str
         )
     elif settings.get("method.name") == TURNS:
         told.append("LoRA's B trained, and was sent, in odd rounds, its A in even ones.")
-    else:
+    elif schedule == "all":
         told.append("Everything that is exchanged trained in every round.")
+    else:
+        told.append(
+            f"The schedule {schedule!r} chose what trains in a round; what it chose is not kept."
+        )
     return told
 
 

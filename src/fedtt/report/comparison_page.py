@@ -7,8 +7,9 @@ from fedtt.experiment.comparison.layout import cell_path
 from fedtt.experiment.comparison.read_comparison import SavedComparison, read_comparison
 from fedtt.experiment.comparison.text_tables import TextTable, caption, text_tables
 from fedtt.report.blocks import Page, Section, Table
-from fedtt.report.charts import interval_chart
-from fedtt.report.pages import Panel, common_sections, page_looks, panel_sections
+from fedtt.report.charts import ends_of, interval_chart
+from fedtt.report.pages import common_sections, looks_in, panel_sections
+from fedtt.report.panels import Panel, answers_of, titled_sections
 from fedtt.report.run_view import view_run
 from fedtt.report.series import MOST_SERIES, Series
 from fedtt.report.verdict import difference_of, standing_of
@@ -24,23 +25,25 @@ def page_of_comparison(path: Path) -> Page:
         Panel(title=results.title(group), series=_series(path, group)) for group in results.groups
     ]
     shown = [(number, panel) for number, panel in enumerate(panels) if panel.series]
-    answers = [
-        f"{panel.title}: {sentence}" if len(panels) > 1 else sentence
-        for _, panel in shown
-        for sentence in standing_of(panel.series)
-    ]
+    titled, answered = len(panels) > 1, [panel for _, panel in shown]
+    looks = looks_in(answered)
     done = sum(cell.done for cell in results.cells)
     sections = [_tables(saved)]
     for number, panel in shown:
-        sections += _panel(panel, results.reference, key=f"group{number}", titled=len(panels) > 1)
+        key = f"group{number}"
+        own = [
+            _differences(panel, results.reference, key=key),
+            *panel_sections(panel, looks, key=key),
+        ]
+        sections += titled_sections(own, panel.title) if titled else own
     everything = [one for _, panel in shown for one in panel.series]
     return Page(
         title=path.resolve().name,
         subtitle=f"a comparison: {done} of {counted(len(results.cells), 'run')} done, "
         f"{counted(len(panels), 'setting')}, against {results.reference}",
-        answer=_unless_nothing(_no_repeats(answers)),
+        answer=_unless_nothing(answers_of(answered, standing_of, titled=titled)),
         sections=(*sections, *(common_sections(everything) if everything else ())),
-        looks=page_looks([panel for _, panel in shown]),
+        looks=looks if len(looks) > 1 else (),
     )
 
 
@@ -56,27 +59,10 @@ def _series(out: Path, group: Group) -> tuple[Series, ...]:
     )
 
 
-def _panel(panel: Panel, reference: str, *, key: str, titled: bool) -> list[Section]:
-    sections = [_differences(panel, reference, key=key), *panel_sections(panel, key=key)]
-    if not titled:
-        return sections
-    return [
-        Section(
-            key=section.key,
-            title=f"{panel.title}: {section.title}",
-            sentences=section.sentences,
-            charts=section.charts,
-            tables=section.tables,
-            lines=section.lines,
-        )
-        for section in sections
-    ]
-
-
 def _differences(panel: Panel, reference: str, *, key: str) -> Section:
     against = next((one for one in panel.series if one.name == reference), None)
-    rows = [
-        (one.name, gap.mean, gap.low, gap.high)
+    gaps = [
+        (one.name, gap)
         for one in panel.series
         if against is not None
         and one is not against
@@ -88,12 +74,12 @@ def _differences(panel: Panel, reference: str, *, key: str) -> Section:
             interval_chart(
                 f"{key}-difference",
                 title,
-                rows=rows,
+                rows=[(name, gap.mean, gap.low, gap.high) for name, gap in gaps],
                 x="difference in the test score, positive is better",
-                intervals=True,
+                ends=ends_of([gap.half_width is not None for _, gap in gaps]),
             ),
         )
-        if rows
+        if gaps
         else ()
     )
     told = () if charts else (f"No run of {reference} is done with which to compare.",)
@@ -117,16 +103,6 @@ def _tables(saved: SavedComparison) -> Section:
 
 def _table(text: TextTable) -> Table:
     return Table(caption=text.title, header=text.header, rows=text.rows)
-
-
-def _no_repeats(answers: list[str]) -> tuple[str, ...]:
-    """What is said of how sure it all is comes with every setting: once is enough, at the end."""
-    last = {answer.split(": ", 1)[-1]: answer for answer in answers if "95 % intervals" in answer}
-    kept = [answer for answer in answers if "95 % intervals" not in answer]
-    return (
-        *kept,
-        *(f"Noise: {text}" for text in dict.fromkeys(t.split("Noise: ")[-1] for t in last)),
-    )
 
 
 def _unless_nothing(answers: tuple[str, ...]) -> tuple[str, ...]:

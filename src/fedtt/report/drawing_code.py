@@ -36,12 +36,17 @@ def drawing_code() -> str:
     place = Path(platformdirs.user_cache_dir("fedtt")) / f"vega-{version('vl-convert-python')}.js"
     if (kept := _kept(place)) is not None:
         return kept
-    made = subprocess.run(
-        [sys.executable, "-c", PRINT_BUNDLE],
-        capture_output=True,
-        check=False,
-        timeout=SECONDS,
-    )
+    try:
+        made = subprocess.run(
+            [sys.executable, "-c", PRINT_BUNDLE],
+            capture_output=True,
+            check=False,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FedttError(
+            "the report's drawing code could not be made", got=f"nothing in {SECONDS} seconds"
+        ) from error
     if made.returncode != 0 or b"vegaEmbed" not in made.stdout:
         raise FedttError(
             "the report's drawing code could not be made",

@@ -1,11 +1,12 @@
 """A page of runs: the answer, then everything that it rests on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from fedtt.report.blocks import Look, Page, Section, Table
 from fedtt.report.client_sections import clients_section, data_section, trained_section
+from fedtt.report.panels import Panel, answers_of, panels_of, titled_sections
 from fedtt.report.run_sections import (
     bytes_section,
     dropped_lines,
@@ -14,7 +15,7 @@ from fedtt.report.run_sections import (
     timing_section,
 )
 from fedtt.report.run_view import RunView, view_run
-from fedtt.report.series import MOST_SERIES, Series, group_runs, looks_of
+from fedtt.report.series import MOST_SERIES, Series, latest_of_seeds, looks_of
 from fedtt.report.verdict import answer_of, standing_of
 from fedtt.report.words import NOTHING, counted, listed, number
 
@@ -22,44 +23,51 @@ MOST_NOTES = 100
 WAYS = ("up", "down")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """Series of the same data, which can be compared; of several panels each has a title."""
-
-    title: str
-    series: tuple[Series, ...]
-
-
 def page_of_runs(paths: Sequence[Path]) -> Page:
     """The page of one run, or of several, those that differ in the seed alone taken together.
 
     Raises :class:`~fedtt.errors.RunError` for what is no run.
     """
-    runs = [view_run(path) for path in paths]
-    series = group_runs(runs)
-    panel = Panel(title="", series=series[:MOST_SERIES])
-    first = runs[0]
+    return page_of_views([view_run(path) for path in paths])
+
+
+def page_of_views(views: Sequence[RunView], notes: Sequence[str] = ()) -> Page:
+    """The page of runs that are read already; ``notes`` is what else is to be said."""
+    runs, repeated = latest_of_seeds(views)
+    whole = panels_of(runs)
+    panels = [replace(panel, series=panel.series[:MOST_SERIES]) for panel in whole]
+    cut = [one.name for panel in whole for one in panel.series[MOST_SERIES:]]
+    left = [*notes, *repeated, *(f"{name} is not shown: there are too many." for name in cut)]
+    first, several = runs[0], len(panels) > 1
+    series = [one for panel in panels for one in panel.series]
     title = first.name if len(runs) == 1 else f"{counted(len(runs), 'run')}"
     subtitle = (
         f"{first.settings.get('method.name')} on {_base(first)}, seed {first.seed}, "
         f"{len(first.rounds)} of {first.planned_rounds} rounds"
         if len(runs) == 1
-        else f"{counted(len(series), 'configuration')}, {counted(len(runs), 'run')} in all"
+        else f"{counted(len(series) + len(cut), 'configuration')}, "
+        f"{counted(len(runs), 'run')} in all"
     )
-    left = [f"{one.name} is not shown: there are too many." for one in series[MOST_SERIES:]]
-    answer = answer_of(series[0]) if len(series) == 1 else standing_of(panel.series)
+    looks, sections = looks_in(panels), []
+    for index, panel in enumerate(panels):
+        of_panel = panel_sections(panel, looks, key=f"runs{index}" if several else "runs")
+        sections += titled_sections(of_panel, panel.title) if several else of_panel
     return Page(
         title=title,
         subtitle=subtitle,
-        answer=answer,
-        sections=(*panel_sections(panel, key="runs"), *common_sections(panel.series, left)),
-        looks=page_looks([panel]),
+        answer=answers_of(panels, _answer, titled=several),
+        sections=(*sections, *common_sections(series, left)),
+        looks=looks if len(looks) > 1 else (),
     )
 
 
-def panel_sections(panel: Panel, *, key: str) -> list[Section]:
+def _answer(series: Sequence[Series]) -> Sequence[str]:
+    return answer_of(series[0]) if len(series) == 1 else standing_of(series)
+
+
+def panel_sections(panel: Panel, looks: Sequence[Look], *, key: str) -> list[Section]:
     """Everything that is shown of some series of the same data, facts of the machine excepted."""
-    looks, ways = looks_of(one.name for one in panel.series), looks_of(WAYS)
+    ways = looks_of(WAYS)
     alone = len(panel.series) == 1
     each = [(one, f"{key}-{number}") for number, one in enumerate(panel.series)]
     return [
@@ -80,10 +88,9 @@ def common_sections(series: Sequence[Series], more: Sequence[str] = ()) -> list[
     return [_configuration(series), _environment(runs[0]), _notes(series, more)]
 
 
-def page_looks(panels: Sequence[Panel]) -> tuple[Look, ...]:
-    """The legend; one series needs none."""
-    names = dict.fromkeys(one.name for panel in panels for one in panel.series)
-    return looks_of(names) if len(names) > 1 else ()
+def looks_in(panels: Sequence[Panel]) -> tuple[Look, ...]:
+    """The look of every series, the same in all panels."""
+    return looks_of(dict.fromkeys(one.name for panel in panels for one in panel.series))
 
 
 def _clients_of_all(panel: Sequence[Series], *, key: str) -> Section:

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from itertools import chain
 
+from fedtt.byte_sizes import format_bytes
 from fedtt.metrics import MEAN
 from fedtt.report.blocks import Chart, Look, Section, Table
 from fedtt.report.charts import line_chart
 from fedtt.report.run_view import RunView
 from fedtt.report.series import Point, Series, points_a_line, points_of
-from fedtt.report.words import NOTHING, listed, number, size
+from fedtt.report.words import NOTHING, listed, number
 
 MOST_ROWS = 200
 Values = Callable[[RunView], list[float | None]]
@@ -57,10 +58,10 @@ def bytes_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str) -
         rows.append(
             (
                 series.name,
-                size(up),
-                size(down),
-                size(up + down),
-                size(up / messages) if messages else NOTHING,
+                format_bytes(up),
+                format_bytes(down),
+                format_bytes(up + down),
+                format_bytes(up / messages) if messages else NOTHING,
                 _parameters(run),
             )
         )
@@ -140,7 +141,10 @@ def privacy_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str)
             guarantee = (series.runs[0].summary or {}).get(kind)
             if guarantee:
                 sentences.append(_guarantee(series.name, guarantee))
-    if not charts:
+    noisy = [one.name for one in panel if any(run.is_noisy for run in one.runs)]
+    if noisy and not charts:
+        sentences.append(f"{listed(noisy)}: no round has said yet what privacy it spent.")
+    elif not charts:
         sentences.append(
             "No privacy was spent: there is no differential privacy in "
             f"{'this run' if len(panel) == 1 else 'these runs'}, so nothing bounds what the "
@@ -178,7 +182,7 @@ def _of_progress(
     if not any(points for _, points in scored):
         told.append("Nothing was measured on validation data (evaluation.every).")
     if not any(points for _, points in lost):
-        told.append("No training loss is kept: it is not, of private rounds and of secure sums.")
+        told.append("No training loss is kept: it is not, of private rounds.")
     if any(len(series.runs) > 1 for series in panel):
         told.append(
             "A line is the mean over seeds, its band reaches from the least to the greatest."
@@ -201,7 +205,7 @@ def _of_bytes(panel: Sequence[Series]) -> list[str]:
         if len(panel) == 1 and reference and sent and summary.get("method") != "lora":
             lora = reference["uplink_bytes"] + reference["downlink_bytes"]
             told.append(
-                f"FedAvg with LoRA r=8 would have sent {size(lora)} in the same rounds, "
+                f"FedAvg with LoRA r=8 would have sent {format_bytes(lora)} in the same rounds, "
                 f"{lora / sent:.3g} times as much."
             )
     return told

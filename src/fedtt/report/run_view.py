@@ -12,7 +12,6 @@ from fedtt.experiment.run_files import Record
 from fedtt.metrics import ACCURACY, MEAN, Score
 from fedtt.run_place import CONFIG
 
-LESS_IS_BETTER = ("loss", "perplexity")
 Scores = dict[str, float]  # client -> value
 
 
@@ -47,14 +46,26 @@ class RunView:
 
     @cached_property
     def score(self) -> Score:
-        """What the run is judged by; of one that has not ended, the first metric that there is."""
+        """What the run is judged by; where an old one did not keep it, its first metric."""
+        kept = (self.summary or {}).get("score") or self.data.get("score")
+        if kept is not None:
+            return Score(name=kept["name"], higher_is_better=kept["higher_is_better"])
         if self.summary is not None:
-            return Score(**self.summary["score"]) if "score" in self.summary else ACCURACY
+            return ACCURACY
         measured = next((r["validation"] for r in self.rounds if r["validation"]), None)
         if measured is None:
             return ACCURACY
-        name = next(iter(measured))
-        return Score(name=name, higher_is_better=name not in LESS_IS_BETTER)
+        return Score(name=next(iter(measured)), higher_is_better=True)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether anything of the data is guaranteed: by noise, or by secure sums."""
+        return self.is_noisy or self._has("privacy.secure_aggregation")
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether there is differential privacy, of clients or of examples."""
+        return self._has("privacy.client") or self._has("privacy.example")
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -83,6 +94,9 @@ class RunView:
             *(f"left out: {client}: {reason}" for client, reason in left_out.items()),
             *self.state_notes,
         )
+
+    def _has(self, section: str) -> bool:
+        return any(key == section or key.startswith(f"{section}.") for key in self.settings)
 
     def _tables(self, what: str) -> dict[str, Any] | None:
         if self.summary is not None:

@@ -7,6 +7,7 @@ from itertools import accumulate, pairwise
 from typing import TypeVar
 
 from fedtt.experiment.comparison.curves import COLORS
+from fedtt.experiment.run_rows import last_written
 from fedtt.report.blocks import Look
 from fedtt.report.run_view import RunView
 
@@ -56,6 +57,20 @@ def group_runs(runs: Sequence[RunView]) -> tuple[Series, ...]:
         )
         for number, (name, group) in enumerate(named, start=1)
     )
+
+
+def latest_of_seeds(runs: Sequence[RunView]) -> tuple[list[RunView], list[str]]:
+    """One run for each configuration and seed, the latest that has ended, and what is left out."""
+    by_age = sorted(runs, key=lambda run: (run.summary is not None, last_written(run.path)))
+    latest = {repr((_identity(run), run.seed)): run for run in by_age}
+    kept = {id(run) for run in latest.values()}
+    notes = [
+        f"{run.path} is not shown: {other.path} has the same settings and seed, and is later or "
+        "has ended."
+        for run in runs
+        if (other := latest[repr((_identity(run), run.seed))]) is not run
+    ]
+    return [run for run in runs if id(run) in kept], notes
 
 
 def looks_of(names: Iterable[str]) -> tuple[Look, ...]:

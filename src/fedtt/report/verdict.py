@@ -58,7 +58,11 @@ def standing_of(panel: Sequence[Series]) -> tuple[str, ...]:
     if not scored:
         return ("None of the runs has been measured on the test split.",)
     if len(scored) == 1:
-        return ()
+        ((one, values),) = scored
+        return (
+            f"Test {one.runs[0].score.name} of {one.name}: {_spread(values)}"
+            f"{_over_seeds(len(values))}. No other is measured yet, to compare it with.",
+        )
     sign = 1 if scored[0][0].runs[0].score.higher_is_better else -1
     ranked = sorted(scored, key=lambda pair: -sign * statistics.fmean(pair[1]))
     best, best_values = ranked[0]
@@ -84,7 +88,13 @@ def standing_of(panel: Sequence[Series]) -> tuple[str, ...]:
             f"Not to be told from it or below it: {listed((one.name for one in unknown), most=12)} "
             "(no seed in common, or nothing that an interval could be made of)."
         )
-    return (*sentences, HOW_SURE)
+    seeds = max(len(values) for _, values in scored)
+    return (*sentences, HOW_SURE if name == "accuracy" else _no_interval(name, seeds))
+
+
+def is_of_noise(sentence: str) -> bool:
+    """Whether it says how sure the others are, which is once enough."""
+    return sentence.startswith(("Noise: ", "No interval: "))
 
 
 def difference_of(one: Series, other: Series) -> Difference | None:

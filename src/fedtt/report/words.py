@@ -20,17 +20,6 @@ def signed(value: float) -> str:
     return f"{MINUS if value < 0 and float(text) else '+'}{text}"
 
 
-def size(count: float | None) -> str:
-    """``1234567`` as ``1.23 MB`` (powers of 1000)."""
-    if count is None:
-        return NOTHING
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
-
-
 def listed(names: Iterable[str], *, most: int = 5) -> str:
     """``a, b and c``; of many the first, and how many more."""
     shown = list(names)

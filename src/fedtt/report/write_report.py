@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedtt.atomic_write import replace_file
-from fedtt.errors import RunError
+from fedtt.errors import FedttError, RunError
 from fedtt.experiment.comparison.read_comparison import is_comparison
 from fedtt.report.blocks import Page
 from fedtt.report.comparison_page import page_of_comparison
-from fedtt.report.pages import page_of_runs
+from fedtt.report.pages import page_of_views
 from fedtt.report.render import MARKER, render
+from fedtt.report.run_view import RunView, view_run
 from fedtt.run_place import is_run
 
 REPORT = "report.html"
@@ -40,22 +41,37 @@ def _page(places: Sequence[Path]) -> tuple[Page, Path]:
     for place in places:
         if is_comparison(place):
             raise RunError("a comparison has a report of its own", where=str(place))
-    runs = [run for place in places for run in _runs_at(place)]
+    if not places:
+        raise RunError("no run to report on", fix="give the directory of a run")
+    runs: list[RunView] = []
+    notes: list[str] = []
+    for place in dict.fromkeys(place.resolve() for place in places):
+        found, damaged = _runs_at(place)
+        runs, notes = [*runs, *found], [*notes, *damaged]
     home = places[0] if len(places) == 1 else Path()
-    return page_of_runs(runs), home
+    return page_of_views(runs, notes), home
 
 
-def _runs_at(place: Path) -> list[Path]:
+def _runs_at(place: Path) -> tuple[list[RunView], list[str]]:
+    """The run there, or those in the directory, and what is to be said of those left out."""
     if is_run(place) or not place.is_dir():
-        return [place]
-    found = sorted(path for path in place.iterdir() if is_run(path))
+        return [view_run(place)], []
+    found: list[RunView] = []
+    damaged: list[FedttError] = []
+    for path in sorted(path for path in place.iterdir() if is_run(path)):
+        try:
+            found.append(view_run(path))
+        except FedttError as error:
+            damaged.append(error)
+    if damaged and not found:
+        raise damaged[0]
     if not found:
         raise RunError(
             "no run here",
             where=str(place),
             fix="give directories that fedtt train made, or one of fedtt compare",
         )
-    return found
+    return found, [f"A run is left out: {' '.join(str(error).split())}" for error in damaged]
 
 
 def _check_free(path: Path) -> None:
