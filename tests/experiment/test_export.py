@@ -216,7 +216,7 @@ def test_an_adapter_that_lacks_what_changed_in_the_base_is_refused(
     train: Callable[..., fedtt.Run], tmp_path: Path
 ) -> None:
     run = train({"name": "fedex-lora", "rank": 2})
-    with pytest.raises(ModelError, match="does not compute(.|\n)*--format merged"):
+    with pytest.raises(ModelError, match=r"does not compute(.|\n)*--format merged"):
         export_run(run.path, tmp_path / "out", name="peft")
     assert list(tmp_path.iterdir()) == []
 
