@@ -16,6 +16,11 @@ def replace_file(path: Path, content: bytes, *, mode: int = EVERYBODY) -> None:
         file.write(content)
 
 
+def name_beside(path: Path, *, suffix: str = "tmp") -> Path:
+    """A hidden place beside ``path`` that nothing of anybody's is at."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{suffix}")
+
+
 @contextmanager
 def replaced_file(path: Path, *, mode: int = EVERYBODY) -> Iterator[IO[bytes]]:
     """What the block writes is the file at ``path`` once it ends: whoever reads it, and whatever
@@ -24,7 +29,7 @@ def replaced_file(path: Path, *, mode: int = EVERYBODY) -> Iterator[IO[bytes]]:
     Nobody whom ``mode`` excludes can read it at any moment. Raises :class:`OSError`, and leaves
     nothing beside the file then, nor where the block fails.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    beside = name_beside(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(beside, flags, mode), "wb") as file:

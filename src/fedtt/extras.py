@@ -33,7 +33,10 @@ EXTRAS: Mapping[str, Extra] = {
         modules=("cryptography", "dp_accounting"),
     ),
     "quantization": Extra(purpose="model.quantization", modules=("bitsandbytes",)),
-    "report": Extra(purpose="pictures of runs and comparisons", modules=("matplotlib",)),
+    "report": Extra(
+        purpose="reports, and pictures of runs and comparisons",
+        modules=("matplotlib", "vl_convert"),
+    ),
 }
 
 

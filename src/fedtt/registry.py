@@ -12,7 +12,7 @@ nothing but what asked for it.
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -101,6 +101,13 @@ class Registry(Generic[T]):
                 continue
             yield value
 
+    def at_hand(self) -> Iterator[T]:
+        """The table's own values, and of the others those that nothing is imported for."""
+        for name in self.names:
+            if name in self.own_names or self._is_loaded(name):
+                with suppress(ConfigError):
+                    yield self[name]
+
     def __getitem__(self, name: str) -> T:
         """The value of that name. Raises :class:`ConfigError` for one that there is not."""
         if name not in self._rows:
@@ -126,6 +133,12 @@ class Registry(Generic[T]):
                 stacklevel=2,
             )
         return brought
+
+    def _is_loaded(self, name: str) -> bool:
+        if name in self._rows:
+            row = self._rows[name]
+            return not isinstance(row, str) or row.partition(":")[0] in sys.modules
+        return all(point.module in sys.modules for point in self._brought()[name])
 
     def _load(self, name: str) -> T:
         """What a package brings. Raises :class:`ConfigError` naming the package."""

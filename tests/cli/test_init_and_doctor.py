@@ -5,6 +5,7 @@ a row on the page of commands.
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from fedtt.cli import main
 from fedtt.cli.app import app
 from fedtt.config import RunConfig, dump_config, load_config
 from fedtt.extras import EXTRAS, Extra
+from fedtt.models import ALIASES
 
 MakeConfig = Callable[..., RunConfig]
 Command = Callable[..., str]
@@ -68,6 +70,41 @@ def test_init_finds_columns_or_says_which_there_are(command: Command, tmp_path: 
         "init", "--data", "a.csv", "--method", "fedt", "--out", "c.toml", code=2
     )
     assert {path.name for path in tmp_path.iterdir()} == {"a.csv", "b.csv", "a.toml", "b.toml"}
+
+
+def test_init_takes_any_name_and_only_columns_that_are_there(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("text \U0001f600\x7f,label\ngood,5\nbad,1\n", encoding="utf-8")
+    (tmp_path / ".a.toml.new.toml").write_text("precious")
+    command("init", "--data", "a.csv", "--text-column", "text \U0001f600\x7f")
+    assert load_config(tmp_path / "a.toml").data.text_column == "text \U0001f600\x7f"
+    assert (tmp_path / ".a.toml.new.toml").read_text() == "precious"
+    refused = command(
+        "init", "--data", "a.csv", "--text-column", "client", "--out", "b.toml", code=2
+    )
+    assert "not in the file" in refused
+
+
+@pytest.mark.parametrize("model", ["minilm", "smollm2"])
+def test_doctor_says_how_to_get_a_packaged_model_that_is_not_there(
+    command: Command,
+    make_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+) -> None:
+    (tmp_path / "c.toml").write_text(
+        dump_config(make_config(model={"name": model, "max_length": 16}))
+    )
+    gone = replace(ALIASES[model], package="no_such_package", hub_id=str(tmp_path / "offline"))
+    monkeypatch.setitem(ALIASES, model, gone)  # type: ignore[arg-type]
+    shown = command("doctor", "c.toml", code=1)
+    assert f"missing: {gone.install}" in shown.replace("\n", " ")
+    # What stands for the hub when it answers: nothing is missing then.
+    found = replace(gone, hub_id=str(make_config().model.name))
+    monkeypatch.setitem(ALIASES, model, found)  # type: ignore[arg-type]
+    assert json.loads(command("doctor", "c.toml", "--json"))["config"]["problems"] == []
 
 
 @pytest.mark.slow

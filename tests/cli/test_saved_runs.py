@@ -2,6 +2,9 @@
 
 import csv
 import json
+import shutil
+import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +18,9 @@ from fedtt.atomic_write import replaced_file
 from fedtt.cli import main
 from fedtt.config import RunConfig
 from fedtt.data import labeled_file
-from fedtt.experiment import create_run
-from fedtt.experiment.lock import locked
+from fedtt.experiment import create_run, run_rows
+from fedtt.experiment.lock import locked, locked_if_free
+from fedtt.experiment.run_rows import rows_at
 
 MakeConfig = Callable[..., RunConfig]
 Command = Callable[..., str]
@@ -75,6 +79,56 @@ def test_the_list_has_every_run_and_its_state(
     assert {"mine", "begun", "broken", "deep/inner"} <= set(table.split())
     assert "stopped" in table  # the lock is free again
     assert "no run here" in command("runs", place / "gone", code=2)
+
+
+def test_a_run_that_is_damaged_or_goes_away_ends_no_list(
+    run: fedtt.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (run.path / "summary.json").read_text()
+    damages = {"score": "accuracy", "before": {"accuracy": 1}, "alone": {"accuracy": {"x": 1.0}}}
+    for key, value in damages.items():
+        place = tmp_path / key
+        shutil.copytree(run.path, place)
+        (place / "summary.json").write_text(json.dumps({**json.loads(whole), key: value}))
+    shutil.copytree(run.path, tmp_path / "whole")
+    rows = {Path(row["run"]).name: row for row in rows_at(tmp_path)}
+    states = {name: row["state"] for name, row in rows.items()}
+    assert states == {**dict.fromkeys(damages, "unreadable"), "whole": "finished"}
+    assert all(key in rows[key]["problem"] for key in damages)
+    # Between its being found and its files being looked at, as --overwrite does.
+    monkeypatch.setattr(run_rows, "_state", lambda path, ended: shutil.rmtree(path))
+    (row,) = (row for row in rows_at(tmp_path) if row["run"].endswith("whole"))
+    assert "the run is gone" in row["problem"]
+
+
+def test_a_list_keeps_nobody_from_going_on(run: fedtt.Run) -> None:
+    listing = threading.Event()
+
+    def look() -> None:
+        with locked_if_free(run.path):
+            listing.set()
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    assert listing.wait(5)
+    with locked(run.path):
+        pass
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"), [('"\\ud800"', "surrogates"), ("NaN", "JSON"), ("1e999", "JSON")]
+)
+def test_a_value_that_is_no_json_is_refused_with_its_line(
+    command: Command, run: fedtt.Run, tmp_path: Path, bad: str, message: str
+) -> None:
+    lines = '{"text": "good", "other": 1}\n{"text": "bad", "other": ' + bad + "}\n"
+    (tmp_path / "in.jsonl").write_text(lines)
+    said = command("predict", run.path, "--file", "in.jsonl", "--out", "o.jsonl", code=2)
+    assert "in.jsonl:2" in said
+    assert message in said
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
 def write(path: Path, rows: list[dict[str, str]]) -> None:

@@ -1,5 +1,6 @@
 """A run's model as others load it: the same answers, and nothing of the run that is not theirs."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import fedtt
 from fedtt.config import RunConfig
 from fedtt.errors import ConfigError, ModelError, RunError
-from fedtt.experiment.exports import export_run
+from fedtt.experiment import open_run
+from fedtt.experiment.exports import EXPORTS, export_run
 from fedtt.experiment.exports.export_merged import merge
+from fedtt.experiment.exports.model_card import model_card
 from fedtt.experiment.exports.same_outputs import check_same
 from fedtt.experiment.opened_run import open_model
+from fedtt.models import ALIASES
 
 MakeConfig = Callable[..., RunConfig]
 QUICK = {
@@ -72,7 +76,8 @@ def test_a_merged_model_is_one_that_transformers_loads(lora: fedtt.Run, tmp_path
 def test_an_adapter_is_loaded_over_its_base_model(
     tensor_train: fedtt.Run, tiny_bert: Path, tmp_path: Path
 ) -> None:
-    export_run(tensor_train.path, tmp_path / "out", name="peft")
+    (checked,) = export_run(tensor_train.path, tmp_path / "out", name="peft")
+    assert "outputs at most" in checked
     files = {path.name for path in (tmp_path / "out").iterdir()}
     adapter = {"adapter_config.json", "adapter_model.safetensors"}
     assert files == {"README.md", "SHA256SUMS", *adapter, *TOKENIZER}
@@ -81,6 +86,45 @@ def test_an_adapter_is_loaded_over_its_base_model(
     base = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
     loaded = PeftModel.from_pretrained(base, tmp_path / "out")
     torch.testing.assert_close(logits(loaded, tokens), logits(model, tokens))
+    table = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert table["base_model_name_or_path"] == tiny_bert.name
+    check_names_no_place(tmp_path / "out", str(tiny_bert), str(tensor_train.path))
+
+
+def check_names_no_place(out: Path, *places: str) -> None:
+    for path in out.iterdir():
+        content = path.read_bytes()
+        assert not any(place.encode() in content for place in (*places, str(Path.home()))), path
+
+
+def test_an_empty_directory_that_one_stands_in_is_filled(
+    lora: fedtt.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, other = tmp_path / "here", tmp_path / ".here.new"
+    here.mkdir()
+    other.mkdir()
+    (other / "precious").touch()
+    monkeypatch.chdir(here)
+    export_run(lora.path, Path(), name="merged")
+    assert (Path.cwd() / "SHA256SUMS").exists()
+    assert (other / "precious").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"here", ".here.new"}
+
+
+@pytest.mark.parametrize(
+    ("name", "public"),
+    [("google/bert_uncased", "google/bert_uncased"), ("minilm", ALIASES["minilm"].hub_id)],
+)
+def test_the_card_loads_the_base_model_by_its_own_name(
+    lora: fedtt.Run, name: str, public: str
+) -> None:
+    config = lora.config
+    model = config.model.model_copy(update={"name": name})
+    config = config.model_copy(update={"model": model})
+    card = model_card(open_run(lora.path), config, EXPORTS["peft"], checked=())
+    assert f'.from_pretrained("{public}", num_labels=2)' in card
+    assert f'base_model: "{public}"' in card
+    assert f"# {public.replace('_', chr(92) + '_')}, tuned by" in card
 
 
 def test_the_card_says_what_it_is_and_nothing_of_anybody(lora: fedtt.Run, tmp_path: Path) -> None:
@@ -138,6 +182,10 @@ def test_another_answer_is_noticed() -> None:
     for other in (1.0003, float("nan")):
         with pytest.raises(ModelError, match="does not compute"):
             check_same(one, [torch.tensor([[other, -2.0]])], what="it")
+        with pytest.raises(ModelError, match="does not compute"):
+            check_same([*one, *one], [*one, torch.tensor([[other, -2.0]])], what="it")
+    with pytest.raises(ModelError, match="does not compute"):  # though each number is the same
+        check_same([torch.ones(2, 3)], [torch.ones(1, 3)], what="it")
 
 
 @pytest.mark.slow
@@ -156,10 +204,21 @@ def test_whatever_is_linear_is_merged(
 ) -> None:
     run = train(method)
     export_run(run.path, tmp_path / "out", name="merged")
+    assert export_run(run.path, tmp_path / "adapter", name="peft")  # compared, with what is beside
     model, tokenizer = run.model()
     tokens = tokenizer(TEXTS, return_tensors="pt", padding=True)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
     torch.testing.assert_close(logits(loaded, tokens), logits(model, tokens), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_an_adapter_that_lacks_what_changed_in_the_base_is_refused(
+    train: Callable[..., fedtt.Run], tmp_path: Path
+) -> None:
+    run = train({"name": "fedex-lora", "rank": 2})
+    with pytest.raises(ModelError, match=r"does not compute(.|\n)*--format merged"):
+        export_run(run.path, tmp_path / "out", name="peft")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
@@ -168,6 +227,7 @@ def test_an_onnx_graph_answers_for_any_size(tensor_train: fedtt.Run, tmp_path: P
     onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'fedtt[onnx]'")
     (checked,) = export_run(tensor_train.path, tmp_path / "out", name="onnx")
     assert "onnxruntime runs it" in checked
+    check_names_no_place(tmp_path / "out", str(tensor_train.path), "site-packages", ".py")
     model, tokenizer = tensor_train.model()
     tokenizer_of_export = AutoTokenizer.from_pretrained(tmp_path / "out")
     session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"))

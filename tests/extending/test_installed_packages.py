@@ -113,6 +113,24 @@ def test_a_package_is_imported_when_one_of_its_rows_is_asked_for_and_not_before(
     assert SCHEDULES["lazy"].__module__ == "lazy_plug.own"
 
 
+def test_a_hint_imports_no_package(site: Path, make_config: MakeConfig) -> None:
+    own = """
+        from dataclasses import replace
+        from fedtt.methods.lora_family import LORA, LoRAConfig
+
+        class Own(LoRAConfig):
+            stretch: int = 1
+
+        ROW = replace(LORA, section=Own)
+    """
+    install(site, "hinted-plug", {"fedtt.methods": {"hinted": "own:ROW"}}, own=own)
+    with pytest.raises(ConfigError, match=r"did you mean 'method\.rank'"):
+        make_config(method={"name": "lora", "ranc": 2})
+    assert not [name for name in sys.modules if name.startswith("hinted_plug")]
+    with pytest.raises(ConfigError, match=r"did you mean 'method\.stretch'"):
+        make_config(method={"name": "hinted", "stretsh": 2})
+
+
 BROKEN = {
     "absent": ("gone:ROW", "ModuleNotFoundError: No module named 'broken_plug.gone'"),
     "raises": ("bad:ROW", "RuntimeError: no license"),
@@ -152,7 +170,7 @@ def test_a_broken_row_is_named_with_its_package_when_it_is_asked_for(
 def test_a_broken_package_ends_nothing_that_does_not_ask_for_it(make_config: MakeConfig) -> None:
     assert make_config(method={"name": "lora"}).method.name == "lora"
     assert len(method_sections()) >= 8
-    with pytest.raises(ConfigError, match=r"did you mean 'method\.rank'"):  # reads every section
+    with pytest.raises(ConfigError, match=r"did you mean 'method\.rank'"):  # fedtt's own
         make_config(method={"name": "lora", "ranc": 2})
     with pytest.raises(ConfigError, match=r"cannot be loaded\n  where: broken_plug\.gone:build"):
         _ = CODECS["unbuilt"].build

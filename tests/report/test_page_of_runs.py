@@ -352,7 +352,7 @@ def _without_the_extra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.undo()
     drawing_code.drawing_code.cache_clear()
-    monkeypatch.setattr("fedtt.report.drawing_code.importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setattr("fedtt.extras.find_spec", lambda _name: None)
     yield
     drawing_code.drawing_code.cache_clear()
 

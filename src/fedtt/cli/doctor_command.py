@@ -13,6 +13,7 @@ from fedtt._version import __version__
 from fedtt.byte_sizes import format_bytes
 from fedtt.cli.console import console, print_json, print_line
 from fedtt.config import RunConfig, load_config
+from fedtt.errors import ModelError
 from fedtt.extras import EXTRAS
 from fedtt.model_place import check_model_place
 
@@ -94,14 +95,21 @@ def _needs(config: RunConfig) -> dict[str, Any]:
     from fedtt.engine.run_cost import DTYPES, LocalStep, count_base, count_cost
     from fedtt.models import load_model_config, resolve_device
 
+    problems = [f"pip install 'fedtt[{name}]': {EXTRAS[name].purpose}" for name in _missing(config)]
     task = model_class_of(config.task)
     method = build_method(config.method, task=task, server=config.server, wire=config.wire)
     classes = len(config.data.label_names or ()) or 2
-    model = load_model_config(
-        config.model.name,
-        revision=config.model.revision,
-        num_labels=classes if task == "classification" else None,
-    )
+    try:
+        model = load_model_config(
+            config.model.name,
+            revision=config.model.revision,
+            num_labels=classes if task == "classification" else None,
+        )
+    except ModelError as error:
+        problems = [*problems, *_unpackaged(config.model.name)]
+        if not problems:
+            raise
+        return {**_named(config), "problems": [*problems, f"{error.summary} {config.model.name}"]}
     dtype = base_model_spec(config.model, method).dtype
     step = LocalStep(
         batch_size=config.client.batch_size, length=config.model.max_length, dtype=DTYPES[dtype]
@@ -113,14 +121,12 @@ def _needs(config: RunConfig) -> dict[str, Any]:
     # The state, the adapter, and the one that is written beside each of them.
     written = 4 * 4 * cost.message.total_parameters
     disk = shutil.disk_usage(Path.cwd()).free
-    problems = [f"pip install 'fedtt[{name}]': {EXTRAS[name].purpose}" for name in _missing(config)]
     if held is not None and free is not None and held > free:
         problems.append(f"memory: {format_bytes(held)} of {format_bytes(free)} that are free")
     if written > disk:
         problems.append(f"disk: {format_bytes(written)} of {format_bytes(disk)} that are free")
     return {
-        "model": config.model.name,
-        "method": config.method.name,
+        **_named(config),
         "device": str(device),
         "dtype": dtype,
         "base_bytes": count_base(model, task=task, dtype=DTYPES[dtype]).bytes,
@@ -131,14 +137,33 @@ def _needs(config: RunConfig) -> dict[str, Any]:
     }
 
 
+def _named(config: RunConfig) -> dict[str, Any]:
+    """The row of a configuration whose base model cannot be read."""
+    unknown = ("device", "dtype", "base_bytes", "memory_bytes", "free_memory_bytes", "disk_bytes")
+    return {
+        "model": config.model.name,
+        "method": config.method.name,
+        **dict.fromkeys(unknown),
+    }
+
+
+def _unpackaged(name: str) -> list[str]:
+    """How to get the package of an alias that is not there; the hub, where it answers, has it."""
+    from fedtt.models import ALIASES, locate_model
+
+    there = name not in ALIASES or locate_model(name) != ALIASES[name].hub_id
+    return [] if there else [ALIASES[name].install]
+
+
 def _missing(config: RunConfig) -> list[str]:
     """Extras that the configuration asks for, and that are not there."""
+    from fedtt.models import locate_model
+
     private = config.privacy.client or config.privacy.example or config.privacy.secure_aggregation
     asked = {
         "privacy": private is not None,
         "quantization": config.model.quantization is not None,
-        "gguf": config.model.name.lower().endswith(".gguf") or config.model.name == "smollm2",
-        "demo": config.model.name == "minilm",
+        "gguf": locate_model(config.model.name).lower().endswith(".gguf"),
     }
     return [name for name, wanted in asked.items() if wanted and EXTRAS[name].missing]
 
@@ -160,15 +185,20 @@ def _print(document: dict[str, Any]) -> None:
             print_line(out, f"not there: {extra['purpose']} (pip install 'fedtt[{name}]')")
     if needs is None:
         return
+    if needs["dtype"] is not None:
+        _print_needs(needs)
+    for problem in needs["problems"]:
+        print_line(out, f"missing: {problem}", style="bold")
+
+
+def _print_needs(needs: dict[str, Any]) -> None:
     print_line(
-        out,
+        console(),
         f"{needs['method']} with {needs['model']} in {needs['dtype']} on {needs['device']}: a "
         f"local step holds {_bytes(needs['memory_bytes'])}, of which "
         f"{_bytes(needs['base_bytes'])} are the base model; the run writes "
         f"{_bytes(needs['disk_bytes'])}",
     )
-    for problem in needs["problems"]:
-        print_line(out, f"missing: {problem}", style="bold")
 
 
 def _bytes(count: int | None) -> str:

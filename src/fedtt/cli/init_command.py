@@ -1,14 +1,15 @@
 """``fedtt init``: a configuration for a data file, with a comment at every line."""
 
-import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import tomli_w
 import typer
 
-from fedtt.atomic_write import replace_file
+from fedtt.atomic_write import name_beside, replace_file
 from fedtt.cli.console import console, print_json, print_line
 from fedtt.config import load_config
 from fedtt.data.tables import Table, read_table
@@ -44,8 +45,8 @@ def init_command(wanted: Wanted, *, overwrite: bool, as_json: bool) -> None:
     if data is None:
         raise ConfigError("no data file", where="--data", expected="a .csv, .jsonl or .parquet")
     names = read_table(data, ()).names
-    table = read_table(data, names)
-    columns = _columns(wanted, table, asks=asks)
+    columns = _columns(wanted, names, asks=asks)
+    table = read_table(data, {columns["label_column"], columns["client_column"]})
     chosen = replace(
         wanted,
         data=data,
@@ -80,23 +81,24 @@ def init_command(wanted: Wanted, *, overwrite: bool, as_json: bool) -> None:
     print_line(console(), f"{out}; next: fedtt data preview {out}, fedtt train {out}")
 
 
-def _columns(wanted: Wanted, table: Table, *, asks: bool) -> dict[str, str]:
+def _columns(wanted: Wanted, names: Sequence[str], *, asks: bool) -> dict[str, str]:
     found = {}
     for key, usual in COLUMNS.items():
         given = getattr(wanted, key)
-        by_name = {name.casefold(): name for name in reversed(table.names)}
+        by_name = {name.casefold(): name for name in reversed(names)}
         guess = next((by_name[name] for name in usual if name in by_name), None)
         if given is None and key == "client_column":
             given = guess or FALLBACK_CLIENT
         elif given is None:
             what = key.replace("_", " ")
             given = typer.prompt(what, guess) if asks else guess
-        if given is None or (given not in table.names and given != FALLBACK_CLIENT):
+        of_nobody = key == "client_column" and given == FALLBACK_CLIENT
+        if given is None or (given not in names and not of_nobody):
             raise ConfigError(
                 "the column is not in the file" if given else "which column is it?",
                 where=f"--{key.replace('_', '-')}",
                 got=given,
-                expected=f"one of {', '.join(map(repr, table.names))}",
+                expected=f"one of {', '.join(map(repr, names))}",
             )
         found[key] = given
     return found
@@ -119,20 +121,20 @@ def configuration(chosen: Wanted, table: Table) -> str:
             "rounds = 10",
             "",
             "[model]",
-            f"name = {json.dumps(model)}     # an alias, a hub id, a directory or a .gguf file",
+            f"name = {_toml(model)}     # an alias, a hub id, a directory or a .gguf file",
             "max_length = 64     # tokens of a text that are read; the rest is cut",
             "",
             "[data]",
-            f"path = {json.dumps(place)}     # {len(table.places):,} rows",
-            f"text_column = {json.dumps(chosen.text_column)}",
-            f"label_column = {json.dumps(chosen.label_column)}     # {len(labels):,} classes",
-            f"client_column = {json.dumps(chosen.client_column)}     # {_clients(clients)}",
+            f"path = {_toml(place)}     # {len(table.places):,} rows",
+            f"text_column = {_toml(chosen.text_column)}",
+            f"label_column = {_toml(chosen.label_column)}     # {len(labels):,} classes",
+            f"client_column = {_toml(chosen.client_column)}     # {_clients(clients)}",
             "validation = 0.1    # share of each client's texts",
             "test = 0.15",
             "",
             *partition,
             "[method]",
-            f"name = {json.dumps(chosen.method)}     # docs/methods.md lists them",
+            f"name = {_toml(chosen.method)}     # docs/methods.md lists them",
             "",
             "[client]",
             "steps = 10          # local steps a round",
@@ -141,6 +143,11 @@ def configuration(chosen: Wanted, table: Table) -> str:
             "",
         ]
     )
+
+
+def _toml(text: str | None) -> str:
+    """The text as a value of TOML, whose strings are not quite those of JSON."""
+    return tomli_w.dumps({"v": text or ""}).removeprefix("v = ").rstrip("\n")
 
 
 def _distinct(table: Table, column: str | None) -> set[str]:
@@ -163,7 +170,7 @@ def _partition() -> list[str]:
 
 def _check(text: str, out: Path) -> None:
     """Read it back from beside its place. Raises :class:`ConfigError` for what is wrong in it."""
-    beside = out.with_name(f".{out.name}.new.toml")
+    beside = name_beside(out, suffix="toml")
     replace_file(beside, text.encode())
     try:
         load_config(beside)

@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from fedtt.config.method_section import method_sections
 from fedtt.config.schema import RunConfig
 from fedtt.data.named.catalog import SOURCES
+from fedtt.methods import METHODS
 
 NO_TABLE = frozenset({"model_type", "model_attributes_type", "dict_type"})
 # The key that is meant where a section itself is given a value: the first of these that it has.
@@ -82,5 +82,7 @@ def _known_keys() -> dict[str, list[str]]:
         for part in (field.annotation, *get_args(field.annotation)):
             if isinstance(part, type) and issubclass(part, BaseModel):
                 keys[name] = list(part.model_fields)
-    keys["method"] = list(dict.fromkeys(key for m in method_sections() for key in m.model_fields))
+    # Not those of packages that the configuration does not name: a hint runs no code of theirs.
+    sections = [entry.section for entry in METHODS.at_hand()]
+    keys["method"] = list(dict.fromkeys(key for m in sections for key in m.model_fields))
     return keys

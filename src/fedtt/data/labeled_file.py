@@ -154,9 +154,22 @@ def _copy_json_lines(path: Path, target: IO[bytes], asking: _Asking) -> None:
                 name: [row.get(name) for row in chunk] for name in asking.wanted if name in names
             }
             new = asking(Table(names=names, columns=columns, places=places))
-            for row, *added in zip(chunk, *new.values(), strict=True):
-                whole = {**row, **dict(zip(new, added, strict=True))}
-                target.write(json.dumps(whole, ensure_ascii=False).encode() + b"\n")
+            for place, row, *added in zip(places, chunk, *new.values(), strict=True):
+                target.write(_json_line({**row, **dict(zip(new, added, strict=True))}, place))
+
+
+def _json_line(row: Mapping[str, Any], place: str) -> bytes:
+    """The row as JSON that any reader takes: no half of a character, no NaN and no Infinity."""
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except (ValueError, RecursionError) as error:  # ValueError is what it cannot encode, too
+        raise DataError(
+            "the row cannot be written as JSON",
+            where=place,
+            got=error,
+            expected="text of whole characters, and numbers that are finite",
+            fix="mend that value, or write null",
+        ) from error
 
 
 def _objects(lines: Iterable[str], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -34,15 +34,16 @@ def build_model_and_notes(
     config: RunConfig, method: Method, *, label_names: Sequence[str], pad_token_id: int
 ) -> tuple[PeftModel, list[str]]:
     """The model as it starts, the same bits for the same config; what is to be said of it."""
-    base = _load_base(config, method, label_names=label_names, pad_token_id=pad_token_id)
+    base = load_base(config, method, label_names=label_names, pad_token_id=pad_token_id)
     with random_stream(derive_seed(config.seed, "adapter")):
         model = put_into(base.model, method)
     return model, [*base.notes, *_random_layer_notes(model, base.drawn)]
 
 
-def _load_base(
+def load_base(
     config: RunConfig, method: Method, *, label_names: Sequence[str], pad_token_id: int
 ) -> LoadedModel:
+    """The base model alone, in which the same layers are drawn for the same config."""
     base = base_model_spec(config.model, method)
     if model_class_of(config.task) == "causal":
         return load_causal_lm(base, pad_token_id=pad_token_id)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtt import params as p
@@ -11,6 +10,7 @@ from fedtt.config import RunConfig
 from fedtt.engine.build import Federation
 from fedtt.engine.build_method import build_secure_sum
 from fedtt.engine.processes import Processes
+from fedtt.engine.write_adapter import write_adapter
 from fedtt.errors import DivergenceError, SitesError
 from fedtt.experiment.description import check_unchanged, describe
 from fedtt.experiment.directory import RunDirectory
@@ -30,7 +30,6 @@ from fedtt.federated.learning_rate import learning_rate_at
 from fedtt.federated.round import CallClients, run_round
 from fedtt.federated.types import RoundReport, ServerState
 from fedtt.federated.wire.plain import PLAIN
-from fedtt.peft import also_trained, save_also_trained
 
 if TYPE_CHECKING:
     from fedtt.federated.secure.secure_round import CallSum, SecureSum
@@ -318,12 +317,9 @@ def save_adapter(run: Run, state: ServerState) -> None:
     model, method = run.federation.model, run.federation.method
     p.write_params(model, state.params)
 
-    def save(path: Path) -> None:
-        model.save_pretrained(path, save_embedding_layers=False)
-        if method.also_train:
-            save_also_trained(model, path, also_trained(model, state.params.keys()))
-
-    run.directory.save_adapter(save)
+    run.directory.save_adapter(
+        lambda path: write_adapter(model, method, path, exchanged=state.params.keys())
+    )
 
 
 def _first_state(run: Run) -> ServerState:

@@ -9,6 +9,9 @@ from filelock import FileLock, Timeout
 from fedtt.errors import RunError
 from fedtt.run_place import LOCK
 
+# Seconds: whoever lists runs holds each for an instant, to see whether it is free.
+LISTED = 0.25
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
@@ -16,7 +19,7 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises :class:`RunError` if another process, or another run in this one, holds the directory.
     """
-    with locked_if_free(path) as free:
+    with locked_if_free(path, wait=LISTED) as free:
         if not free:
             raise RunError(
                 "another process is running this run",
@@ -27,13 +30,14 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked_if_free(path: Path) -> Iterator[bool]:
-    """Like :func:`locked`, but says whether it holds the directory instead of raising.
+def locked_if_free(path: Path, *, wait: float = 0) -> Iterator[bool]:
+    """Like :func:`locked`, but says whether it holds the directory instead of raising, after
+    ``wait`` seconds of trying.
 
     The lock is the operating system's, on a file that may stay behind. Where the system or the
     file system knows no such locks, the block runs unlocked.
     """
-    lock = FileLock(path / LOCK, timeout=0, mode=0o666)
+    lock = FileLock(path / LOCK, timeout=wait, poll_interval=0.01, mode=0o666)
     try:
         lock.acquire()
     except Timeout:

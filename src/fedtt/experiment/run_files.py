@@ -191,10 +191,13 @@ class BaselinesContent(FileContent):
 
 
 class SummaryContent(FileContent):
-    """``summary.json``: what a comparison reads of it."""
+    """``summary.json``: what a comparison, a list of runs and a report read of it."""
 
     seconds: float
+    score: _Score | None = None
     test: MetricTables | None
+    before: MetricTables | None = None
+    alone: MetricTables | None = None
     exchanged_parameters: dict[str, Count]
 
 

@@ -1,6 +1,7 @@
 """Runs as rows: what each is, how far it came, what it reached and what it sent."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def run_row(path: Path) -> dict[str, Any]:
         "seed": config.seed,
         "rounds": len(records),
         "of_rounds": config.rounds,
-        "changed": datetime.fromtimestamp(last_written(path), tz=UTC).isoformat(timespec="seconds"),
+        "changed": _changed(path),
         "score": ((summary or {}).get("score") or {}).get("name"),
         **{
             f"{what}_{metric}": values[MEAN]
@@ -89,8 +90,19 @@ def _state(path: Path, *, ended: bool) -> str:
     return "finished" if ended else "stopped"
 
 
+def _changed(path: Path) -> str:
+    """When, to the second. Raises :class:`RunError` where no file is left."""
+    written = last_written(path)
+    if not written:
+        raise RunError("the run is gone", where=str(path), got="no file of a run")
+    return datetime.fromtimestamp(written, tz=UTC).isoformat(timespec="seconds")
+
+
 def last_written(path: Path) -> float:
     """When a file of the run was written last, as a timestamp."""
     names = (CONFIG, STATE, "rounds.jsonl", "summary.json")
-    times = [(path / name).stat().st_mtime for name in names if (path / name).exists()]
-    return max(times, default=0.0)
+    times = [0.0]
+    for name in names:
+        with suppress(OSError):  # not there, or deleted just now by --overwrite
+            times.append((path / name).stat().st_mtime)
+    return max(times)

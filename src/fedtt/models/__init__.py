@@ -12,7 +12,14 @@ from fedtt.models.configuration import (
     guess_task,
     load_model_config,
 )
-from fedtt.models.model_files import ALIASES, PackagedModel, locate_model, revision_notes
+from fedtt.models.model_files import (
+    ALIASES,
+    PackagedModel,
+    is_on_this_machine,
+    locate_model,
+    public_name,
+    revision_notes,
+)
 from fedtt.models.option_checks import check_options
 from fedtt.models.options import ModelOptions, fast_dtype, resolve_device
 from fedtt.models.tokenizer import load_tokenizer
@@ -29,11 +36,13 @@ __all__ = [
     "check_options",
     "fast_dtype",
     "guess_task",
+    "is_on_this_machine",
     "load_causal_lm",
     "load_classifier",
     "load_model_config",
     "load_tokenizer",
     "locate_model",
+    "public_name",
     "resolve_device",
     "revision_notes",
 ]

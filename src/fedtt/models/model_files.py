@@ -61,6 +61,18 @@ def locate_model(name: str) -> str:
     return str(Path(spec.origin).parent / alias.path)
 
 
+def public_name(name: str) -> str:
+    """What others know the model by: its hub id, or the last part of its place on this machine."""
+    if name in ALIASES:
+        return ALIASES[name].hub_id
+    return Path(locate_model(name)).absolute().name if is_on_this_machine(name) else name
+
+
+def is_on_this_machine(name: str) -> bool:
+    """Whether it is the place of files here, and no name of a packaged model or of the hub."""
+    return name not in ALIASES and exists_here(locate_model(name))
+
+
 def exists_here(place: str) -> bool:
     """Whether a file or directory of that name is on this machine, however absurd the name."""
     return os.path.exists(place)  # noqa: PTH110  (pathlib's raises for a name that is too long)

@@ -1,6 +1,5 @@
 """Vega, Vega-Lite and vega-embed as one script, which a page carries along."""
 
-import importlib.util
 import subprocess
 import sys
 from functools import cache
@@ -11,6 +10,7 @@ import platformdirs
 
 from fedtt.atomic_write import replace_file
 from fedtt.errors import FedttError
+from fedtt.extras import EXTRAS
 
 SECONDS = 300
 PRINT_BUNDLE = (
@@ -29,7 +29,7 @@ def drawing_code() -> str:
     In a process of its own: it runs a JavaScript engine, which takes memory and may end the process
     it is in. Raises :class:`MissingReportError` without the extra.
     """
-    if importlib.util.find_spec("vl_convert") is None:
+    if "vl_convert" in EXTRAS["report"].missing:
         raise MissingReportError(
             "what draws the report is not installed", fix="pip install 'fedtt[report]'"
         )

@@ -3,7 +3,8 @@
 import shutil
 from pathlib import Path
 
-from fedtt.checksums import write_checksums
+from fedtt.atomic_write import name_beside
+from fedtt.checksums import CHECKSUMS, write_checksums
 from fedtt.errors import RunError
 from fedtt.experiment.directory import open_run
 from fedtt.experiment.exports.export_format import ExportFormat
@@ -28,16 +29,15 @@ def export_run(path: Path, out: Path, *, name: str) -> list[str]:
     """Write the run's saved state in that format into the new directory ``out``; what was checked.
 
     Nothing of the run but its model, its tokenizer and the card goes along, and ``out`` is there
-    when it is whole. Raises :class:`RunError` for a place that is taken, and whatever is in the way
-    of the format.
+    when it is whole; where it was an empty directory, its checksums come last. Raises
+    :class:`RunError` for a place that is taken, and whatever is in the way of the format.
     """
-    export = EXPORTS[name]
+    export, out = EXPORTS[name], out.resolve()  # "." has no name
     _check_free(out)
     export.check()
     directory = open_run(path)
     opened = open_model(path)
-    beside = out.with_name(f".{out.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
+    beside = name_beside(out)
     try:
         beside.mkdir(parents=True)
         checked = export.write(opened, directory, beside)
@@ -45,9 +45,7 @@ def export_run(path: Path, out: Path, *, name: str) -> list[str]:
         card = model_card(directory, opened.config, export, checked=checked)
         (beside / "README.md").write_text(card, encoding="utf-8")
         write_checksums(beside)
-        if out.exists():
-            out.rmdir()  # it is empty
-        beside.rename(out)
+        _move(beside, out)
     except OSError as error:
         if isinstance(error, RunError):
             raise
@@ -55,6 +53,15 @@ def export_run(path: Path, out: Path, *, name: str) -> list[str]:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return checked
+
+
+def _move(beside: Path, out: Path) -> None:
+    """An empty directory is filled, not replaced: somebody may stand in it."""
+    if not out.exists():
+        beside.rename(out)
+        return
+    for path in sorted(beside.iterdir(), key=lambda path: path.name == CHECKSUMS):
+        path.rename(out / path.name)
 
 
 def _check_free(out: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 import warnings
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,26 @@ def _export(model: nn.Module, opened: OpenedRun, path: Path) -> None:
         ) from error
     if program is None:
         raise AssertionError("torch.onnx.export with dynamo gives a program")
+    _forget_places(program.model)
     program.save(str(path))
+
+
+def _forget_places(model: Any) -> None:
+    """Take out the exporter's notes: stack traces have the paths of this machine."""
+    for graph in (model.graph, *model.functions.values()):
+        graph.metadata_props.clear()
+        for value in (*graph.inputs, *graph.outputs, *_values_of(graph)):
+            value.metadata_props.clear()
+        for node in graph.all_nodes():
+            node.metadata_props.clear()
+            for value in node.outputs:
+                value.metadata_props.clear()
+    model.metadata_props.clear()
+
+
+def _values_of(graph: Any) -> tuple[Any, ...]:
+    """Those that a graph holds; a function holds none."""
+    return tuple(getattr(graph, "initializers", {}).values())
 
 
 def _run(path: Path, opened: OpenedRun) -> Outputs:

@@ -5,7 +5,6 @@ No text of anybody's, no client's name, and no number of one client.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from fedtt._version import __version__
@@ -16,6 +15,7 @@ from fedtt.experiment.exports.export_format import ExportFormat
 from fedtt.experiment.run_rows import MEASURED, spent
 from fedtt.methods import method_entry
 from fedtt.metrics import MEAN
+from fedtt.models import is_on_this_machine, public_name
 
 AUTO = {
     "classification": "AutoModelForSequenceClassification",
@@ -53,15 +53,13 @@ def model_card(
 
 def _header(config: RunConfig, export: ExportFormat) -> str:
     lines = [f"library_name: {export.library}", "tags: [federated, fedtt, peft]"]
-    if not Path(config.model.name).exists():
-        lines.insert(0, f"base_model: {json.dumps(config.model.name)}")
+    if not is_on_this_machine(config.model.name):
+        lines.insert(0, f"base_model: {json.dumps(public_name(config.model.name))}")
     return "\n".join(["---", *lines, "---"])
 
 
 def _base(config: RunConfig) -> str:
-    """A model of this machine by the last part of its place."""
-    name = config.model.name
-    return _plain(Path(name).name if Path(name).exists() else name)
+    return _plain(public_name(config.model.name))
 
 
 def _training(directory: RunDirectory, config: RunConfig) -> Iterator[str]:
@@ -138,7 +136,7 @@ def _results(summary: Mapping[str, Any] | None) -> str:
 def _loading(config: RunConfig, export: ExportFormat, data: Mapping[str, Any]) -> str:
     auto = AUTO[model_class_of(config.task)]
     many = "" if model_class_of(config.task) == "causal" else f", num_labels={_outputs(data)}"
-    base = json.dumps(_base(config))
+    base = json.dumps(public_name(config.model.name))
     return export.loading.format(auto=auto, base=base, labels=many)
 
 

@@ -1,6 +1,7 @@
 """Whether two models answer the same, on random tokens."""
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from fedtt.errors import ModelError
 TOLERANCE = 1e-4  # of the largest output or of 1, whichever is more
 SHAPES = ((1, 5), (3, 12), (2, 7))  # texts x tokens; the last text of several is padded
 PADDED = 2
+KEEP = "keep the adapter beside its base model: --format peft"
 
 Outputs = list[Tensor]
 
@@ -62,19 +64,30 @@ def at_tokens(logits: Tensor, probe: Mapping[str, Tensor]) -> Tensor:
     return values[:, -ids.shape[1] :][mask.bool()]
 
 
-def check_same(expected: Sequence[Tensor], got: Sequence[Tensor], *, what: str) -> str:
+def check_same(
+    expected: Sequence[Tensor], got: Sequence[Tensor], *, what: str, fix: str = KEEP
+) -> str:
     """How far apart they are, in words. Raises :class:`ModelError` beyond :data:`TOLERANCE`."""
     most: Any = max(float(values.abs().max()) for values in expected)
-    apart = max(float((a - b).abs().max()) for a, b in zip(expected, got, strict=True))
+    apart = _apart(expected, got)
     limit = TOLERANCE * max(1.0, most)
     if not apart <= limit:  # so that what is no number is refused, too
         raise ModelError(
             f"{what} does not compute what the tuned model does",
             got=f"outputs {apart:.2g} apart",
             expected=f"at most {limit:.2g} apart",
-            fix="keep the adapter beside its base model: --format peft",
+            fix=fix,
         )
     return f"outputs at most {apart:.2g} apart, where {limit:.2g} is allowed"
+
+
+def _apart(expected: Sequence[Tensor], got: Sequence[Tensor]) -> float:
+    """The largest difference; without end between shapes that differ, which would be broadcast."""
+    each = [
+        float((a - b).abs().max()) if a.shape == b.shape else math.inf
+        for a, b in zip(expected, got, strict=True)
+    ]
+    return float(torch.tensor(each).max())  # Python's own max may pass over what is no number
 
 
 def _innermost(model: Any) -> Any:
