@@ -188,6 +188,7 @@ def test_a_picture_has_a_point_a_round(finished: fedtt.Run) -> None:
     assert "finished" in finished._repr_html_()
 
 
+@pytest.mark.slow
 def test_a_comparison_is_tables(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
     (tmp_path / "two.toml").write_text(
         f"""

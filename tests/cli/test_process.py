@@ -203,6 +203,7 @@ def test_preview_of_a_named_task(config_file: Path, tmp_path: Path, name: str) -
         assert "train: 60 examples in 24 groups." in shown["notes"]
 
 
+@pytest.mark.slow
 def test_preview_of_a_partition(config_file: Path, tmp_path: Path) -> None:
     data = write_reviews(tmp_path / "many.jsonl", clients={"a": 300})
     options = ["--set", f"data.path={data}", "--set", "partition.kind=dirichlet"]
@@ -275,6 +276,7 @@ def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(
         (["train", "{config}", "--run", "{new}"], "transformers"),
     ],
 )
+@pytest.mark.slow
 def test_ctrl_c_while_modules_load_gives_no_traceback(
     config_file: Path, run: Path, tmp_path: Path, arguments: list[str], module: str
 ) -> None:

@@ -109,6 +109,7 @@ def _memory_of_clients(count: int, pool: Pool) -> int:
     return used
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_clients_cost_little_more_than_ten() -> None:
     count = 200_000
     nothing = LabeledTexts(texts=(), labels=())

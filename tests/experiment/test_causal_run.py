@@ -79,7 +79,13 @@ def make(tiny_llama: Path, stories: Path) -> Callable[..., RunConfig]:
     return config
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task",
+    [
+        task if task == "label-words" else pytest.param(task, marks=pytest.mark.slow)
+        for task in TASKS
+    ],
+)
 def test_a_run_learns_resumes_and_is_measured_again(
     make: Callable[..., RunConfig], tmp_path: Path, task: str
 ) -> None:

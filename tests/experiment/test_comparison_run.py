@@ -251,6 +251,7 @@ def lower_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("lower_is_better")
+@pytest.mark.slow
 def test_a_grid_is_widened_while_the_choice_lies_at_its_edge(
     make_comparison: MakeComparison, tmp_path: Path
 ) -> None:

@@ -17,7 +17,11 @@ MakeConfig = Callable[..., RunConfig]
 FEEDBACK = {"codec": "sign", "error_feedback": True}
 
 
-@pytest.mark.parametrize("wire", [{"codec": "int4"}, FEEDBACK], ids=["int4", "sign, feedback"])
+@pytest.mark.parametrize(
+    "wire",
+    [pytest.param({"codec": "int4"}, marks=pytest.mark.slow), FEEDBACK],
+    ids=["int4", "sign, feedback"],
+)
 def test_a_resumed_run_ends_with_the_same_bits(
     make_config: MakeConfig, tmp_path: Path, wire: dict
 ) -> None:

@@ -159,6 +159,7 @@ print(type(model.base_model).__name__, type(model.peft_config["default"]).__name
         ),
     ],
 )
+@pytest.mark.slow
 def test_import_fedtt_is_enough_to_load_an_adapter(first, tmp_path):
     base = tiny_lm()
     base.save_pretrained(tmp_path / "base")

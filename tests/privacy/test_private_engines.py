@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from tests.sites.in_process import (
@@ -69,6 +70,7 @@ def run_here(path: Path, config: RunConfig) -> dict[str, torch.Tensor]:
     return load_file(directory.state_path)
 
 
+@pytest.mark.slow
 def test_sites_end_where_one_process_does_and_are_told_no_secret(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_what_a_site_is_asked_again_has_the_same_bits_and_costs_nothing(
     assert not all(torch.equal(tensor, other[name]) for name, tensor in states[0].items())
 
 
+@pytest.mark.slow
 def test_a_site_trains_no_further_than_its_owner_allows_whatever_the_server_says(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:

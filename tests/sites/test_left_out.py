@@ -46,6 +46,7 @@ def config_of(make_config: MakeConfig, **sites: object) -> RunConfig:
     )
 
 
+@pytest.mark.slow
 def test_it_is_left_out_and_named_over_a_restart(make_config: MakeConfig, tmp_path: Path) -> None:
     config, path = config_of(make_config), tmp_path / "run"
     news: list[str] = []

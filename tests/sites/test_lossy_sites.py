@@ -115,6 +115,7 @@ def test_a_site_that_starts_again_still_owes_what_it_owed(job: Job, tmp_path: Pa
     assert not same_params(tmp_path / "whole", tmp_path / "empty")
 
 
+@pytest.mark.slow
 def test_a_round_that_is_asked_for_again_begins_where_it_began(job: Job, tmp_path: Path) -> None:
     """A server that lost its last state asks for the last round again: of the same sites."""
     config = job(rounds=3, wire=FEEDBACK, **QUICK)

@@ -121,7 +121,13 @@ def test_a_site_may_leave_before_any_stage(secure: RunConfig, tmp_path: Path, st
     assert record["secure_sum"]["threshold"] == 4
 
 
-@pytest.mark.parametrize("keys", [bytes(64), bytes(32) + b"k" * 32, b"k" * 64, b"k" * 63])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        bytes(32) + b"k" * 32,
+        *(pytest.param(keys, marks=pytest.mark.slow) for keys in (bytes(64), b"k" * 64, b"k" * 63)),
+    ],
+)
 def test_a_site_with_bad_keys_is_refused_by_name_and_the_others_go_on(
     secure: RunConfig, tmp_path: Path, keys: bytes
 ) -> None:
@@ -215,6 +221,7 @@ def test_a_stage_belongs_to_the_round_that_its_keys_were_made_for(
 
 
 @pytest.mark.parametrize("restarted", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
 def test_a_round_is_unmasked_again_of_the_same_clients_alone_whatever_process_asks(
     secure: RunConfig, tmp_path: Path, *, restarted: bool
 ) -> None:
@@ -305,6 +312,7 @@ def test_of_a_round_that_an_earlier_version_unmasked_nothing_more_is_said(
         UnmaskedRounds(tmp_path).train("run", 4, {"a": "1" * 64})
 
 
+@pytest.mark.slow
 def test_one_who_lies_at_the_unmasking_is_named_and_changes_no_bit(
     secure: RunConfig, tmp_path: Path
 ) -> None:

@@ -62,7 +62,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@methods("fedtt", "fedtt+", "lora")
+@methods("fedtt+")
 def test_sites_end_with_the_local_engine_s_parameters(
     job: Callable[..., RunConfig], tmp_path: Path, method: dict
 ) -> None:
@@ -138,10 +138,10 @@ def test_two_clients_at_one_site(job: Callable[..., RunConfig], tmp_path: Path) 
     assert_same(tmp_path / "local", tmp_path / "sites")
 
 
+@pytest.mark.slow
 @methods("fedtt+")
 @pytest.mark.parametrize(
-    "warm",
-    [pytest.param(True, id="same sites", marks=pytest.mark.slow), pytest.param(False, id="new")],
+    "warm", [pytest.param(True, id="same sites"), pytest.param(False, id="new")]
 )
 def test_a_server_that_was_killed_goes_on_to_the_same_bits(
     job: Callable[..., RunConfig], tmp_path: Path, method: dict, warm: bool

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class PeftConfig(MethodSection):
-    """``[method]`` with ``name = "peft:TYPE"``: any of PEFT's methods, with its own options."""
+    """``[method]`` with ``name = "peft:TYPE"``: most of PEFT's methods, with their own options."""
 
     name: Annotated[str, Field(pattern=r"^peft:[A-Za-z0-9_-]+$")]
     options: dict[str, Any] = Field(
@@ -39,7 +39,7 @@ def build(section: PeftConfig, setting: Setting) -> "Method":
 
 ANY_OF_PEFT = MethodEntry(
     section=PeftConfig,
-    adapter="any of PEFT's, `options` as its config has them",
+    adapter="most of PEFT's, `options` as its config has them",
     sends="all",
     aggregation="mean",
     reference="",
