@@ -46,17 +46,21 @@ REFERENCE = "lora r=8"
 Cells = dict[str, dict[str, dict[str, str]]]  # method -> seed -> a line of results.csv
 
 
+def finished_lines(path: Path) -> list[dict[str, str]]:
+    """The lines of a ``results.csv`` whose cell has ended."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [line for line in csv.DictReader(file) if line["status"] == Status.DONE]
+
+
 def read_cells(places: str) -> Cells:
     """The finished cells of those files; of a method that is in several, the first file's."""
     cells: Cells = {}
     paths, _, setting = places.partition("@")
     for path in paths.split("+"):
         found: Cells = {}
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            for line in csv.DictReader(file):
-                wanted = not setting or line["setting"] == setting
-                if wanted and line["status"] == Status.DONE:
-                    found.setdefault(line["method"], {})[line["seed"]] = line
+        for line in finished_lines(Path(path)):
+            if not setting or line["setting"] == setting:
+                found.setdefault(line["method"], {})[line["seed"]] = line
         cells = {**found, **cells}
     return cells
 

@@ -8,13 +8,11 @@ method in that setting, seed by seed.
 """
 
 import argparse
-import csv
 from pathlib import Path
 
-from accuracy_by_bytes import shown
+from accuracy_by_bytes import finished_lines, shown
 from report import print_table
 
-from fedtt.experiment.comparison import Status
 from fedtt.experiment.comparison.cell_statistics import spread
 
 Scores = dict[tuple[str, str], dict[str, float]]  # (method, setting) -> seed -> a number
@@ -23,14 +21,12 @@ Scores = dict[tuple[str, str], dict[str, float]]  # (method, setting) -> seed ->
 def read_scores(path: Path, *, column: str) -> Scores:
     """That column of all finished cells; cells that have none are left out."""
     scores: Scores = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.DictReader(file)
-        if column not in (lines.fieldnames or []):
-            raise SystemExit(f"{path} has no column {column}: {', '.join(lines.fieldnames or [])}")
-        for line in lines:
-            if line["status"] == Status.DONE and line[column]:
-                cell = scores.setdefault((line["method"], line["setting"]), {})
-                cell[line["seed"]] = float(line[column])
+    for line in finished_lines(path):
+        if column not in line:
+            raise SystemExit(f"{path} has no column {column}: {', '.join(line)}")
+        if line[column]:
+            cell = scores.setdefault((line["method"], line["setting"]), {})
+            cell[line["seed"]] = float(line[column])
     return scores
 
 

@@ -13,7 +13,6 @@ import pytest
 import typer.main
 
 import fedtt
-from fedtt.cli import main
 from fedtt.cli.app import app
 from fedtt.config import RunConfig, dump_config, load_config
 from fedtt.extras import EXTRAS, Extra
@@ -22,22 +21,6 @@ from fedtt.models import ALIASES
 MakeConfig = Callable[..., RunConfig]
 Command = Callable[..., str]
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    def call(*arguments: object, code: int = 0) -> str:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("sys.argv", ["fedtt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        output = capsys.readouterr()
-        assert (caught.value.code or 0) == code, output.err
-        return output.err if code == 2 else output.out
-
-    return call
 
 
 def test_what_init_writes_trains_as_it_is(

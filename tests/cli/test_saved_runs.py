@@ -15,7 +15,6 @@ import pytest
 
 import fedtt
 from fedtt.atomic_write import replaced_file
-from fedtt.cli import main
 from fedtt.config import RunConfig
 from fedtt.data import labeled_file
 from fedtt.experiment import create_run, run_rows
@@ -36,24 +35,6 @@ def run(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> fe
     place = tmp_path_factory.mktemp("runs") / "mine"
     quick = {"rounds": 1, "client": {"steps": 2}, "evaluation": {"alone": False, "before": False}}
     return fedtt.train(make_config(**quick), run=place, progress=False)
-
-
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """Run the command line here; what it prints, or with ``code``, its error."""
-
-    def call(*arguments: object, code: int = 0) -> str:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("sys.argv", ["fedtt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        output = capsys.readouterr()
-        assert (caught.value.code or 0) == code, output.err
-        return output.err if code else output.out
-
-    return call
 
 
 def test_the_list_has_every_run_and_its_state(

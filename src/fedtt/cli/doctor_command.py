@@ -159,9 +159,8 @@ def _missing(config: RunConfig) -> list[str]:
     """Extras that the configuration asks for, and that are not there."""
     from fedtt.models import locate_model
 
-    private = config.privacy.client or config.privacy.example or config.privacy.secure_aggregation
     asked = {
-        "privacy": private is not None,
+        "privacy": config.privacy.is_private,
         "quantization": config.model.quantization is not None,
         "gguf": locate_model(config.model.name).lower().endswith(".gguf"),
     }

@@ -139,3 +139,13 @@ class PrivacyConfig(Section):
     secure_aggregation: SecureAggregationConfig | None = Field(
         None, description="the server learns sums of updates alone, a table; left out: none"
     )
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether there is differential privacy, of clients or of examples."""
+        return self.client is not None or self.example is not None
+
+    @property
+    def is_private(self) -> bool:
+        """Whether anything of the data is guaranteed: by noise, or by secure sums."""
+        return self.is_noisy or self.secure_aggregation is not None

@@ -8,7 +8,6 @@ import numpy as np
 
 from fedtt._version import __version__
 from fedtt.config import RunConfig
-from fedtt.config.privacy_section import PrivacyConfig
 from fedtt.engine.build import Federation
 from fedtt.engine.fingerprint import digest_base, digest_texts
 from fedtt.errors import RunError
@@ -40,7 +39,7 @@ def describe(federation: Federation, config: RunConfig) -> dict[str, Any]:
         "tokens_version": TOKENS_VERSION,
         "label_names": list(federation.label_names),
         "clients": counts,
-        "labels": _label_counts(federation) if config.privacy == PrivacyConfig() else {},
+        "labels": {} if config.privacy.is_private else _label_counts(federation),
         "score": asdict(federation.task.score),
         "notes": list(federation.notes),
         "digests": {**digests, "base_model": base},

@@ -58,7 +58,7 @@ from fedtt.experiment.run_secret import FILE as SECRET
 from fedtt.experiment.run_secret import run_id, run_secret
 from fedtt.federated.types import ServerState
 from fedtt.params import Params, Structure
-from fedtt.run_place import CONFIG, MARKER, STATE, check_new_run, check_run, uncreatable
+from fedtt.run_place import CONFIG, MARKER, REPORT, STATE, check_new_run, check_run, uncreatable
 from fedtt.strict_json import parse_json
 
 PLACES = frozenset({"model.name", "data.path", "data.test_path", "data.directory"})
@@ -68,7 +68,7 @@ LATER = (
     "rounds.jsonl",
     "baselines.json",
     "summary.json",
-    "report.html",
+    REPORT,
     SECRET,
 )
 

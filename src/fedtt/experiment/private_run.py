@@ -54,7 +54,7 @@ def open_privacy(
 
 def check_secret_kept(config: RunConfig, directory: RunDirectory) -> None:
     """Raise :class:`RunError` for a private run that has rounds and lost its secret."""
-    private = config.privacy.client is not None or config.privacy.example is not None
+    private = config.privacy.is_noisy
     if not private or directory.has_secret:
         return
     if state_header(directory.state_path).get("next_round", 0):

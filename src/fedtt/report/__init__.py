@@ -4,6 +4,6 @@ What the files of a run hold is read, and nothing is measured again. The picture
 """
 
 from fedtt.report.drawing_code import MissingReportError
-from fedtt.report.write_report import REPORT, write_report
+from fedtt.report.write_report import write_report
 
-__all__ = ["REPORT", "MissingReportError", "write_report"]
+__all__ = ["MissingReportError", "write_report"]

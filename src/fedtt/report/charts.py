@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fedtt.byte_sizes import format_bytes
+from fedtt.experiment.comparison.curves import COLORS
 from fedtt.report.blocks import Chart, Look, Table
 from fedtt.report.series import Point
 from fedtt.report.words import number, signed
@@ -15,11 +16,18 @@ from fedtt.report.words import number, signed
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name: nothing is fetched
 HEIGHT = 240
 ROW = 24
+PLAIN = COLORS[0]  # of marks that belong to no series
 FAR_APART = 8
 COUNT_AXIS = {"labelExpr": "format(datum.value, '.3~s')", "labelOverlap": True, "tickCount": 5}
 BYTES_AXIS = {**COUNT_AXIS, "labelExpr": "format(datum.value, '.3~s') + 'B'"}
 ROUND_AXIS = {"format": "d", "tickMinStep": 1, "labelOverlap": True}
+LINE_AT_ZERO = {
+    "data": {"values": [{"zero": 0}]},
+    "mark": {"type": "rule", "strokeDash": [3, 3]},
+    "encoding": {"x": {"field": "zero", "type": "quantitative"}},
+}
 Lines = Sequence[tuple[str, Sequence[Point]]]
+Amounts = Sequence[tuple[str, str, float]]  # name, kind, amount
 
 
 def line_chart(
@@ -64,7 +72,7 @@ def line_chart(
         "scale": {"zero": of_bytes},
         "axis": BYTES_AXIS if of_bytes else {"tickCount": 5},
     }
-    color = {**_color(looks), **({"legend": _legend("")} if of_bytes else {})}
+    color = {**_color(looks), **({"legend": _legend()} if of_bytes else {})}
     told = format_bytes if of_bytes else number
     layers = [
         *(
@@ -133,13 +141,11 @@ def line_chart(
     )
 
 
-def dot_chart(
-    key: str, title: str, *, rows: Sequence[tuple[str, str, float]], looks: Sequence[Look], x: str
-) -> Chart:
+def dot_chart(key: str, title: str, *, rows: Amounts, looks: Sequence[Look], x: str) -> Chart:
     """A row a client, a dot a measurement: ``rows`` are client, what it is, and its value."""
+    kinds, by_client = _kinds(rows), _by_name(rows)
     values = [{"c": client, "w": what, "x": value} for client, what, value in rows]
-    clients = list(dict.fromkeys(client for client, _, _ in rows))
-    y = {"field": "c", "type": "nominal", "title": None, "sort": clients}
+    y = _a_row_each(list(by_client))
     spec = {
         "layer": [
             {
@@ -161,22 +167,18 @@ def dot_chart(
                         "scale": {"zero": False},
                         "axis": {"tickCount": 5},
                     },
-                    "color": {**_color(looks, field="w"), "legend": _legend("")},
+                    "color": {**_color(looks, field="w"), "legend": _legend()},
                     "shape": _scaled("w", looks, [look.shape for look in looks], legend=True),
                     "tooltip": _tooltips({"c": "client", "w": "", "x": x}),
                 },
             },
         ]
     }
-    by_client: dict[str, dict[str, float]] = {client: {} for client in clients}
-    for client, what, value in rows:
-        by_client[client][what] = value
-    kinds = list(dict.fromkeys(what for _, what, _ in rows))
     return Chart(
         key=key,
         title=title,
         words=f"{title}, a row a client.",
-        spec=_spec(spec, values, height=ROW * len(clients)),
+        spec=_spec(spec, values, height=ROW * len(by_client)),
         table=Table(
             caption=title,
             header=("client", *kinds),
@@ -209,17 +211,13 @@ def interval_chart(
 ) -> Chart:
     """A row a name: its difference and two ends, of which ``ends`` says what they are."""
     values = [{"c": name, "x": mean, "lo": low, "hi": high} for name, mean, low, high in rows]
-    y = {"field": "c", "type": "nominal", "title": None, "sort": [row[0] for row in rows]}
+    y = _a_row_each([name for name, *_ in rows])
     x_channel = {"field": "x", "type": "quantitative", "title": x, "axis": {"tickCount": 5}}
     spec = {
         "layer": [
+            LINE_AT_ZERO,
             {
-                "data": {"values": [{"zero": 0}]},
-                "mark": {"type": "rule", "strokeDash": [3, 3]},
-                "encoding": {"x": {"field": "zero", "type": "quantitative"}},
-            },
-            {
-                "mark": {"type": "rule", "strokeWidth": 2, "color": "#0072B2"},
+                "mark": {"type": "rule", "strokeWidth": 2, "color": PLAIN},
                 "encoding": {
                     "y": y,
                     "x": {**x_channel, "field": "lo"},
@@ -232,7 +230,7 @@ def interval_chart(
                     "filled": True,
                     "size": 80,
                     "opacity": 1,
-                    "color": "#0072B2",
+                    "color": PLAIN,
                 },
                 "encoding": {
                     "y": y,
@@ -261,13 +259,8 @@ def histogram(
     """How many clients lie where."""
     counts = _bins(values)
     rows = [{"lo": low, "hi": high, "n": n} for low, high, n in counts]
-    zero = {
-        "data": {"values": [{"zero": 0}]},
-        "mark": {"type": "rule", "strokeDash": [3, 3]},
-        "encoding": {"x": {"field": "zero", "type": "quantitative"}},
-    }
     bars = {
-        "mark": {"type": "bar", "color": "#0072B2"},
+        "mark": {"type": "bar", "color": PLAIN},
         "encoding": {
             "x": {"field": "lo", "type": "quantitative", "title": x, "scale": {"zero": False}},
             "x2": {"field": "hi"},
@@ -279,7 +272,7 @@ def histogram(
         key=key,
         title=title,
         words=f"{title}: how many of {len(values):,} clients lie where.",
-        spec=_spec({"layer": [bars, *([zero] if where_zero else [])]}, rows, height=HEIGHT),
+        spec=_spec({"layer": [bars, *([LINE_AT_ZERO] if where_zero else [])]}, rows, height=HEIGHT),
         table=Table(
             caption=title,
             header=("from", "to", "clients"),
@@ -292,19 +285,18 @@ def bar_chart(
     key: str,
     title: str,
     *,
-    rows: Sequence[tuple[str, str, float]],
+    rows: Amounts,
     looks: Sequence[Look],
     x: str,
     shares: bool = False,
 ) -> Chart:
     """A bar a name, stacked of its kinds: ``rows`` are name, kind, amount."""
     values = [{"c": name, "w": kind, "x": amount} for name, kind, amount in rows]
-    names = list(dict.fromkeys(name for name, _, _ in rows))
-    kinds = list(dict.fromkeys(kind for _, kind, _ in rows))
+    kinds, amounts = _kinds(rows), _by_name(rows)
     spec = {
         "mark": {"type": "bar"},
         "encoding": {
-            "y": {"field": "c", "type": "nominal", "title": None, "sort": names},
+            "y": _a_row_each(list(amounts)),
             "x": {
                 "field": "x",
                 "type": "quantitative",
@@ -314,7 +306,7 @@ def bar_chart(
             },
             "color": {
                 **_color(looks, field="w"),
-                **({"legend": _legend("")} if len(kinds) > 1 else {}),
+                **({"legend": _legend()} if len(kinds) > 1 else {}),
             },
             "order": {"field": "o", "type": "quantitative"},
             "tooltip": _tooltips({"c": "", "w": "", "x": x}),
@@ -323,14 +315,11 @@ def bar_chart(
     for row in values:
         row["o"] = kinds.index(str(row["w"]))
     told = "{:.1%}".format if shares else "{:,.0f}".format
-    amounts: dict[str, dict[str, float]] = {name: {} for name in names}
-    for name, kind, amount in rows:
-        amounts[name][kind] = amount
     return Chart(
         key=key,
         title=title,
         words=f"{title}, a bar each.",
-        spec=_spec(spec, values, height=ROW * len(names)),
+        spec=_spec(spec, values, height=ROW * len(amounts)),
         table=Table(
             caption=title,
             header=("", *kinds),
@@ -348,7 +337,7 @@ def grid_chart(
     """What trained when: a column a round, a row a name, a cell where it trained."""
     values = [{"x": index, "c": name} for index, name in cells]
     spec = {
-        "mark": {"type": "rect", "color": "#0072B2"},
+        "mark": {"type": "rect", "color": PLAIN},
         "encoding": {
             "x": {
                 "field": "x",
@@ -356,7 +345,7 @@ def grid_chart(
                 "title": "round",
                 "axis": {"labelOverlap": True, "labelAngle": 0},
             },
-            "y": {"field": "c", "type": "nominal", "title": None, "sort": list(rows)},
+            "y": _a_row_each(rows),
             "tooltip": _tooltips({"c": "", "x": "round"}),
         },
     }
@@ -403,6 +392,21 @@ def _bytes_scale(lines: Lines) -> dict[str, Any]:
     return {"zero": True, "nice": True}
 
 
+def _a_row_each(names: Sequence[str]) -> dict[str, Any]:
+    return {"field": "c", "type": "nominal", "title": None, "sort": list(names)}
+
+
+def _kinds(rows: Amounts) -> list[str]:
+    return list(dict.fromkeys(kind for _, kind, _ in rows))
+
+
+def _by_name(rows: Amounts) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for name, kind, amount in rows:
+        found.setdefault(name, {})[kind] = amount
+    return found
+
+
 def _color(looks: Sequence[Look], *, field: str = "s") -> dict[str, Any]:
     return _scaled(field, looks, [look.color for look in looks])
 
@@ -414,12 +418,12 @@ def _scaled(
         "field": field,
         "type": "nominal",
         "scale": {"domain": [look.name for look in looks], "range": values},
-        "legend": _legend("") if legend else None,
+        "legend": _legend() if legend else None,
     }
 
 
-def _legend(title: str) -> dict[str, Any]:
-    return {"title": title or None, "orient": "top", "direction": "horizontal", "columns": 3}
+def _legend() -> dict[str, Any]:
+    return {"title": None, "orient": "top", "direction": "horizontal", "columns": 3}
 
 
 def _tooltips(titles: dict[str, str], *, bytes_x: bool = False) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from itertools import chain
 from fedtt.byte_sizes import format_bytes
 from fedtt.metrics import MEAN
 from fedtt.report.blocks import Chart, Look, Section, Table
-from fedtt.report.charts import line_chart
+from fedtt.report.charts import Lines, line_chart
 from fedtt.report.run_view import RunView
 from fedtt.report.series import Point, Series, points_a_line, points_of
 from fedtt.report.words import NOTHING, listed, number
@@ -25,7 +25,7 @@ def progress_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str
         ("score", f"validation {name}", scored),
         ("loss", "training loss", lost),
     ):
-        if not any(points for _, points in lines):
+        if not _drawable(lines):
             continue
         charts += [
             line_chart(
@@ -68,11 +68,11 @@ def bytes_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str) -
     header = ("run", "up", "down", "both", "a client in a round, up", "numbers in a message")
     charts = []
     if len(panel) == 1:
-        lines: list[tuple[str, list[Point]]] = [
+        lines = [
             (title, points_of(panel[0], _sent(way), most=points_a_line(2)))
             for title, way in (("up", "uplink_bytes"), ("down", "downlink_bytes"))
         ]
-        if any(points for _, points in lines):
+        if _drawable(lines):
             charts.append(
                 line_chart(
                     f"{key}-bytes-direction",
@@ -109,15 +109,15 @@ def timing_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str) 
                 )
             )
     header = ("run", "seed", "all rounds", "a round, median", "the slowest")
-    chart = [
-        line_chart(f"{key}-seconds", "Seconds a round", lines=lines, looks=looks, y="seconds")
-        for _ in range(1)
-        if any(points for _, points in lines)
-    ]
+    charts = []
+    if _drawable(lines):
+        charts.append(
+            line_chart(f"{key}-seconds", "Seconds a round", lines=lines, looks=looks, y="seconds")
+        )
     return Section(
         key=f"{key}-timing",
         title="Timing",
-        charts=tuple(chart),
+        charts=tuple(charts),
         tables=(Table(caption="Seconds", header=header, rows=tuple(rows[:MOST_ROWS])),),
     )
 
@@ -127,7 +127,7 @@ def privacy_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str)
     charts, sentences = [], []
     for kind, level in (("privacy", "clients"), ("example_privacy", "examples")):
         lines = _lines(panel, _epsilon(kind))
-        if any(points for _, points in lines):
+        if _drawable(lines):
             charts.append(
                 line_chart(
                     f"{key}-{kind}",
@@ -160,6 +160,10 @@ def _lines(panel: Sequence[Series], values_of: Values) -> list[tuple[str, list[P
     return [(series.name, points_of(series, values_of, most=most)) for series in panel]
 
 
+def _drawable(lines: Lines) -> bool:
+    return any(points for _, points in lines)
+
+
 def _validation(run: RunView) -> list[float | None]:
     name = run.score.name
     return [(record["validation"] or {}).get(name, {}).get(MEAN) for record in run.rounds]
@@ -175,13 +179,13 @@ def _epsilon(kind: str) -> Values:
 
 def _of_progress(
     panel: Sequence[Series],
-    scored: Sequence[tuple[str, Sequence[Point]]],
-    lost: Sequence[tuple[str, Sequence[Point]]],
+    scored: Lines,
+    lost: Lines,
 ) -> list[str]:
     told = []
-    if not any(points for _, points in scored):
+    if not _drawable(scored):
         told.append("Nothing was measured on validation data (evaluation.every).")
-    if not any(points for _, points in lost):
+    if not _drawable(lost):
         told.append("No training loss is kept: it is not, of private rounds.")
     if any(len(series.runs) > 1 for series in panel):
         told.append(
@@ -189,7 +193,7 @@ def _of_progress(
         )
     rounds = max(len(run.rounds) for series in panel for run in series.runs)
     shown = max((len(points) for _, points in chain(scored, lost)), default=0)
-    if lost and any(points for _, points in lost) and shown < rounds:
+    if _drawable(lost) and shown < rounds:
         told.append(f"Of {rounds:,} rounds {shown} are shown, evenly spread.")
     return told
 

@@ -11,9 +11,7 @@ from fedtt.report.comparison_page import page_of_comparison
 from fedtt.report.pages import page_of_views
 from fedtt.report.render import MARKER, render
 from fedtt.report.run_view import RunView, view_run
-from fedtt.run_place import is_run
-
-REPORT = "report.html"
+from fedtt.run_place import REPORT, is_run
 
 
 def write_report(places: Sequence[Path], out: Path | None = None) -> Path:

@@ -82,7 +82,7 @@ def _data(config: RunConfig, data: Mapping[str, Any]) -> Iterator[str]:
         yield f"clients: {len(names)} sites"
     elif clients:
         yield f"clients: {_count(clients)}"
-    if clients and not _is_private(config):
+    if clients and not config.privacy.is_noisy:
         for split in ("train", "validation", "test"):
             total = sum(sizes.get(split, 0) for sizes in clients.values())
             yield f"{split}: {total:,} examples"
@@ -92,10 +92,6 @@ def _count(clients: Mapping[str, Any]) -> str:
     """Of very many clients data.json holds one row, whose name is their number."""
     only = next(iter(clients))
     return only if len(clients) == 1 and only.endswith(" clients") else str(len(clients))
-
-
-def _is_private(config: RunConfig) -> bool:
-    return config.privacy.client is not None or config.privacy.example is not None
 
 
 def _privacy(directory: RunDirectory, config: RunConfig) -> Iterator[str]:

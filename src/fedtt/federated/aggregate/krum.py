@@ -56,10 +56,11 @@ class Krum:
                 expected=f"at least {self.fewest}",
             )
         hostile = share_of_clients(self.trim, count, most=(count - 3) // 2)
-        deltas = leveled(self.deltas) if self.level else self.deltas
+        norms = [norm_of(delta) for delta in self.deltas] if self.level else []
+        deltas = leveled(self.deltas, norms) if self.level else self.deltas
         scores = krum_scores(deltas, hostile=hostile)
         if self.level:
-            scores[[not norm_of(delta) for delta in deltas]] = torch.inf
+            scores[[not norm for norm in norms]] = torch.inf
         chosen = scores.argsort(stable=True)[: count - hostile if self.several else 1].tolist()
         return Aggregate(
             delta={
@@ -72,9 +73,8 @@ class Krum:
         )
 
 
-def leveled(deltas: tuple[Params, ...]) -> tuple[Params, ...]:
-    """All of the median length of those that have one, in float64; nothing stays nothing."""
-    norms = [norm_of(delta) for delta in deltas]
+def leveled(deltas: tuple[Params, ...], norms: list[float]) -> tuple[Params, ...]:
+    """All of the median of the ``norms`` that are not 0, in float64; nothing stays nothing."""
     length = median([norm for norm in norms if norm] or [0.0])
     return tuple(
         p.scale({name: tensor.double() for name, tensor in delta.items()}, length / (norm or 1.0))
