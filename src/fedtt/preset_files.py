@@ -1,4 +1,4 @@
-"""Complete configurations by name: in a wheel in ``fedtt/presets``, in a checkout beside ``src``."""
+"""Complete configurations by name: in a wheel ``fedtt/presets``, in a checkout beside ``src``."""
 
 import os
 from functools import cache

@@ -86,8 +86,10 @@ def test_it_trains_a_round_or_is_refused(
         assert any(trains(FITTING[kind], model) for model in models)
 
 
-def test_tables_name_types_that_there_are() -> None:
+def test_tables_and_the_page_name_types_that_there_are() -> None:
     assert {*REFUSED, *NEEDED, *FITTING} <= set(TYPES)
+    page = Path("docs/methods.md").read_text(encoding="utf-8")
+    assert all(f"`{kind}`" in page for kind in REFUSED)
 
 
 @pytest.mark.parametrize("name", ["peft:xlora", "peft:Multitask-Prompt-Tuning", "peft:FROD"])

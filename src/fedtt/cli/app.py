@@ -29,6 +29,7 @@ Overwrite = Annotated[
 PlainText = Annotated[
     bool, typer.Option("--plain-text", help="Without keys off this machine: nothing is secret.")
 ]
+A_CONFIG = "A TOML file, or a preset's name."
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help=A_CONFIG)]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A directory that train made.")]
 

@@ -17,6 +17,7 @@ REFUSED: Mapping[str, tuple[str, str]] = {
         "flexlora, or peft:lora with a rank_pattern among its options",
     ),
     "adamss": (WEIGHTS, "lora-xs, whose frames are of the base weights, too"),
+    "cpt": ("every pass through it, a measurement's too, writes into what it trains", "prompt"),
     "frod": (WEIGHTS, "lora-xs, whose frames are of the base weights, too"),
     "multitask_prompt_tuning": (TASK_IDS, "prompt"),
     "poly": (TASK_IDS, "lora"),

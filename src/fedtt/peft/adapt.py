@@ -66,7 +66,7 @@ def adapt(base: nn.Module, config: PeftConfig) -> PeftModel:
 
 @contextmanager
 def _refusals_explained(base: nn.Module, config: PeftConfig) -> Iterator[None]:
-    """What PEFT says inside, of any type, with where it was said and the way out."""
+    """What PEFT says inside of methods of its own, with where it was said and the way out."""
     where = f"{type(config).__name__} in {type(base).__name__}, model_type {model_type_of(base)}"
     try:
         yield
@@ -80,6 +80,8 @@ def _refusals_explained(base: nn.Module, config: PeftConfig) -> Iterator[None]:
                 got=f"linear layers as wide as the model: {describe_candidates(base)}",
                 fix=f'name the layers: {type(config).__name__}(target_modules=["...", "..."])',
             ) from error
+        if not type(config).__module__.startswith("peft."):
+            raise  # whose own it is wants to see where
         raise ModelError(
             "PEFT refuses this method for this model",
             where=where,
