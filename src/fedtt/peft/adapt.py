@@ -57,7 +57,7 @@ def adapt(base: nn.Module, config: PeftConfig) -> PeftModel:
     check_sizes(config)
     check_patterns(config, base)
     _prepare(base, config)
-    with want_of_memory_explained(), _refusals_explained(base, config):
+    with _refusals_explained(base, config), want_of_memory_explained():
         model: PeftModel = get_peft_model(base, config)
     _check_trains_what_was_asked(model, config)
     check_trains_in_place(model)
