@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 PAGE = Path("docs/python.md").read_text(encoding="utf-8")
@@ -20,3 +21,6 @@ def test_the_page_runs(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert len(names["answers"]) == 2
     assert list(names["costs"].index) == ["fedtt", "lora"]
     assert list(names["runs"]["state"]) == ["finished"]
+    assert names["done"].rows == len(pd.read_csv("answered.csv")) == len(names["examples"])
+    assert Path("exports/merged/README.md").is_file()
+    assert names["checked"]

@@ -31,11 +31,13 @@ def test_it_runs(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     shown = [shown_by(cell.replace('"minilm"', repr(str(tiny_bert))), names) for cell in CODE]
-    held, _, results, rounds, picture, answers, model, costs = shown
+    held, _, results, rounds, picture, page, answers, model, costs = shown
     assert (held == 15).all(axis=None)
     assert set(results.index) == {"books", "films", "games", "mean"}
     assert list(rounds.index) == [1, 2, 3]
     assert picture._repr_png_().startswith(b"\x89PNG")
+    assert page.name == "report.html"
+    assert "<html" in page.read_text(encoding="utf-8")
     assert len(answers) == 2
     assert "Peft" in model
     assert isinstance(costs, pd.DataFrame)

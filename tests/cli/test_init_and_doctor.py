@@ -107,6 +107,23 @@ def test_doctor_says_what_is_missing_for_a_configuration(
     command("doctor")
 
 
+def test_doctor_says_what_sites_need_and_which_file_is_not_there(
+    command: Command, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = dump_config(make_config(sites={"names": ["a", "b"]}))
+    (tmp_path / "c.toml").write_text(text)
+    assert json.loads(command("doctor", "c.toml", "--json"))["config"]["problems"] == []
+    gone = Extra(purpose="sites", modules=("no_such_module",))
+    monkeypatch.setitem(EXTRAS, "flower", gone)  # type: ignore[arg-type]
+    shown = command("doctor", "c.toml", "--set", "data.path=gone.csv", "--json", code=1)
+    assert json.loads(shown)["config"]["problems"] == [
+        "pip install 'fedtt[flower]': sites",
+        f"data.path: no file {tmp_path / 'gone.csv'}; --set data.path=FILE takes another",
+    ]
+    (tmp_path / "c.toml").write_text(dump_config(make_config()))
+    assert "missing" not in command("doctor", "c.toml")
+
+
 def verbs() -> dict[str, set[str]]:
     """Every verb of the command line, and its options."""
     found = {}

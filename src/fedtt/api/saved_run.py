@@ -14,7 +14,9 @@ from fedtt.data import SPLITS
 from fedtt.errors import DataError, FedttError, RunError
 from fedtt.experiment import evaluate_run, predict_texts
 from fedtt.experiment import open_run as open_directory
+from fedtt.experiment.exports import export_run
 from fedtt.experiment.opened_run import open_model
+from fedtt.experiment.predicted_file import PredictedFile, predict_file
 from fedtt.experiment.run_files import Record
 from fedtt.experiment.run_rows import MEASURED, rows_at, spent
 from fedtt.metrics import MEAN
@@ -126,6 +128,37 @@ class Run:
         ]
         columns = ["text", "label", *(f"p_{name}" for name in classes), "cut_to"]
         return pd.DataFrame(rows, columns=columns).astype({"cut_to": "Int64"})
+
+    def predict_file(
+        self,
+        file: str | Path,
+        out: str | Path,
+        *,
+        text_column: str | None = None,
+        overwrite: bool = False,
+    ) -> PredictedFile:
+        """Write ``file`` to ``out`` with an answer beside every row, as ``fedtt predict --file``.
+
+        The columns ``predicted_label`` and ``p_CLASS`` are new; the text is in ``text_column``, by
+        default the run's own. Both files are of one kind (``.csv``, ``.jsonl``, ``.json``,
+        ``.parquet``) and may be larger than memory. Raises :class:`DataError`, with the line, and
+        :class:`RunError`.
+        """
+        places = Path(file), Path(out)
+        return predict_file(self.path, *places, text_column=text_column, overwrite=overwrite)
+
+    def export(
+        self,
+        directory: str | Path,
+        *,
+        format: str = "peft",  # noqa: A002  (as the option is called)
+    ) -> tuple[str, ...]:
+        """Write the model for others into a new directory, as ``fedtt export``; what was checked.
+
+        ``format`` is ``"peft"``, ``"merged"`` or ``"onnx"``. Raises :class:`RunError` for a place
+        that is taken, and :class:`~fedtt.errors.FedttError` for what is in the way of the format.
+        """
+        return tuple(export_run(self.path, Path(directory), name=format))
 
     def evaluate(self, split: str = "test") -> pd.DataFrame:
         """Every metric of the saved state on a split: one row a client and their ``mean``."""

@@ -42,8 +42,8 @@ def train(
 ) -> Run:
     """Train as ``fedtt train`` does, all clients in this process, and return the run.
 
-    ``config`` is a :class:`RunConfig`, the path of a TOML file, or the nested table that such a
-    file holds, whose paths are relative to the working directory; ``overrides`` are
+    ``config`` is a :class:`RunConfig`, the path of a TOML file, a preset's name, or the nested
+    table of such a file, whose paths are relative to the working directory; ``overrides`` are
     ``"key=value"``, as of ``--set``. ``data`` goes with a file or a table that names none: the
     columns that the configuration reads are kept as a file beside the run. ``run`` is a new
     directory (default: one under ``runs/``); ``overwrite`` deletes an earlier run in it.
@@ -146,7 +146,7 @@ def _stoppable() -> Iterator[Callable[[], None]]:
 def _table(config: Configuration) -> tuple[Table, str]:
     """The nested table, its paths absolute, and where it comes from."""
     if isinstance(config, str | Path):
-        return read_table(Path(config)), str(config)
+        return read_table(config), str(config)
     if isinstance(config, RunConfig):
         table = config.model_dump(mode="json", exclude_none=True, exclude_unset=True)
     elif isinstance(config, Mapping):

@@ -29,7 +29,8 @@ Overwrite = Annotated[
 PlainText = Annotated[
     bool, typer.Option("--plain-text", help="Without keys off this machine: nothing is secret.")
 ]
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see presets/.")]
+A_CONFIG = "A TOML file, or a preset's name."
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help=A_CONFIG)]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A directory that train made.")]
 
 
@@ -85,6 +86,19 @@ def init(
 
 
 @app.command()
+def presets(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Print this one, as it stands.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the configurations that a CONFIG can name, or print one to start from."""
+    from fedtt.cli.presets_command import presets_command
+
+    presets_command(name, as_json=as_json)
+
+
+@app.command()
 def doctor(
     config: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG]", help="Would this one run here?")
@@ -100,9 +114,7 @@ def doctor(
 
 @app.command()
 def train(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="A TOML file; see presets/.")
-    ] = None,
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help=A_CONFIG)] = None,
     overrides: Overrides = None,
     run: Annotated[
         Path | None, typer.Option("--run", help="Run directory (default: under runs/).")

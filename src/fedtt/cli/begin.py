@@ -15,6 +15,7 @@ from fedtt.cli.terminal_tables import print_result
 from fedtt.config import RunConfig, load_config
 from fedtt.errors import ConfigError
 from fedtt.model_place import check_model_place
+from fedtt.preset_files import find_config
 from fedtt.run_place import DEFAULT_PARENT, check_creatable, check_new_run, check_run
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class Asked:
         if self.config_path is None and self.resume is None:
             raise ConfigError(
                 f"nothing to {self.verb}",
-                expected="a configuration file, or --resume RUN",
-                fix=f"fedtt {self.verb} presets/silos.toml",
+                expected="a configuration file, a preset's name, or --resume RUN",
+                fix=f"fedtt {self.verb} silos",
             )
         if self.config_path is None and self.overrides:
             raise ConfigError(
@@ -135,7 +136,7 @@ def loading(*, silent: bool) -> Iterator[None]:
 
 def check_apart(config_path: Path, run: Path) -> None:
     """Overwriting the run must not delete the configuration."""
-    if run.resolve() in config_path.resolve().parents:
+    if run.resolve() in find_config(config_path).resolve().parents:
         raise ConfigError(
             "the run directory holds the configuration that is given",
             where=f"--run {run} --overwrite",

@@ -12,7 +12,7 @@ import typer
 from fedtt._version import __version__
 from fedtt.byte_sizes import format_bytes
 from fedtt.cli.console import console, print_json, print_line
-from fedtt.config import RunConfig, load_config
+from fedtt.config import DataConfig, RunConfig, SitesConfig, load_config
 from fedtt.errors import ModelError
 from fedtt.extras import EXTRAS
 from fedtt.model_place import check_model_place
@@ -96,6 +96,7 @@ def _needs(config: RunConfig) -> dict[str, Any]:
     from fedtt.models import load_model_config, resolve_device
 
     problems = [f"pip install 'fedtt[{name}]': {EXTRAS[name].purpose}" for name in _missing(config)]
+    problems += _absent_files(config.data)
     task = model_class_of(config.task)
     method = build_method(config.method, task=task, server=config.server, wire=config.wire)
     classes = len(config.data.label_names or ()) or 2
@@ -147,6 +148,16 @@ def _named(config: RunConfig) -> dict[str, Any]:
     }
 
 
+def _absent_files(data: DataConfig) -> list[str]:
+    """Data that the configuration names, and how to name other."""
+    places = {"data.path": data.path, "data.test_path": data.test_path}
+    return [
+        f"{key}: no file {place}; --set {key}=FILE takes another"
+        for key, place in places.items()
+        if place is not None and not place.is_file()
+    ]
+
+
 def _unpackaged(name: str) -> list[str]:
     """How to get the package of an alias that is not there; the hub, where it answers, has it."""
     from fedtt.models import ALIASES, locate_model
@@ -160,6 +171,7 @@ def _missing(config: RunConfig) -> list[str]:
     from fedtt.models import locate_model
 
     asked = {
+        "flower": config.sites != SitesConfig(),
         "privacy": config.privacy.is_private,
         "quantization": config.model.quantization is not None,
         "gguf": locate_model(config.model.name).lower().endswith(".gguf"),

@@ -17,6 +17,7 @@ from fedtt.config.overrides import Table, flatten, set_key, split_override
 from fedtt.config.problems import describe_problem
 from fedtt.config.schema import RunConfig
 from fedtt.errors import ConfigError
+from fedtt.preset_files import find_config
 
 FOLLOWERS = "track."  # who follows a run is no part of it
 # What a configuration may leave open, and a run's own has settled: key -> its value there.
@@ -27,8 +28,10 @@ LEFT_OPEN: Mapping[str, object] = {
 }
 
 
-def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
+def load_config(path: str | Path, *, overrides: Iterable[str] = ()) -> RunConfig:
     """The config in a TOML file, with ``a.b=value`` overrides applied (``a.b=`` unsets a key).
+
+    ``path`` may be the name of a preset, such as ``"silos"``, where there is no such file.
 
     Relative paths in the file are relative to the file; in overrides, to the working directory.
     Raises :class:`ConfigError` for anything wrong, naming the key.
@@ -36,11 +39,12 @@ def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
     return parse_config(read_table(path, overrides=overrides), where=str(path))
 
 
-def read_table(path: Path, *, overrides: Iterable[str] = ()) -> Table:
-    """The nested table in a TOML file, overrides applied and paths absolute; nothing else checked.
+def read_table(path: str | Path, *, overrides: Iterable[str] = ()) -> Table:
+    """The nested table in a TOML file or a preset, overrides applied and paths absolute.
 
-    Raises :class:`ConfigError` for what is not TOML.
+    Nothing else is checked. Raises :class:`ConfigError` for what is not TOML.
     """
+    path = find_config(path)
     try:
         table = _parse_toml(read_text(path))
     except OSError as error:
@@ -48,7 +52,7 @@ def read_table(path: Path, *, overrides: Iterable[str] = ()) -> Table:
             "cannot read the configuration",
             where=str(path),
             got=error,
-            fix="give the path of a TOML file; presets/ holds complete examples",
+            fix="give the path of a TOML file or the name of a preset: fedtt presets",
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, field_validator
 
 from fedtt.methods.entry import MethodEntry, MethodSection, Setting, averaged
+from fedtt.methods.unfit_peft_types import check_peft_type
 from fedtt.nested_values import leaves
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def build(section: PeftConfig, setting: Setting) -> "Method":
     """All that the adapter trains is averaged."""
     from fedtt.peft import peft_config_from_table
 
+    check_peft_type(section.name, section.options)
     kind = section.name.removeprefix("peft:")
     adapter = peft_config_from_table(kind, section.options, task_type=setting.task_type)
     return averaged(adapter, setting)

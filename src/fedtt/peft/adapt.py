@@ -11,7 +11,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from fedtt.checksums import check_checksums
-from fedtt.errors import ModelError
+from fedtt.errors import FedttError, ModelError
 from fedtt.peft.anatomy import LORA_TARGETS, model_type_of
 from fedtt.peft.exchanged import exchanged_parameters
 from fedtt.peft.kinds import ParameterKind
@@ -24,6 +24,16 @@ from fedtt.peft.sizes import check_sizes, want_of_memory_explained
 from fedtt.peft.traits import traits_of
 
 _NO_DEFAULT_TARGETS = "Please specify `target_modules`"
+# PEFT has no exception of its own.
+_OF_A_REFUSAL = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def adapt(base: nn.Module, config: PeftConfig) -> PeftModel:
@@ -47,21 +57,38 @@ def adapt(base: nn.Module, config: PeftConfig) -> PeftModel:
     check_sizes(config)
     check_patterns(config, base)
     _prepare(base, config)
-    try:
-        with want_of_memory_explained():
-            model: PeftModel = get_peft_model(base, config)
-    except ValueError as error:
-        if not str(error).startswith(_NO_DEFAULT_TARGETS):
-            raise
-        raise ModelError(
-            "PEFT has no default target modules for this architecture",
-            where=f"{type(base).__name__}, model_type {model_type_of(base)}",
-            got=f"linear layers as wide as the model: {describe_candidates(base)}",
-            fix=f'name the layers: {type(config).__name__}(target_modules=["...", "..."])',
-        ) from error
+    with _refusals_explained(base, config), want_of_memory_explained():
+        model: PeftModel = get_peft_model(base, config)
     _check_trains_what_was_asked(model, config)
     check_trains_in_place(model)
     return model
+
+
+@contextmanager
+def _refusals_explained(base: nn.Module, config: PeftConfig) -> Iterator[None]:
+    """What PEFT says inside of methods of its own, with where it was said and the way out."""
+    where = f"{type(config).__name__} in {type(base).__name__}, model_type {model_type_of(base)}"
+    try:
+        yield
+    except FedttError:
+        raise
+    except _OF_A_REFUSAL as error:
+        if str(error).startswith(_NO_DEFAULT_TARGETS):
+            raise ModelError(
+                "PEFT has no default target modules for this architecture",
+                where=where,
+                got=f"linear layers as wide as the model: {describe_candidates(base)}",
+                fix=f'name the layers: {type(config).__name__}(target_modules=["...", "..."])',
+            ) from error
+        if not type(config).__module__.startswith("peft."):
+            raise  # whose own it is wants to see where
+        raise ModelError(
+            "PEFT refuses this method for this model",
+            where=where,
+            got=f"{type(error).__name__}: {error}",
+            expected="options that fit the widths and the layers of the model",
+            fix="change the options (method.options of peft:TYPE), or take another method",
+        ) from error
 
 
 def load_adapted(base: nn.Module, directory: str | os.PathLike[str]) -> PeftModel:
@@ -113,6 +140,13 @@ def _prepare(base: nn.Module, config: PeftConfig) -> None:
 
 
 def _check_trains_what_was_asked(model: PeftModel, config: PeftConfig) -> None:
+    if config.task_type == "SEQ_CLS" and not hasattr(config, "modules_to_save"):
+        raise ModelError(
+            "PEFT trains no head beside this method",
+            where=f"{type(config).__name__} for a task with classes",
+            expected="a method whose config has modules_to_save",
+            fix='another method, or a causal model with task = { kind = "label-words" }',
+        )
     wants_biases = getattr(config, "bias", None) == "all"
     if wants_biases and ParameterKind.BIASES not in exchanged_parameters(model).values():
         raise ModelError(
