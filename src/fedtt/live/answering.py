@@ -93,7 +93,7 @@ class Answering(BaseHTTPRequestHandler):
 
     def _stream(self) -> None:
         told, silent = 0, 0
-        while not self._is_gone():
+        while not self.server.over.is_set() and not self._is_gone():
             news = self.server.newest.wait(after=told, seconds=LOOK_AFTER_CLIENT)
             silent += 1
             if news is not None:

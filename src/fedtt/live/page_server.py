@@ -32,7 +32,7 @@ class PageServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, port: int) -> None:
-        self.newest = NewestSight()
+        self.newest, self.over = NewestSight(), threading.Event()
         self.streams = threading.BoundedSemaphore(MOST_STREAMS)
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
         try:
@@ -90,16 +90,15 @@ def serving(path: Path, *, port: int = 0, interval: float = INTERVAL) -> Iterato
     """
     check_watchable(path)
     drawing_code()
-    over = threading.Event()
     with PageServer(port) as server:
         follower = threading.Thread(
-            target=_follow, args=(path, server.newest, over, interval), daemon=True
+            target=_follow, args=(path, server.newest, server.over, interval), daemon=True
         )
         follower.start()
         try:
             yield server
         finally:
-            over.set()
+            server.over.set()  # ends what listens, too
             follower.join()
 
 
