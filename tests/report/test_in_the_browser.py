@@ -1,60 +1,27 @@
 """Reports in a real headless Chromium: what is drawn, and what the buttons do."""
 
 import functools
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
+from tests.report.headless import chromium, marks, needs_chromium, wait
 from tests.report.made_runs import made_run, record
 
 from fedtt.config import RunConfig
 from fedtt.report import write_report
 
-CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 CLIENTS = ["north", "</script><img src=x onerror=alert(1)>"]
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",  # as root there is none
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (shutil.which(CHROMIUM) and shutil.which(DRIVER)),
-        reason="no Chromium here: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=390,900"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-def wait(browser: webdriver.Chrome, script: str) -> None:
-    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(f"return {script}"))
-
-
-def marks(browser: webdriver.Chrome, chart: str, kind: str = "symbol") -> int:
-    paths = f"[data-chart='{chart}'] g.role-mark.mark-{kind} path[d]"
-    return len(browser.find_elements("css selector", paths))
+    with chromium(tmp_path / "profile") as driver:
+        yield driver
 
 
 def test_it_draws_and_its_buttons_work(

@@ -431,6 +431,23 @@ def report(
 
 
 @app.command()
+def watch(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's directory; it may still have to come.")
+    ],
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where to serve it; 0 takes a free one.")
+    ] = 0,
+    in_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Serve a run's report on this machine while it goes on; Ctrl-C ends the page, not the run."""
+    from fedtt.cli.watch_command import watch_command
+
+    watch_command(run, port=port, in_browser=in_browser, as_json=as_json)
+
+
+@app.command()
 def cost(
     model: Annotated[
         str, typer.Option(metavar="ID|DIR|FILE", help="Alias, hub id, directory or config.json.")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtt.cli.console import console, print_line
-from fedtt.cli.terminal_tables import print_notes
+from fedtt.cli.terminal_tables import print_start
 
 if TYPE_CHECKING:
     from fedtt.experiment import BegunRun
@@ -30,7 +30,7 @@ def run_over_flower(
     config, federation, directory = begun.config, begun.federation, begun.directory
     out = console()
     if not silent:
-        print_notes(out, federation.notes)
+        print_start(out, federation.notes, directory.path)
         where = f"{port.address}; logs in {directory.path}"
         print_line(out, f"{len(expected)} sites may join at {where}")
     with (

@@ -10,6 +10,13 @@ from fedtt.byte_sizes import format_bytes
 from fedtt.cli.console import console, format_seconds, print_line
 
 
+def print_start(out: Console, notes: tuple[str, ...], path: Path) -> None:
+    """What is to be said before the first round; who sits at a terminal may look at more."""
+    print_notes(out, notes)
+    if out.is_terminal:
+        print_line(out, f"in a browser: fedtt watch {path}", style="dim")
+
+
 def print_notes(out: Console, notes: tuple[str, ...]) -> None:
     """Everything that was left out, moved or cut, one line each."""
     for note in notes:

@@ -7,7 +7,7 @@ from typing import Any
 from fedtt.cli.begin import Asked, Output, begin, loading, show_result
 from fedtt.cli.console import console
 from fedtt.cli.interrupt import interrupt_flag, stop_if_asked
-from fedtt.cli.terminal_tables import print_notes
+from fedtt.cli.terminal_tables import print_start
 from fedtt.config import RunConfig
 from fedtt.errors import ConfigError
 
@@ -69,7 +69,7 @@ def _train_here(
     begun = begin(asked, given, build, stop=stop)
     out = console()
     if not silent:
-        print_notes(out, begun.federation.notes)
+        print_start(out, begun.federation.notes, begun.directory.path)
     with watch(out, silent=silent) as notify:
         summary = experiment.run_experiment(
             begun.config,

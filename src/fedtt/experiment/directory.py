@@ -46,12 +46,14 @@ from fedtt.engine.client_state import FOLDER as CLIENTS
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment.lock import locked
 from fedtt.experiment.measure import Metrics
+from fedtt.experiment.round_tail import read_rounds
 from fedtt.experiment.run_files import (
     BaselinesContent,
     DataContent,
     Record,
     SummaryContent,
     check_content,
+    damaged_file,
     read_record,
 )
 from fedtt.experiment.run_secret import FILE as SECRET
@@ -176,7 +178,7 @@ class RunDirectory:
 
         Raises :class:`RunError` for a line that is not the record of its round.
         """
-        return self._records(self._round_lines())
+        return list(read_rounds(self.path))
 
     def forget_rounds_from(self, next_round: int) -> list[Record]:
         """Drop records of rounds that the saved state does not include; the records that stay.
@@ -272,12 +274,7 @@ class RunDirectory:
             raise self._damaged(name, error) from error
 
     def _damaged(self, name: str, got: object) -> RunError:
-        return RunError(
-            "a file of the run is missing or damaged",
-            where=str(self.path / name),
-            got=got,
-            fix="bring the file back, or start a new run with another --run directory",
-        )
+        return damaged_file(self.path / name, got)
 
 
 def create_run(path: Path, config: RunConfig, *, overwrite: bool) -> RunDirectory:

@@ -1,10 +1,12 @@
 """What the files of a run hold: written here, and checked here when it is read."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from fedtt.errors import RunError
 from fedtt.experiment.measure import Metrics
 from fedtt.federated.types import ClientReport, RoundReport, SumReport
 from fedtt.metrics import MEAN
@@ -219,3 +221,13 @@ def read_record(line: str, *, index: int) -> Record:
     if record["round"] != index:
         raise ValueError(f"round {record['round']}, expected round {index}")
     return record
+
+
+def damaged_file(path: Path, got: object) -> RunError:
+    """The error for a file of a run that does not hold what it should."""
+    return RunError(
+        "a file of the run is missing or damaged",
+        where=str(path),
+        got=got,
+        fix="bring the file back, or start a new run with another --run directory",
+    )

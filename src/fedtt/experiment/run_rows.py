@@ -39,7 +39,7 @@ def run_row(path: Path) -> dict[str, Any]:
     config, records, summary = directory.config(), directory.rounds(), directory.summary()
     return {
         "run": str(path.absolute()),
-        "state": _state(path, ended=summary is not None),
+        "state": run_state(path, ended=summary is not None),
         "model": config.model.name,
         "method": config.method.name,
         "seed": config.seed,
@@ -79,7 +79,8 @@ def _runs_in(place: Path, *, deep: bool) -> Iterator[Path]:
             yield from _runs_in(path, deep=True)
 
 
-def _state(path: Path, *, ended: bool) -> str:
+def run_state(path: Path, *, ended: bool) -> str:
+    """``running``, ``stopped`` or ``finished``: whether a process holds it, or it has a result."""
     if (path / LOCK).exists():
         try:
             with locked_if_free(path) as free:

@@ -378,7 +378,7 @@ def _spec(
         "width": "container",
         "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},
-        "data": {"values": rows},
+        "data": {"name": "rows", "values": rows},
         **(hidden if hideable else {}),
         **body,
     }

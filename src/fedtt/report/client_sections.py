@@ -145,12 +145,12 @@ def trained_section(run: RunView, *, key: str) -> Section:
                 x="numbers",
             )
         )
-    cells = cores_by_round(shapes, schedule, rounds=len(run.rounds))
+    cells = cores_by_round(shapes, schedule, rounds=run.rounds.count)
     if cells:
         names = sorted({name for _, name in cells}, key=lambda name: int(name.split()[1]))
         charts.append(grid_chart(f"{key}-schedule", "Cores by round", cells=cells, rows=names))
     told = _of_training(run, schedule, kinds)
-    if cells and len(run.rounds) > MOST_ROUNDS:
+    if cells and run.rounds.count > MOST_ROUNDS:
         told.append(f"The first {MOST_ROUNDS} rounds are shown; it goes on like that.")
     if by_layer:
         told.append(_bytes_by_layer(run))

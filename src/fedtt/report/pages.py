@@ -43,7 +43,7 @@ def page_of_views(views: Sequence[RunView], notes: Sequence[str] = ()) -> Page:
     title = first.name if len(runs) == 1 else f"{counted(len(runs), 'run')}"
     subtitle = (
         f"{first.settings.get('method.name')} on {_base(first)}, seed {first.seed}, "
-        f"{len(first.rounds)} of {first.planned_rounds} rounds"
+        f"{first.rounds.count} of {first.planned_rounds} rounds"
         if len(runs) == 1
         else f"{counted(len(series) + len(cut), 'configuration')}, "
         f"{counted(len(runs), 'run')} in all"

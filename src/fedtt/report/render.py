@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -17,19 +18,41 @@ PARTS = "page_parts"
 MARKER = "<!doctype html><!-- fedtt report -->"
 
 
-def render(page: Page) -> str:
-    """The file's text. All that a page holds is escaped; only our own script and style are not."""
-    code, script = drawing_code(), _part("page.js")
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """What a page says of the run it follows, in ``words``; ``version`` counts its contents."""
+
+    state: str
+    words: str
+    version: int
+
+
+def render(page: Page, live: Live | None = None) -> str:
+    """The file's text. All that a page holds is escaped; only our own script and style are not.
+
+    ``live``: of a page that is served and follows its run.
+    """
+    scripts = {"code": drawing_code(), "script": _part("page.js")}
+    if live is not None:
+        scripts["live_script"] = _part("live.js")
     return _template("page.html").render(
-        page=page,
         version=__version__,
         marker=Markup(MARKER),
         style=Markup(_part("page.css")),
-        code=Markup(code),
-        script=Markup(script),
-        policy=_policy(code, script),
-        specs=specs_of(page),
+        policy=_policy(*scripts.values(), fetches=live is not None),
+        live=live,
+        **_content(page, 0 if live is None else live.version),
+        **{name: Markup(script) for name, script in scripts.items()},
     )
+
+
+def render_content(page: Page, *, version: int) -> str:
+    """What changes of a page that follows a run; its scripts and style are left out."""
+    return _template("content.html").render(**_content(page, version))
+
+
+def _content(page: Page, version: int) -> dict[str, Any]:
+    return {"page": page, "specs": specs_of(page), "content_version": version}
 
 
 def specs_of(page: Page) -> dict[str, dict[str, Any]]:
@@ -37,22 +60,25 @@ def specs_of(page: Page) -> dict[str, dict[str, Any]]:
     return {chart.key: chart.spec for section in page.sections for chart in section.charts}
 
 
-def _policy(*scripts: str) -> str:
-    """Only these scripts run, nothing is fetched, nothing is sent."""
+def _policy(*scripts: str, fetches: bool) -> str:
+    """Only these scripts run, nothing is fetched, or what whoever serves the page has, and nothing
+    is sent.
+    """
+    fetched = "connect-src 'self'; " if fetches else ""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
         for script in scripts
     )
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"{fetched}base-uri 'none'; form-action 'none'"
     )
 
 
 @cache
 def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.DictLoader({name: _part(name)}),
+        loader=jinja2.FunctionLoader(_part),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

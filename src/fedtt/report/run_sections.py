@@ -4,22 +4,22 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 
 from fedtt.byte_sizes import format_bytes
-from fedtt.metrics import MEAN
 from fedtt.report.blocks import Chart, Look, Section, Table
 from fedtt.report.charts import Lines, line_chart
+from fedtt.report.round_log import Curve
 from fedtt.report.run_view import RunView
 from fedtt.report.series import Point, Series, points_a_line, points_of
 from fedtt.report.words import NOTHING, listed, number
 
 MOST_ROWS = 200
-Values = Callable[[RunView], list[float | None]]
+CurveOf = Callable[[RunView], Curve | None]
 
 
 def progress_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str) -> Section:
     """Score and loss against rounds, and against bytes."""
     name = panel[0].runs[0].score.name
     scored = _lines(panel, _validation)
-    lost = _lines(panel, lambda run: [record["loss"] for record in run.rounds])
+    lost = _lines(panel, lambda run: run.rounds.loss)
     charts: list[Chart] = []
     for short, title, lines in (
         ("score", f"validation {name}", scored),
@@ -51,10 +51,11 @@ def bytes_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str) -
     rows = []
     for series in panel:
         run = series.runs[0]
-        up, down = (
-            sum(record[f"{way}_bytes"] for record in run.rounds) for way in ("uplink", "downlink")
+        up, down, messages = (
+            run.rounds.uplink_bytes,
+            run.rounds.downlink_bytes,
+            run.rounds.messages,
         )
-        messages = sum(len(record["clients"]) for record in run.rounds)
         rows.append(
             (
                 series.name,
@@ -68,9 +69,13 @@ def bytes_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str) -
     header = ("run", "up", "down", "both", "a client in a round, up", "numbers in a message")
     charts = []
     if len(panel) == 1:
+        sent: dict[str, CurveOf] = {
+            "up": lambda run: run.rounds.uplink,
+            "down": lambda run: run.rounds.downlink,
+        }
         lines = [
-            (title, points_of(panel[0], _sent(way), most=points_a_line(2)))
-            for title, way in (("up", "uplink_bytes"), ("down", "downlink_bytes"))
+            (title, points_of(panel[0], curve_of, most=points_a_line(2)))
+            for title, curve_of in sent.items()
         ]
         if _drawable(lines):
             charts.append(
@@ -94,18 +99,18 @@ def bytes_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str) -
 
 def timing_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str) -> Section:
     """How long the rounds took."""
-    lines = _lines(panel, lambda run: [record["seconds"] for record in run.rounds])
+    lines = _lines(panel, lambda run: run.rounds.took)
     rows = []
     for series in panel:
         for run in series.runs:
-            took = sorted(record["seconds"] for record in run.rounds)
+            took = sorted(sample.value for sample in run.rounds.took.samples)
             rows.append(
                 (
                     series.name,
                     str(run.seed),
-                    f"{sum(took):,.1f} s",
+                    f"{run.rounds.seconds:,.1f} s",
                     f"{took[len(took) // 2]:.3g} s" if took else NOTHING,
-                    f"{took[-1]:.3g} s" if took else NOTHING,
+                    f"{run.rounds.slowest:.3g} s" if took else NOTHING,
                 )
             )
     header = ("run", "seed", "all rounds", "a round, median", "the slowest")
@@ -155,26 +160,21 @@ def privacy_section(panel: Sequence[Series], looks: Sequence[Look], *, key: str)
     )
 
 
-def _lines(panel: Sequence[Series], values_of: Values) -> list[tuple[str, list[Point]]]:
+def _lines(panel: Sequence[Series], curve_of: CurveOf) -> list[tuple[str, list[Point]]]:
     most = points_a_line(len(panel))
-    return [(series.name, points_of(series, values_of, most=most)) for series in panel]
+    return [(series.name, points_of(series, curve_of, most=most)) for series in panel]
 
 
 def _drawable(lines: Lines) -> bool:
     return any(points for _, points in lines)
 
 
-def _validation(run: RunView) -> list[float | None]:
-    name = run.score.name
-    return [(record["validation"] or {}).get(name, {}).get(MEAN) for record in run.rounds]
+def _validation(run: RunView) -> Curve | None:
+    return run.rounds.validation.get(run.score.name)
 
 
-def _sent(way: str) -> Values:
-    return lambda run: [record[way] for record in run.rounds]
-
-
-def _epsilon(kind: str) -> Values:
-    return lambda run: [(record.get(kind) or {}).get("epsilon") for record in run.rounds]
+def _epsilon(kind: str) -> CurveOf:
+    return lambda run: run.rounds.epsilon.get(kind)
 
 
 def _of_progress(
@@ -191,7 +191,7 @@ def _of_progress(
         told.append(
             "A line is the mean over seeds, its band reaches from the least to the greatest."
         )
-    rounds = max(len(run.rounds) for series in panel for run in series.runs)
+    rounds = max(run.rounds.count for series in panel for run in series.runs)
     shown = max((len(points) for _, points in chain(scored, lost)), default=0)
     if _drawable(lost) and shown < rounds:
         told.append(f"Of {rounds:,} rounds {shown} are shown, evenly spread.")
@@ -238,12 +238,12 @@ def dropped_lines(panel: Sequence[Series]) -> list[str]:
     """Rounds that clients missed, or that could not be used."""
     told = []
     for run in chain.from_iterable(series.runs for series in panel):
-        missed = sum(bool(record["dropped"]) for record in run.rounds)
-        unused = [record["round"] + 1 for record in run.rounds if record.get("unused")]
-        if missed:
-            told.append(f"{run.name}: in {missed} of {len(run.rounds)} rounds clients dropped out.")
-        if unused:
+        rounds = run.rounds
+        if rounds.missed:
             told.append(
-                f"{run.name}: the updates of round {listed(map(str, unused))} were not used."
+                f"{run.name}: in {rounds.missed} of {rounds.count} rounds clients dropped out."
             )
+        if rounds.unused:
+            named = listed(map(str, rounds.unused_rounds), of=rounds.unused)
+            told.append(f"{run.name}: the updates of round {named} were not used.")
     return told

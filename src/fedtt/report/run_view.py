@@ -8,8 +8,9 @@ from typing import Any
 from fedtt.config.overrides import flatten
 from fedtt.config.parse import read_table
 from fedtt.experiment import open_run
-from fedtt.experiment.run_files import Record
+from fedtt.experiment.round_tail import read_rounds
 from fedtt.metrics import ACCURACY, MEAN, Score
+from fedtt.report.round_log import RoundLog
 from fedtt.run_place import CONFIG
 
 Scores = dict[str, float]  # client -> value
@@ -23,7 +24,7 @@ class RunView:
 
     path: Path
     settings: dict[str, Any]
-    rounds: list[Record]
+    rounds: RoundLog
     summary: dict[str, Any] | None
     baselines: dict[str, Any]
     data: dict[str, Any]
@@ -52,10 +53,9 @@ class RunView:
             return Score(name=kept["name"], higher_is_better=kept["higher_is_better"])
         if self.summary is not None:
             return ACCURACY
-        measured = next((r["validation"] for r in self.rounds if r["validation"]), None)
-        if measured is None:
+        if not self.rounds.validation:
             return ACCURACY
-        return Score(name=next(iter(measured)), higher_is_better=True)
+        return Score(name=next(iter(self.rounds.validation)), higher_is_better=True)
 
     @property
     def is_private(self) -> bool:
@@ -107,14 +107,17 @@ class RunView:
         return None  # those of the clients alone are a part of them until the last is done
 
 
-def view_run(path: Path) -> RunView:
-    """The run in a directory. Raises :class:`RunError` for none, or a damaged one."""
+def view_run(path: Path, *, rounds: RoundLog | None = None) -> RunView:
+    """The run in a directory; ``rounds`` are those that were read before.
+
+    Raises :class:`RunError` for none, or a damaged one.
+    """
     directory = open_run(path)
     directory.config()  # raises for what is no configuration
     return RunView(
         path=path,
         settings=flatten(read_table(path / CONFIG)),
-        rounds=directory.rounds(),
+        rounds=RoundLog.of(read_rounds(path)) if rounds is None else rounds,
         summary=directory.summary(),
         baselines=directory.baselines(),
         data=directory.data() or {},

@@ -3,12 +3,13 @@
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import TypeVar
 
 from fedtt.experiment.comparison.curves import COLORS
 from fedtt.experiment.run_rows import last_written
 from fedtt.report.blocks import Look
+from fedtt.report.round_log import Curve
 from fedtt.report.run_view import RunView
 
 T = TypeVar("T")
@@ -87,20 +88,14 @@ def looks_of(names: Iterable[str]) -> tuple[Look, ...]:
 
 
 def points_of(
-    series: Series, values_of: Callable[[RunView], list[float | None]], *, most: int
+    series: Series, curve_of: Callable[[RunView], Curve | None], *, most: int
 ) -> list[Point]:
     """The mean over the runs at the rounds that all of them have a value of, thinned to ``most``.
 
-    ``values_of`` gives one value a round, or None.
+    ``curve_of`` gives None of a run that measured nothing.
     """
-    found = [
-        {
-            index: (value, sent)
-            for index, (value, sent) in enumerate(zip(values_of(run), bytes_sent(run), strict=True))
-            if value is not None
-        }
-        for run in series.runs
-    ]
+    curves = [curve.samples for run in series.runs if (curve := curve_of(run)) is not None]
+    found = [{one.index: (one.value, one.sent) for one in samples} for samples in curves]
     filled = [values for values in found if values]  # a run without any hides no other
     shared = thin(sorted(set.intersection(*map(set, filled))) if filled else [], most=most)
     points = []
@@ -117,11 +112,6 @@ def points_of(
             )
         )
     return points
-
-
-def bytes_sent(run: RunView) -> list[int]:
-    """By all, both ways, from the start to the end of every round."""
-    return list(accumulate(r["uplink_bytes"] + r["downlink_bytes"] for r in run.rounds))
 
 
 def thin(values: Sequence[T], *, most: int) -> list[T]:

@@ -198,18 +198,18 @@ def _unmeasured(run: RunView) -> list[str]:
             "whether the federated model is better than each client alone, or than no training."
         ]
     return [
-        f"The run has not ended: {len(run.rounds)} of {run.planned_rounds} rounds are done, and "
+        f"The run has not ended: {run.rounds.count} of {run.planned_rounds} rounds are done, and "
         "the test split is looked at last, so there is no answer yet. "
         f"{_last_validation(run)}"
     ]
 
 
 def _last_validation(run: RunView) -> str:
-    measured = [record for record in run.rounds if record["validation"]]
-    if not measured:
+    curve = run.rounds.validation.get(run.score.name)
+    if curve is None or curve.last is None:
         return "Nothing has been measured on validation data."
-    value = measured[-1]["validation"][run.score.name]["mean"]
-    return f"Validation {run.score.name} after round {measured[-1]['round'] + 1}: {number(value)}."
+    last = curve.last
+    return f"Validation {run.score.name} after round {last.index + 1}: {number(last.value)}."
 
 
 def _before(series: Series) -> list[str]:
@@ -235,7 +235,7 @@ def _test_means(series: Series) -> list[float]:
 
 
 def _uplink(series: Series) -> float:
-    return statistics.fmean(sum(r["uplink_bytes"] for r in run.rounds) for run in series.runs)
+    return statistics.fmean(run.rounds.uplink_bytes for run in series.runs)
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -20,11 +20,12 @@ def signed(value: float) -> str:
     return f"{MINUS if value < 0 and float(text) else '+'}{text}"
 
 
-def listed(names: Iterable[str], *, most: int = 5) -> str:
-    """``a, b and c``; of many the first, and how many more."""
+def listed(names: Iterable[str], *, most: int = 5, of: int = 0) -> str:
+    """``a, b and c``; of many the first, and how many more. ``of``: so many there are in all."""
     shown = list(names)
-    if len(shown) > most:
-        return f"{', '.join(shown[:most])} and {len(shown) - most} more"
+    count = max(of, len(shown))
+    if count > most:
+        return f"{', '.join(shown[:most])} and {count - most} more"
     return " and ".join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
 
 

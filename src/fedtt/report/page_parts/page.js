@@ -1,7 +1,7 @@
 "use strict";
-(() => {
+const report = (() => {
   const root = document.documentElement;
-  const specs = JSON.parse(document.getElementById("specs").textContent);
+  let specs = JSON.parse(document.getElementById("specs").textContent);
   const views = new Map();
   const hidden = new Set();
   const isDark = () => root.dataset.theme === "dark";
@@ -49,6 +49,29 @@
     // The container's label says it: its marks would be read one by one.
     element.querySelectorAll("svg").forEach((svg) => svg.setAttribute("aria-hidden", "true"));
     element.dataset.drawn = root.dataset.theme;
+  }
+
+  // Everything of a specification but its rows.
+  const frame = (spec) => JSON.stringify({ ...spec, data: null });
+  const rows = (spec) => JSON.stringify(spec.data);
+
+  // Shows other numbers where that is all that changed, so that a chart stays as it is.
+  async function refresh(fresh) {
+    const before = specs;
+    specs = fresh;
+    for (const [key, view] of views) {
+      if (!(key in specs)) { view.finalize(); views.delete(key); }
+    }
+    document.querySelectorAll(".series").forEach(swatch);
+    for (const element of document.querySelectorAll(".chart")) {
+      const key = element.dataset.chart;
+      const [old, spec] = [before[key], specs[key]];
+      if (!element.dataset.drawn || !old || frame(old) !== frame(spec)) {
+        await draw(element);
+      } else if (rows(old) !== rows(spec)) {
+        await views.get(key).data(spec.data.name, structuredClone(spec.data.values)).runAsync();
+      }
+    }
   }
 
   async function hide(view) {
@@ -107,5 +130,6 @@
     for (const view of views.values()) await hide(view);
   });
 
-  drawAll();
+  const ready = drawAll();
+  return { ready, refresh };
 })();
