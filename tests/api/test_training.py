@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
-from tests.experiment import tracked
 
 import fedtt
 from fedtt.api import training
@@ -21,12 +20,7 @@ from fedtt.errors import ConfigError, DataError, FedttError, RunError
 from fedtt.experiment import Event, RoundDone, RunDone, StepDone, create_run
 
 MakeConfig = Callable[..., RunConfig]
-QUICK = {
-    "rounds": 2,
-    "client": {"steps": 1, "batch_size": 4},
-    "evaluation": {"alone": False},
-    "track": {"to": tracked.TENSORBOARD},
-}
+QUICK = {"rounds": 2, "client": {"steps": 1, "batch_size": 4}, "evaluation": {"alone": False}}
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +51,6 @@ def test_a_file_a_table_and_a_value_are_the_same_run(
         run = fedtt.train(given, run=tmp_path / str(number), progress=False)
         assert state_of(run) == state_of(finished)
         assert run.config == finished.config
-
-
-@pytest.mark.skipif(not tracked.TENSORBOARD, reason="pip install 'fedtt[tensorboard]'")
-def test_a_tracker_follows_a_python_call(finished: fedtt.Run) -> None:
-    points, told = tracked.tensorboard(finished.path)
-    losses = dict(zip(finished.rounds["round"] + 1, finished.rounds["loss"], strict=True))
-    assert {step: x for (name, step), x in points.items() if name == "train/loss"} == pytest.approx(
-        losses
-    )
-    assert told["ended"] == 1
 
 
 def test_events_are_heard_and_nothing_is_printed(

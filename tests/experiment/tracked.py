@@ -71,6 +71,7 @@ def wandb(run: Path) -> tuple[Points, dict[str, Any], list[int]]:
             record = Record.FromString(frame)
             if record.HasField("run"):
                 ids.add(record.run.run_id)
+                assert record.run.host == "-"  # nobody is told whose machine it was
                 config |= {
                     item.key: json.loads(item.value_json) for item in record.run.config.update
                 }

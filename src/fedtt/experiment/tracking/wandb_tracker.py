@@ -16,6 +16,7 @@ X_AXIS = "round"
 SETTINGS = {
     "console": "off",
     "disable_git": True,
+    "host": "-",
     "save_code": False,
     "silent": True,
     "x_disable_machine_info": True,
