@@ -2,7 +2,9 @@
 
 import json
 import struct
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +69,7 @@ def wandb(run: Path) -> tuple[Points, dict[str, Any], list[int]]:
 
     points, config, rows, ids = [], {}, [], set()
     for file in sorted((run / "track" / "wandb").rglob("*.wandb"), key=lambda f: f.stat().st_mtime):
-        for frame in leveldb_records(file.read_bytes()[7:]):
-            record = Record.FromString(frame)
+        for record in wandb_records(file, Record.FromString):
             if record.HasField("run"):
                 ids.add(record.run.run_id)
                 assert record.run.host == "-"  # nobody is told whose machine it was
@@ -85,6 +86,16 @@ def wandb(run: Path) -> tuple[Points, dict[str, Any], list[int]]:
                 points += [((name, row["round"]), x) for name, x in named.items()]
     assert len(ids) == 1
     return once(points), config, rows
+
+
+def wandb_records(file: Path, parse: Callable[[bytes], Any]) -> list[Any]:
+    """All of them, once the last is there: another process writes them, a moment later."""
+    for _ in range(300):
+        found = [parse(frame) for frame in leveldb_records(file.read_bytes()[7:])]
+        if found and found[-1].HasField("exit"):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{file} has no end")
 
 
 def leveldb_records(content: bytes) -> list[bytes]:
