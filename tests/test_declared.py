@@ -23,6 +23,9 @@ EXTRA_OF = {
     "experiment/comparison/curves.py": "report",
     "experiment/comparison/frontier.py": "report",
     "experiment/exports/export_onnx.py": "onnx",
+    "experiment/tracking/mlflow_tracker.py": "mlflow",
+    "experiment/tracking/tensorboard_tracker.py": "tensorboard",
+    "experiment/tracking/wandb_tracker.py": "wandb",
     "models/gguf_file.py": "gguf",
     "federated/privacy": "privacy",
     "federated/secure": "privacy",
@@ -65,7 +68,7 @@ def imported_modules(text: str) -> Iterator[str]:
 
 
 # A namespace that several distributions share: which of them a module is from.
-NAMESPACES = {"google.protobuf": "protobuf"}
+NAMESPACES = {"google.protobuf": "protobuf", "mlflow": "mlflow-skinny"}
 DISTRIBUTIONS: Mapping[str, list[str]] = packages_distributions()
 
 

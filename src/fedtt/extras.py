@@ -17,7 +17,7 @@ class Extra:
     @property
     def missing(self) -> tuple[str, ...]:
         """Those of its modules that are not."""
-        return tuple(name for name in self.modules if find_spec(name) is None)
+        return tuple(name for name in self.modules if not _is_there(name))
 
 
 EXTRAS: Mapping[str, Extra] = {
@@ -27,6 +27,7 @@ EXTRAS: Mapping[str, Extra] = {
         modules=("flwr", "cryptography", "h11", "httpx", "uvicorn"),
     ),
     "gguf": Extra(purpose="base models in GGUF files", modules=("gguf",)),
+    "mlflow": Extra(purpose='track.to = ["mlflow"]', modules=("mlflow",)),
     "onnx": Extra(purpose="export --format onnx", modules=("onnx", "onnxruntime", "onnxscript")),
     "privacy": Extra(
         purpose="differential privacy, secure aggregation",
@@ -37,7 +38,15 @@ EXTRAS: Mapping[str, Extra] = {
         purpose="reports, and pictures of runs and comparisons",
         modules=("matplotlib", "vl_convert"),
     ),
+    "tensorboard": Extra(purpose='track.to = ["tensorboard"]', modules=("tensorboardX",)),
+    "wandb": Extra(purpose='track.to = ["wandb"]', modules=("wandb",)),
 }
+
+
+def _is_there(module: str) -> bool:
+    """A folder that only has the name, as ``wandb`` leaves where it is called, is no module."""
+    found = find_spec(module)
+    return found is not None and found.origin is not None
 
 
 def check_extra(name: str) -> None:

@@ -14,6 +14,7 @@ DEFAULT_PARENT = Path("runs")  # of runs that are given no place
 CONFIG = "config.toml"
 STATE = "state.safetensors"
 LOCK = ".lock"
+TRACK = "track"  # of what trackers write, a folder each
 REPORT = "report.html"
 MARKER = "# The configuration of a fedtt run, complete; this line marks the directory as one.\n"
 

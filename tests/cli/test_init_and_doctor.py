@@ -14,6 +14,7 @@ import typer.main
 
 import fedtt
 from fedtt.cli.app import app
+from fedtt.cli.doctor_command import missing_extras
 from fedtt.config import RunConfig, dump_config, load_config
 from fedtt.extras import EXTRAS, Extra
 from fedtt.models import ALIASES
@@ -88,6 +89,15 @@ def test_doctor_says_how_to_get_a_packaged_model_that_is_not_there(
     found = replace(gone, hub_id=str(make_config().model.name))
     monkeypatch.setitem(ALIASES, model, found)  # type: ignore[arg-type]
     assert json.loads(command("doctor", "c.toml", "--json"))["config"]["problems"] == []
+
+
+def test_doctor_says_what_the_trackers_of_a_configuration_need(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(track={"to": ["tensorboard", "wandb"]})
+    for name, module in (("tensorboard", "json"), ("wandb", "no_such_module")):
+        monkeypatch.setitem(EXTRAS, name, Extra(purpose=name, modules=(module,)))  # type: ignore[arg-type]
+    assert missing_extras(config) == ["wandb"]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.experiment import tracked
 from tests.experiment.runs import records, run_and_hear
 
 from fedtt.config import RunConfig
@@ -29,6 +30,7 @@ MakeConfig = Callable[..., RunConfig]
 def private(make_config: MakeConfig, *, rounds: int = 3, **client: object) -> RunConfig:
     return make_config(
         rounds=rounds,
+        track={"to": tracked.TENSORBOARD},
         partition={"kind": "iid", "clients": CLIENTS},
         cohort={"size": 3},
         client={"steps": 1, "batch_size": 4, "learning_rate": 1e-2},
@@ -54,6 +56,14 @@ def finished(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) 
     path = tmp_path_factory.mktemp("private") / "run"
     run_and_hear(private(make_config), path)
     return path
+
+
+@pytest.mark.skipif(not tracked.TENSORBOARD, reason="pip install 'fedtt[tensorboard]'")
+def test_a_tracker_hears_epsilon_and_no_loss(finished: Path) -> None:
+    points, _ = tracked.tensorboard(finished)
+    spent = [points["privacy/epsilon", after] for after in (1, 2, 3)]
+    assert spent == pytest.approx([record["privacy"]["epsilon"] for record in records(finished)])
+    assert {name for name, _ in points if "loss" in name} == set()
 
 
 def test_epsilon_is_said_after_every_round_and_at_the_end(finished: Path) -> None:

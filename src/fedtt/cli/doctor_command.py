@@ -16,6 +16,7 @@ from fedtt.config import DataConfig, RunConfig, SitesConfig, load_config
 from fedtt.errors import ModelError
 from fedtt.extras import EXTRAS
 from fedtt.model_place import check_model_place
+from fedtt.trackers import extras_of_trackers
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +96,8 @@ def _needs(config: RunConfig) -> dict[str, Any]:
     from fedtt.engine.run_cost import DTYPES, LocalStep, count_base, count_cost
     from fedtt.models import load_model_config, resolve_device
 
-    problems = [f"pip install 'fedtt[{name}]': {EXTRAS[name].purpose}" for name in _missing(config)]
+    missing = missing_extras(config)
+    problems = [f"pip install 'fedtt[{name}]': {EXTRAS[name].purpose}" for name in missing]
     problems += _absent_files(config.data)
     task = model_class_of(config.task)
     method = build_method(config.method, task=task, server=config.server, wire=config.wire)
@@ -166,7 +168,7 @@ def _unpackaged(name: str) -> list[str]:
     return [] if there else [ALIASES[name].install]
 
 
-def _missing(config: RunConfig) -> list[str]:
+def missing_extras(config: RunConfig) -> list[str]:
     """Extras that the configuration asks for, and that are not there."""
     from fedtt.models import locate_model
 
@@ -176,7 +178,9 @@ def _missing(config: RunConfig) -> list[str]:
         "quantization": config.model.quantization is not None,
         "gguf": locate_model(config.model.name).lower().endswith(".gguf"),
     }
-    return [name for name, wanted in asked.items() if wanted and EXTRAS[name].missing]
+    named = [name for name, wanted in asked.items() if wanted]
+    wanted = (*named, *extras_of_trackers(config.track.to))
+    return [name for name in wanted if EXTRAS[name].missing]
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ MORE: Mapping[str, str] = {
     "privacy.secure_aggregation": "privacy.md#secure-aggregation",
     "attack.kind": "defenses.md#attacks-simulated",
     "sites.names": "sites.md",
-    "track.to": "extending.md#to-add-a-tracker",
+    "track.to": "trackers.md",
 }
 
 

@@ -34,7 +34,9 @@ class TrackConfig(Section):
     """``[track]``: who else hears of the run; changes nothing in it."""
 
     to: tuple[Annotated[str, AfterValidator(TRACKERS.check)], ...] = Field(
-        (), description="trackers by name, of packages that registered them; left out: nobody"
+        (),
+        description="`tensorboard`, `mlflow`, `wandb`, or what another package registered: each an "
+        "extra of its own name; left out: nobody",
     )
 
 

@@ -20,6 +20,7 @@ from fedtt.experiment.private_examples import calls_within, examples_of
 from fedtt.experiment.private_run import check_secret_kept
 from fedtt.federated.cohort import Cohorts
 from fedtt.run_place import DEFAULT_PARENT
+from fedtt.trackers import check_trackers
 
 Build = Callable[[RunConfig], Federation]
 
@@ -45,6 +46,7 @@ def begin_new(
 
     Nothing is written before ``build`` has succeeded and ``before_writing`` raised nothing.
     """
+    check_trackers(given.track.to)
     config = resolve_auto(given)
     federation = build(config)
     plan_privacy(config, population=len(federation.population))
@@ -65,10 +67,15 @@ def begin_new(
 
 
 def take_up_run(place: Path, build: Build, *, given: RunConfig | None = None) -> BegunRun:
-    """The run in ``place``, to go on with; ``given`` has to be its configuration."""
+    """The run in ``place``, to go on with.
+
+    ``given`` has to be its configuration, and says who follows it from here on.
+    """
     directory = open_run(place)
     config = directory.config()
     if given is not None:
         check_same_config(config, given, where=place)
+        config = config.model_copy(update={"track": given.track})
+    check_trackers(config.track.to)
     check_secret_kept(config, directory)
     return BegunRun(config=config, federation=build(config), directory=directory)

@@ -11,6 +11,7 @@
     baselines.json       the measurements before training and of the clients alone, as they come
     adapter/             the global adapter, a PEFT directory; written with every state
     summary.json         the result; written last
+    track/               what trackers write, where there are any; see ``trackers``
     report.html          a picture of all this; see ``fedtt.report``
     secret               what nobody else may know of the run; see ``run_secret``
     .lock                held by the process that runs the run
@@ -60,7 +61,16 @@ from fedtt.experiment.run_secret import FILE as SECRET
 from fedtt.experiment.run_secret import run_id, run_secret
 from fedtt.federated.types import ServerState
 from fedtt.params import Params, Structure
-from fedtt.run_place import CONFIG, MARKER, REPORT, STATE, check_new_run, check_run, uncreatable
+from fedtt.run_place import (
+    CONFIG,
+    MARKER,
+    REPORT,
+    STATE,
+    TRACK,
+    check_new_run,
+    check_run,
+    uncreatable,
+)
 from fedtt.strict_json import parse_json
 
 PLACES = frozenset({"model.name", "data.path", "data.test_path", "data.directory"})
@@ -318,7 +328,7 @@ def _fill(path: Path, config: RunConfig, *, overwrite: bool) -> RunDirectory:
             # leaves here must still be known as a run.
             for name in LATER:
                 (path / name).unlink(missing_ok=True)
-            for folder in ("adapter", CLIENTS, FIRST_UPDATES):
+            for folder in ("adapter", CLIENTS, FIRST_UPDATES, TRACK):
                 shutil.rmtree(path / folder, ignore_errors=True)
         except OSError as error:
             raise uncreatable(path, error.strerror or error) from error

@@ -31,6 +31,7 @@ from fedtt.experiment.comparison.grid_edges import beyond
 from fedtt.experiment.comparison.layout import CHOICES, cell_path, claim, lock_path, tuning_path
 from fedtt.experiment.events import Event
 from fedtt.experiment.lock import locked_if_free
+from fedtt.trackers import check_trackers
 
 POLL_SECONDS = 1.0
 
@@ -108,8 +109,11 @@ def run_comparison(
     task = _grown(
         _Task(comparison=comparison, out=out, notify=notify, should_stop=should_stop, grid=grid)
     )
+    planned = (*task.grid, *_cell_runs(task, _choices(task)))
+    for run in planned:
+        check_trackers(run.config.track.to)
     if not overwrite:
-        check_same((*task.grid, *_cell_runs(task, _choices(task))))
+        check_same(planned)
     claim(out, comparison)
     # Cells whose hyper-parameters are still to be chosen count with the rounds of any point.
     later = _rounds_of_cells(task)

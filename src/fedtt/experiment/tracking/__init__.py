@@ -1,0 +1,1 @@
+"""What follows a run elsewhere: TensorBoard, MLflow, Weights & Biases; rows of ``TRACKERS``."""
