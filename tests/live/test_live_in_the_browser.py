@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -150,8 +149,6 @@ def test_the_numbers_move_while_it_trains(
     }
 
     server.send_signal(signal.SIGINT)
-    ends = time.monotonic()
-    assert server.wait(timeout=30) == 130
-    assert time.monotonic() - ends < 10
+    assert server.wait(timeout=PATIENCE) == 130
     wait(browser, "document.getElementById('live').textContent.startsWith('Not live')")
     assert marks(browser, "runs-loss-rounds") == ROUNDS

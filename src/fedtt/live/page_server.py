@@ -23,6 +23,7 @@ MOST_STREAMS = 16
 MOST_CONNECTIONS = 64
 INTERVAL = 1.0  # seconds between two looks, or more: those of a long run may take a tenth of a core
 BUSY = 10.0
+LAST_LOOK = 2.0  # seconds for the one that is under way at the end
 Connection = socket.socket
 
 
@@ -99,7 +100,7 @@ def serving(path: Path, *, port: int = 0, interval: float = INTERVAL) -> Iterato
             yield server
         finally:
             server.over.set()  # ends what listens, too
-            follower.join()
+            follower.join(timeout=LAST_LOOK)
 
 
 def _follow(path: Path, newest: NewestSight, over: threading.Event, interval: float) -> None:
