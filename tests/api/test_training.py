@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
+from tests.experiment import tracked
+from tests.experiment.runs import records
 
 import fedtt
 from fedtt.api import training
@@ -20,7 +22,12 @@ from fedtt.errors import ConfigError, DataError, FedttError, RunError
 from fedtt.experiment import Event, RoundDone, RunDone, StepDone, create_run
 
 MakeConfig = Callable[..., RunConfig]
-QUICK = {"rounds": 2, "client": {"steps": 1, "batch_size": 4}, "evaluation": {"alone": False}}
+QUICK = {
+    "rounds": 2,
+    "client": {"steps": 1, "batch_size": 4},
+    "evaluation": {"alone": False},
+    "track": {"to": tracked.TENSORBOARD},
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +58,16 @@ def test_a_file_a_table_and_a_value_are_the_same_run(
         run = fedtt.train(given, run=tmp_path / str(number), progress=False)
         assert state_of(run) == state_of(finished)
         assert run.config == finished.config
+
+
+@pytest.mark.skipif(not tracked.TENSORBOARD, reason="pip install 'fedtt[tensorboard]'")
+def test_a_tracker_follows_a_python_call(finished: fedtt.Run) -> None:
+    points, told = tracked.tensorboard(finished.path)
+    losses = {record["round"] + 1: record["loss"] for record in records(finished.path)}
+    assert {step: x for (name, step), x in points.items() if name == "train/loss"} == pytest.approx(
+        losses
+    )
+    assert told["ended"] == 1
 
 
 def test_events_are_heard_and_nothing_is_printed(

@@ -81,6 +81,10 @@ BAD_KEYS = {
     "modes of another size": (["method.in_modes=[8, 5]"], "40"),
     "unknown activation": (["method.activation=gelo"], "gelo"),
     "unknown target": (["method.target_modules=['nope']"], "nope"),
+    "unknown target of a method of PEFT's": (
+        ["method={name='lora', target_modules=['nope']}"],
+        "method.target_modules",
+    ),
     "unknown device": (["model.device=tpu9"], "model.device"),
     "unknown model": (["model.name=no-such/model"], "model.name = 'no-such/model'"),
     "a model's path where nothing is": (["model.name=./nix"], "no such directory"),

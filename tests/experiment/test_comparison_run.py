@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+from tests.experiment import tracked
 
 from fedtt.config import Cell, Comparison, RunConfig, load_comparison
 from fedtt.errors import ConfigError, InterruptedRunError, ModelError, RunError
@@ -166,8 +167,12 @@ def test_stopped_anywhere_it_goes_on_and_touches_nothing_finished(
     finished = {path for path in before if "fedtt" in path.parts}
     assert {"summary.json", "rounds.jsonl"} <= {path.name for path in finished}
 
-    outcome, events = run(comparison, stopped)
+    follow = {"to": tracked.TENSORBOARD}  # from here on
+    outcome, events = run(make_comparison(base={"rounds": 2, "track": follow}), stopped)
     assert ran(events) == ["all / plain / lora / seed 0"]
+    if tracked.TENSORBOARD:
+        points, _ = tracked.tensorboard(stopped / "cells/all/plain/lora/seed0")
+        assert {after for name, after in points if name == "train/loss"} == {1, 2}
     assert sum(isinstance(event, StepDone) for event in events) == 3  # the second round alone
     after = files(stopped)
     assert {path: after[path] for path in finished} == {path: before[path] for path in finished}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 from tests.engine import every_task
+from tests.experiment import tracked
 from torch.testing import assert_close
 
 LIMIT = 240  # seconds; nothing here may hang
@@ -83,9 +84,13 @@ def test_two_processes_end_where_one_does(
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     succeed(fedtt("train", config_file, *more, "--run", one, "--quiet"))
-    shown = succeed(torchrun("train", config_file, *more, "--run", two))
+    follow = [part for name in tracked.TENSORBOARD for part in ("--set", f'track.to=["{name}"]')]
+    shown = succeed(torchrun("train", config_file, *more, *follow, "--run", two))
     assert shown.count("test accuracy") == 1  # the leader alone speaks
     check_same(one, two)
+    if follow:  # by the leader alone, so that nothing is there twice
+        points, _ = tracked.tensorboard(two)
+        assert {after for name, after in points if name == "train/loss"} == {1, 2, 3}
 
 
 def test_every_task_is_measured_between_two_as_by_one(

@@ -270,7 +270,11 @@ def test_parameters_hold_no_place_of_this_machine() -> None:
     found = parameters(
         {
             "seed": 2**62,
-            "data": {"path": "/home/me/secret/a.csv", "names": ["/tmp/b", "c"], "test": None},
+            "data": {
+                "path": "/home/me/my secret/a.csv",
+                "names": ["/tmp/b", "/no_think yes/no"],
+                "test": None,
+            },
             "model": {"name": "C:\\Users\\me\\model", "revision": "org/name"},
             "task": {"prompt": "x" * 10_000, "wörds: {a}": True},
             "sites": {"names": ["north"], "deadline": 5.0},
@@ -282,7 +286,7 @@ def test_parameters_hold_no_place_of_this_machine() -> None:
     assert found == {
         "seed": str(2**62),
         "data.path": "a.csv",
-        "data.names": '["b", "c"]',
+        "data.names": '["b", "/no_think yes/no"]',
         "model.name": "model",
         "model.revision": "org/name",
         "task.prompt": "x" * LONGEST,

@@ -1,6 +1,7 @@
 """What trackers wrote, read back without the code that wrote it."""
 
 import json
+import socket
 import struct
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ def tensorboard(run: Path) -> tuple[Points, dict[str, Any]]:
 
     points, found = [], {}
     for file in sorted((run / "track" / "tensorboard").iterdir()):
+        assert socket.gethostname() not in file.name
         for frame in tf_records(file.read_bytes()):
             event = Event.FromString(frame)
             for value in event.summary.value:

@@ -35,11 +35,13 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def served(path: Path) -> Iterator[PageServer]:
     with serving(path, interval=0.02) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture
@@ -130,6 +132,10 @@ def test_only_names_of_this_machine_are_answered(run: Path) -> None:
         for path in ("/events", "/content"):
             assert ask(server, path, Sec_Fetch_Site="cross-site")[0] == 403
         assert ask(server, "/content", Sec_Fetch_Site="same-origin")[0] == 200
+        picture = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "image"}
+        assert ask(server, "/?n", **picture, Sec_Fetch_Mode="no-cors")[0] == 403
+        link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "document"}
+        assert ask(server, "/", **link, Sec_Fetch_Mode="navigate")[0] == 200
 
 
 def test_it_reads_no_file_that_is_named_and_changes_none(run: Path) -> None:

@@ -190,14 +190,17 @@ def test_the_image_is_made_of_what_is_there_and_of_no_secret() -> None:
     assert INSTRUCTIONS[0][0] == "FROM"
     assert {key for key, _ in INSTRUCTIONS} <= KNOWN
     copied = [name for value in values("COPY") for name in value.split()[:-1]]
-    assert set(copied) == {"pyproject.toml", "README.md", "LICENSE", "constraints.txt", "src"}
+    files = {"pyproject.toml", "README.md", "LICENSE", "constraints.txt"}
+    assert set(copied) == {*files, "src", "presets"}
     for name in copied:
         assert (ROOT / name).exists()
         assert sent(name)
     for secret in ("keys", "keys/ca.key", "runs", "data.csv", ".git", ".venv", "deploy"):
         assert not sent(secret)
     # What the build of the package itself reads.
-    for name in (PROJECT["project"]["readme"], *PROJECT["project"]["license-files"]):
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    read = [PROJECT["project"]["readme"], *PROJECT["project"]["license-files"]]
+    for name in (*read, *wheel["force-include"]):
         assert name in copied
 
 

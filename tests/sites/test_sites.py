@@ -1,12 +1,14 @@
 """A run with sites is the run of the local engine, whatever happens to sites and server."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.experiment import tracked
 from tests.experiment.runs import run
 from tests.sites import in_process
 from tests.sites.in_process import (
@@ -146,7 +148,7 @@ def test_two_clients_at_one_site(job: Callable[..., RunConfig], tmp_path: Path) 
 def test_a_server_that_was_killed_goes_on_to_the_same_bits(
     job: Callable[..., RunConfig], tmp_path: Path, method: dict, warm: bool
 ) -> None:
-    config = job(method=method, rounds=4)
+    config = job(method=method, rounds=4, track={"to": tracked.TENSORBOARD})
     run_sites(config, tmp_path / "whole", Bench(answers_of(share_workers())))
     workers = share_workers()
 
@@ -167,6 +169,18 @@ def test_a_server_that_was_killed_goes_on_to_the_same_bits(
         [r["validation"]["loss"]["mean"] for r in records(tmp_path / p)] for p in ("whole", "cut")
     ]
     assert scores[0] == scores[1]
+    if not tracked.TENSORBOARD:
+        return
+    # What sites measured of a round is known after the next one began; and lies at its own.
+    for place in ("whole", "cut"):
+        points, _ = tracked.tensorboard(tmp_path / place)
+        found = [points["validation/loss", after] for after in range(1, 5)]
+        assert found == pytest.approx(scores[0])
+    shutil.rmtree(tmp_path / "whole" / "track")  # a tracker that is new to a finished run
+    run_sites(config, tmp_path / "whole", Bench(answers_of(workers)))
+    points, told = tracked.tensorboard(tmp_path / "whole")
+    assert ("test/loss", 4) in points
+    assert told["ended"]
 
 
 @pytest.mark.slow

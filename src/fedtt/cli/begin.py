@@ -58,7 +58,7 @@ class Asked:
             raise ConfigError(
                 f"nothing to {self.verb}",
                 expected="a configuration file, a preset's name, or --resume RUN",
-                fix=f"fedtt {self.verb} silos",
+                fix="fedtt train silos, or a file that fedtt init writes",
             )
         if self.config_path is None and self.overrides:
             raise ConfigError(

@@ -12,7 +12,7 @@ import typer
 from fedtt._version import __version__
 from fedtt.byte_sizes import format_bytes
 from fedtt.cli.console import console, print_json, print_line
-from fedtt.config import DataConfig, RunConfig, SitesConfig, load_config
+from fedtt.config import DataConfig, RunConfig, load_config
 from fedtt.errors import ModelError
 from fedtt.extras import EXTRAS
 from fedtt.model_place import check_model_place
@@ -98,7 +98,8 @@ def _needs(config: RunConfig) -> dict[str, Any]:
 
     missing = missing_extras(config)
     problems = [f"pip install 'fedtt[{name}]': {EXTRAS[name].purpose}" for name in missing]
-    problems += _absent_files(config.data)
+    if config.sites.names is None:  # every site brings its own
+        problems += _absent_files(config.data)
     task = model_class_of(config.task)
     method = build_method(config.method, task=task, server=config.server, wire=config.wire)
     classes = len(config.data.label_names or ()) or 2
@@ -173,7 +174,7 @@ def missing_extras(config: RunConfig) -> list[str]:
     from fedtt.models import locate_model
 
     asked = {
-        "flower": config.sites != SitesConfig(),
+        "flower": config.sites.names is not None,
         "privacy": config.privacy.is_private,
         "quantization": config.model.quantization is not None,
         "gguf": locate_model(config.model.name).lower().endswith(".gguf"),

@@ -1,6 +1,7 @@
 """``fedtt watch``: the report of a run in a browser, while the run goes on."""
 
 import sys
+import threading
 import webbrowser
 from pathlib import Path
 
@@ -20,5 +21,6 @@ def watch_command(run: Path, *, port: int, in_browser: bool, as_json: bool) -> N
             print_line(console(), "Ctrl-C ends the page, not the run", style="dim")
         sys.stdout.flush()  # who started this may wait for the address
         if in_browser:
-            webbrowser.open(server.address)
+            # One in this terminal waits for the page, and this would wait for it.
+            threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
         server.serve_forever()

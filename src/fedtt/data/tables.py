@@ -51,8 +51,8 @@ def read_table(path: Path, wanted: Collection[str]) -> Table:
             got=error.strerror or str(error),
             expected="a file this user can read",
             fix="check the path: in a configuration file it is relative to that file, on the "
-            "command line to the current folder. --set data.path=FILE takes another file, and "
-            "--set data.test_path=FILE that of the test",
+            "command line to the current folder. Beside a CONFIG, --set data.path=FILE takes "
+            "another file, and --set data.test_path=FILE that of the test",
         ) from error
 
 

@@ -47,7 +47,7 @@ def check_place(file: Path, out: Path, *, overwrite: bool) -> None:
             "there is something at that place already",
             where="--out",
             got=out,
-            fix="give another name" if out.is_dir() else "give another name, or --overwrite",
+            fix="give another name" + ("" if out.is_dir() else ", or overwrite it (--overwrite)"),
         )
     if not out.absolute().parent.is_dir():
         raise RunError("no such directory", where="--out", got=out.absolute().parent)

@@ -29,10 +29,9 @@ class RoundTail:
         """
         if self._file is None:
             return False
-        ours = os.fstat(self._file.fileno())
         try:
-            now = self._path.stat()
-        except OSError:
+            ours, now = os.fstat(self._file.fileno()), self._path.stat()
+        except OSError:  # on a disk of the network, of the open file, too
             return True
         return (ours.st_dev, ours.st_ino) != (now.st_dev, now.st_ino) or now.st_size < self._read
 

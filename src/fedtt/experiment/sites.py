@@ -29,7 +29,7 @@ from fedtt.experiment.common_steps import (
     take_up,
 )
 from fedtt.experiment.directory import RunDirectory
-from fedtt.experiment.events import Evaluated, Notify
+from fedtt.experiment.events import Evaluated, Notify, RunDone
 from fedtt.experiment.measure import Metrics
 from fedtt.experiment.run_files import Record
 from fedtt.experiment.run_summary import summarize
@@ -67,6 +67,7 @@ def run_with_sites(
         state, records = take_up(run, alone=False)
         finished = directory.summary()
         if state.next_round == run.rounds and finished is not None:
+            run.notify(RunDone(summary=finished))
             return finished  # nobody has to come and measure it again
         with naming_saved_state(run):
             state, records = _run_rounds(run, sites, state, records)

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 from fedtt.live.newest_sight import Numbered
-from fedtt.live.refusals import comes_from_elsewhere, refusal
+from fedtt.live.refusals import comes_from_elsewhere, is_opened, refusal
 
 if TYPE_CHECKING:
     from fedtt.live.page_server import PageServer
@@ -40,12 +40,12 @@ class Answering(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if reason is not None:
             self._say(HTTPStatus.FORBIDDEN, reason)
+        elif path not in ("/", "/content", "/events"):
+            self._say(HTTPStatus.NOT_FOUND, "there is nothing here but /")
+        elif comes_from_elsewhere(self.headers) and not (path == "/" and is_opened(self.headers)):
+            self._say(HTTPStatus.FORBIDDEN, "this is for the page at / alone")
         elif path == "/":
             self._page()
-        elif path not in ("/content", "/events"):
-            self._say(HTTPStatus.NOT_FOUND, "there is nothing here but /")
-        elif comes_from_elsewhere(self.headers):
-            self._say(HTTPStatus.FORBIDDEN, "this is for the page at / alone")
         elif path == "/content":
             self._content()
         else:
@@ -67,7 +67,7 @@ class Answering(BaseHTTPRequestHandler):
     def _page(self) -> None:
         newest = self._newest()
         if newest is not None:
-            self._send(HTTPStatus.OK, "text/html", newest.page(), policy=UNFRAMED)
+            self._send(HTTPStatus.OK, "text/html", self.server.newest.page(newest), policy=UNFRAMED)
 
     def _content(self) -> None:
         newest = self._newest()

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedtt.live.followed_run import Sight
@@ -15,12 +16,6 @@ class Numbered:
     sight: Sight
     version: int
 
-    def page(self) -> str:
-        """The whole page."""
-        sight = self.sight
-        live = Live(state=sight.state, words=sight.words, version=self.version)
-        return render(sight.page, live)
-
 
 class NewestSight:
     """Starts empty. Numbers go on from the time of day: a page that was served by an earlier
@@ -31,7 +26,8 @@ class NewestSight:
         self._changed = threading.Condition()
         self._newest: Numbered | None = None
         self._version = int(time.time() * 1000)
-        self._content: tuple[int, str] = (0, "")
+        self._drawing = threading.Lock()
+        self._drawn: dict[str, tuple[int, str]] = {}
 
     def put(self, sight: Sight) -> None:
         """It is the newest from now on."""
@@ -46,13 +42,25 @@ class NewestSight:
             self._changed.wait_for(lambda: self._version_now() > after, timeout=seconds)
             return self._newest if self._version_now() > after else None
 
+    def page(self, newest: Numbered) -> str:
+        """The whole page; made once for all that ask for it."""
+        sight = newest.sight
+        live = Live(state=sight.state, words=sight.words, version=newest.version)
+        return self._once("page", newest, lambda: render(sight.page, live))
+
     def content(self, newest: Numbered) -> str:
         """What changes of its page; made once for all that ask for it."""
-        version, text = self._content
-        if version != newest.version:
-            text = render_content(newest.sight.page, version=newest.version)
-            self._content = (newest.version, text)
-        return text
+        return self._once(
+            "content", newest, lambda: render_content(newest.sight.page, version=newest.version)
+        )
+
+    def _once(self, what: str, newest: Numbered, draw: Callable[[], str]) -> str:
+        with self._drawing:
+            version, text = self._drawn.get(what, (0, ""))
+            if version != newest.version:
+                text = draw()
+                self._drawn[what] = (newest.version, text)
+            return text
 
     def _version_now(self) -> int:
         return 0 if self._newest is None else self._newest.version

@@ -28,6 +28,12 @@ def comes_from_elsewhere(headers: Message) -> bool:
     return headers.get("Sec-Fetch-Site", "none") not in FROM_HERE
 
 
+def is_opened(headers: Message) -> bool:
+    """Whether somebody goes there, by a link or an address, and nothing of another page asks."""
+    mode, kind = headers.get("Sec-Fetch-Mode"), headers.get("Sec-Fetch-Dest")
+    return mode == "navigate" and kind == "document"
+
+
 def _names(port: int) -> tuple[str, ...]:
     bare = HOSTS if port == WEB_PORT else ()
     return (*(f"{host}:{port}" for host in HOSTS), *bare)

@@ -7,6 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from peft import PeftConfig, PeftModel, get_peft_model
+from peft.utils.error import NoMatchingPeftModuleError
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -29,7 +30,9 @@ _OF_A_REFUSAL = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    ImportError,
     LookupError,
+    OSError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -70,7 +73,7 @@ def _refusals_explained(base: nn.Module, config: PeftConfig) -> Iterator[None]:
     where = f"{type(config).__name__} in {type(base).__name__}, model_type {model_type_of(base)}"
     try:
         yield
-    except FedttError:
+    except (FedttError, NoMatchingPeftModuleError):
         raise
     except _OF_A_REFUSAL as error:
         if str(error).startswith(_NO_DEFAULT_TARGETS):

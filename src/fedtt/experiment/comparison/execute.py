@@ -75,7 +75,9 @@ def execute(
     """
     try:
         begun = (run.path / CONFIG).is_file() and not run.differences()
-        config = open_run(run.path).config() if begun else resolve_auto(run.config)
+        given = run.config
+        config = open_run(run.path).config() if begun else resolve_auto(given)
+        config = config.model_copy(update={"track": given.track})
         federation = build_federation(config)
         (run.path / FAILURE).unlink(missing_ok=True)
         if begun:

@@ -12,6 +12,7 @@ from typing import Any
 
 from fedtt._version import __version__
 from fedtt.config.overrides import flatten
+from fedtt.experiment.directory import PLACES
 from fedtt.experiment.measure import Metrics
 from fedtt.experiment.run_files import Record
 from fedtt.metrics import MEAN, POOLED
@@ -65,7 +66,10 @@ def metric_values(what: str, metrics: Metrics | None) -> Values:
 
 def parameters(config: Mapping[str, Any]) -> dict[str, Parameter]:
     """The configuration by dotted keys, as far as it is set; of paths the last part alone."""
-    flat = {key: _parameter(value) for key, value in flatten(config).items()}
+    flat = {
+        key: _parameter(_without_folder(value) if key in PLACES else value)
+        for key, value in flatten(config).items()
+    }
     kept = {
         NOT_OF_A_NAME.sub("_", key): value
         for key, value in flat.items()
@@ -78,7 +82,7 @@ def _parameter(value: Any) -> Parameter | None:
     if value is None or value in ({}, [], ()):
         return None
     if isinstance(value, str):
-        return _without_folder(value)[:LONGEST]
+        return _without_one_word(value)[:LONGEST]
     if isinstance(value, bool | int | float):
         return value if abs(value) <= EXACT else str(value)
     return json.dumps(_without_folders(value), ensure_ascii=False)[:LONGEST]
@@ -89,12 +93,19 @@ def _without_folders(value: Any) -> Any:
         return {key: _without_folders(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_without_folders(inner) for inner in value]
-    return _without_folder(value) if isinstance(value, str) else value
+    return _without_one_word(value) if isinstance(value, str) else value
 
 
-def _without_folder(text: str) -> str:
-    """The text, unless it is a place on this machine; of that, the last part."""
+def _without_one_word(text: str) -> str:
+    """Without folders, unless it has spaces: a prompt may begin with a slash."""
+    return text if any(map(str.isspace, text)) else str(_without_folder(text))
+
+
+def _without_folder(value: Any) -> Any:
+    """As it is, unless it is a place on this machine; of that, the last part."""
+    if not isinstance(value, str):
+        return value
     for kind in (PurePosixPath, PureWindowsPath):
-        if kind(text).is_absolute():
-            return kind(text).name
-    return text
+        if kind(value).is_absolute():
+            return kind(value).name
+    return value
