@@ -77,7 +77,7 @@ def test_a_run_that_is_damaged_or_goes_away_ends_no_list(
     assert states == {**dict.fromkeys(damages, "unreadable"), "whole": "finished"}
     assert all(key in rows[key]["problem"] for key in damages)
     # Between its being found and its files being looked at, as --overwrite does.
-    monkeypatch.setattr(run_rows, "_state", lambda path, ended: shutil.rmtree(path))
+    monkeypatch.setattr(run_rows, "run_state", lambda path, ended: shutil.rmtree(path))
     (row,) = (row for row in rows_at(tmp_path) if row["run"].endswith("whole"))
     assert "the run is gone" in row["problem"]
 
