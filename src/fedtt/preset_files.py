@@ -28,12 +28,11 @@ def find_config(given: str | Path) -> Path:
     # os.path: pathlib raises for a name longer than any file's.
     if os.path.isfile(path) or not is_name:  # noqa: PTH113
         return path
-    if path.name in preset_files():
-        return preset_files()[path.name]
-    if os.path.exists(path):  # noqa: PTH110
+    presets = preset_files()
+    if path.name not in presets and os.path.exists(path):  # noqa: PTH110
         return path
     try:
-        preset_files().check(path.name)
+        return presets[presets.check(path.name)]
     except ValueError as error:
         raise ConfigError(
             "cannot read the configuration",
@@ -41,4 +40,3 @@ def find_config(given: str | Path) -> Path:
             got=f"no such file, and {error}",
             fix="give the path of a TOML file or the name of a preset: fedtt presets",
         ) from error
-    raise AssertionError("it was looked for")

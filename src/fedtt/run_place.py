@@ -13,6 +13,7 @@ from fedtt.strict_json import parse_json
 DEFAULT_PARENT = Path("runs")  # of runs that are given no place
 CONFIG = "config.toml"
 STATE = "state.safetensors"
+ROUNDS = "rounds.jsonl"
 LOCK = ".lock"
 TRACK = "track"  # of what trackers write, a folder each
 REPORT = "report.html"

@@ -23,6 +23,18 @@ def wait_until(condition: Callable[[], bool], *, what: str, seconds: float = PAT
         time.sleep(0.1)
 
 
+def write_own_files(reviews: Path, folder: Path) -> dict[str, Path]:
+    """The reviews, a file a client, as they lie at the sites; no column says whose they are."""
+    rows_of: dict[str, list[dict]] = {}
+    for row in map(json.loads, reviews.read_text().splitlines()):
+        rows_of.setdefault(row.pop("client"), []).append(row)
+    files = {}
+    for name, rows in rows_of.items():
+        files[name] = folder / f"{name}-data.jsonl"
+        files[name].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return files
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -7,7 +7,15 @@ import pytest
 import tomli_w
 import torch
 from safetensors.torch import load_file
-from tests.sites.federation import Command, all_gone, commands, free_port, rounds_of, wait_until
+from tests.sites.federation import (
+    Command,
+    all_gone,
+    commands,
+    free_port,
+    rounds_of,
+    wait_until,
+    write_own_files,
+)
 from tests.sites.in_process import federation_of
 from tests.tiny import write_reviews
 
@@ -45,7 +53,6 @@ def test_it_ends_where_one_process_does_and_a_restart_goes_on_counting(
     tiny_bert: Path, tmp_path: Path
 ) -> None:
     reviews = write_reviews(tmp_path / "all.jsonl", clients=SIZES)
-    rows = [json.loads(line) for line in reviews.read_text().splitlines()]
     table = {
         "rounds": ROUNDS,
         "model": {"name": str(tiny_bert), "max_length": 16, "device": "cpu", "dtype": "float32"},
@@ -67,10 +74,7 @@ def test_it_ends_where_one_process_does_and_a_restart_goes_on_counting(
         server = Command(*serve, log=tmp_path / "serve.log")
         started.append(server)
         server.wait_for("3 sites may join")
-        for name in SIZES:
-            data = tmp_path / f"{name}.jsonl"
-            own = [{k: r[k] for k in r if k != "client"} for r in rows if r["client"] == name]
-            data.write_text("".join(json.dumps(row) + "\n" for row in own))
+        for name, data in write_own_files(reviews, tmp_path).items():
             joining = ["join", "--server", f"127.0.0.1:{port}", "--name", name, "--data", str(data)]
             started.append(Command(*joining, log=tmp_path / f"{name}.log"))
         wait_until(lambda: len(rounds_of(run)) >= 1, what="a round is done")

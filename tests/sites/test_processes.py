@@ -1,6 +1,5 @@
 """A federation of real processes: parity, and what happens when they are killed or cut off."""
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from tests.sites.federation import (
     commands,
     free_port,
     rounds_of,
+    write_own_files,
 )
 from tests.tiny import save_tiny_bert, write_reviews
 
@@ -76,16 +76,7 @@ def write_config(tiny_bert: Path, reviews: Path, tmp_path: Path) -> Callable[...
 
 @pytest.fixture
 def site_files(reviews: Path, tmp_path: Path) -> dict[str, Path]:
-    """The reviews, a file a client, as they lie at the sites; no column says whose they are."""
-    files = {}
-    rows = [json.loads(line) for line in reviews.read_text().splitlines()]
-    for name in SIZES:
-        files[name] = tmp_path / f"{name}-data.jsonl"
-        own = [
-            {k: v for k, v in row.items() if k != "client"} for row in rows if row["client"] == name
-        ]
-        files[name].write_text("".join(json.dumps(row) + "\n" for row in own))
-    return files
+    return write_own_files(reviews, tmp_path)
 
 
 def test_local_and_flower_end_with_the_same_parameters(

@@ -1,6 +1,5 @@
 """A secure sum between real processes, one of which dies between two stages."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -8,7 +7,14 @@ import pytest
 import tomli_w
 import torch
 from safetensors.torch import load_file
-from tests.sites.federation import Command, all_gone, commands, free_port, rounds_of
+from tests.sites.federation import (
+    Command,
+    all_gone,
+    commands,
+    free_port,
+    rounds_of,
+    write_own_files,
+)
 from tests.tiny import write_reviews
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -27,7 +33,6 @@ def test_a_site_dies_after_it_dealt_its_shares_and_the_others_sum_is_used(
     tiny_bert: Path, tmp_path: Path
 ) -> None:
     reviews = write_reviews(tmp_path / "all.jsonl", clients=SIZES)
-    rows = [json.loads(line) for line in reviews.read_text().splitlines()]
     table = {
         "rounds": 2,
         "model": {"name": str(tiny_bert), "max_length": 16, "device": "cpu", "dtype": "float32"},
@@ -46,10 +51,7 @@ def test_a_site_dies_after_it_dealt_its_shares_and_the_others_sum_is_used(
         server = Command(*serve, log=tmp_path / "serve.log")
         started.append(server)
         server.wait_for("4 sites may join")
-        for name in SIZES:
-            data = tmp_path / f"{name}.jsonl"
-            own = [{k: r[k] for k in r if k != "client"} for r in rows if r["client"] == name]
-            data.write_text("".join(json.dumps(row) + "\n" for row in own))
+        for name, data in write_own_files(reviews, tmp_path).items():
             joining = ["join", "--server", f"127.0.0.1:{port}", "--name", name, "--data", str(data)]
             argv = [sys.executable, "-c", DYING] if name == "east" else None
             started.append(Command(*joining, log=tmp_path / f"{name}.log", argv=argv))

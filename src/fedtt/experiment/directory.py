@@ -65,6 +65,7 @@ from fedtt.run_place import (
     CONFIG,
     MARKER,
     REPORT,
+    ROUNDS,
     STATE,
     TRACK,
     check_new_run,
@@ -77,7 +78,7 @@ PLACES = frozenset({"model.name", "data.path", "data.test_path", "data.directory
 LATER = (
     "data.json",
     STATE,
-    "rounds.jsonl",
+    ROUNDS,
     "baselines.json",
     "summary.json",
     REPORT,
@@ -176,7 +177,7 @@ class RunDirectory:
     def append_round(self, record: Record) -> None:
         """Add one line to ``rounds.jsonl``. Raises :class:`RunError`."""
         line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
-        path = self.path / "rounds.jsonl"
+        path = self.path / ROUNDS
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(line)
@@ -196,13 +197,11 @@ class RunDirectory:
         Raises :class:`RunError`, and changes nothing, unless those are all of the rounds before.
         """
         lines = self._round_lines()[:next_round]
-        kept = self._records(lines)
+        kept = list(itertools.islice(read_rounds(self.path), next_round))
         if len(kept) != next_round:
             got = f"records of {len(kept)} rounds, and a state after {next_round}"
-            raise self._damaged("rounds.jsonl", got)
-        write_atomically(
-            self.path / "rounds.jsonl", "".join(f"{line}\n" for line in lines).encode()
-        )
+            raise self._damaged(ROUNDS, got)
+        write_atomically(self.path / ROUNDS, "".join(f"{line}\n" for line in lines).encode())
         return kept
 
     def add_validation(self, round_index: int, validation: Metrics) -> None:
@@ -210,9 +209,7 @@ class RunDirectory:
         lines = self._round_lines()
         record = {**read_record(lines[round_index], index=round_index), "validation": validation}
         lines[round_index] = json.dumps(record, ensure_ascii=False, allow_nan=False)
-        write_atomically(
-            self.path / "rounds.jsonl", "".join(f"{line}\n" for line in lines).encode()
-        )
+        write_atomically(self.path / ROUNDS, "".join(f"{line}\n" for line in lines).encode())
 
     def baselines(self) -> dict[str, Any]:
         """What was measured besides the rounds; empty at first. Raises :class:`RunError`."""
@@ -258,7 +255,7 @@ class RunDirectory:
                 shutil.rmtree(leftover, ignore_errors=True)
 
     def _round_lines(self) -> list[str]:
-        path = self.path / "rounds.jsonl"
+        path = self.path / ROUNDS
         if not path.exists():
             return []
         try:
@@ -266,15 +263,6 @@ class RunDirectory:
         except (OSError, ValueError) as error:
             raise self._damaged(path.name, error) from error
         return complete
-
-    def _records(self, lines: list[str]) -> list[Record]:
-        records = []
-        for index, line in enumerate(lines):
-            try:
-                records.append(read_record(line, index=index))
-            except ValueError as error:
-                raise self._damaged("rounds.jsonl", f"line {index + 1}: {error}") from error
-        return records
 
     def _read(self, name: str, kind: type[BaseModel]) -> dict[str, Any]:
         try:

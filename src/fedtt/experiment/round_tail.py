@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from fedtt.experiment.run_files import Record, damaged_file, read_record
-
-FILE = "rounds.jsonl"
+from fedtt.run_place import ROUNDS
 
 
 class RoundTail:
@@ -18,7 +17,7 @@ class RoundTail:
     """
 
     def __init__(self, run: Path) -> None:
-        self._path = run / FILE
+        self._path = run / ROUNDS
         self._file: IO[bytes] | None = None
         self._read = 0  # bytes of whole lines
         self._next = 0  # the round whose record comes next

@@ -11,7 +11,7 @@ from fedtt.experiment.directory import open_run
 from fedtt.experiment.lock import locked_if_free
 from fedtt.experiment.run_files import Record
 from fedtt.metrics import MEAN
-from fedtt.run_place import CONFIG, LOCK, STATE, is_run
+from fedtt.run_place import CONFIG, LOCK, ROUNDS, STATE, is_run
 
 MEASURED = ("test", "before", "alone")
 SUMS = ("uplink_bytes", "downlink_bytes", "seconds")
@@ -101,7 +101,7 @@ def _changed(path: Path) -> str:
 
 def last_written(path: Path) -> float:
     """When a file of the run was written last, as a timestamp."""
-    names = (CONFIG, STATE, "rounds.jsonl", "summary.json")
+    names = (CONFIG, STATE, ROUNDS, "summary.json")
     times = [0.0]
     for name in names:
         with suppress(OSError):  # not there, or deleted just now by --overwrite

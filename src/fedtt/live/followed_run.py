@@ -11,9 +11,9 @@ from fedtt.report.blocks import Page
 from fedtt.report.pages import page_of_views
 from fedtt.report.round_log import RoundLog
 from fedtt.report.run_view import view_run
-from fedtt.run_place import CONFIG, LOCK, STATE, check_run, is_run
+from fedtt.run_place import CONFIG, LOCK, ROUNDS, STATE, check_run, is_run
 
-FILES = (CONFIG, STATE, "rounds.jsonl", "data.json", "baselines.json", "summary.json")
+FILES = (CONFIG, STATE, ROUNDS, "data.json", "baselines.json", "summary.json")
 WORDS = {
     "waiting": "Waiting: there is no run here yet.",
     "running": "Live: the run goes on, and this page with it.",
