@@ -29,8 +29,8 @@ def _file(name: str) -> str:
 MORE = ("", "-codecs", "-hundredth")
 TABLES = [
     [
-        f"{task}=" + "+".join(_file(name + more) for more in MORE)
-        for task, name in (("SST-2", "sst2"), ("silos", "silos"))
+        f"{task}=" + "+".join(_file(name + more) for more in (*MORE, *others))
+        for task, name, others in (("SST-2", "sst2", ("-published",)), ("silos", "silos", ()))
     ],
     [
         f"MRPC={_file('mrpc')}",
@@ -39,7 +39,7 @@ TABLES = [
             for alpha in ("1", "0.1")
         ),
     ],
-    [f"SmolLM2={_file('smollm2-sst2')}"],
+    [f"SmolLM2={_file('smollm2-sst2')}+{_file('smollm2-sst2-fedtt')}"],
     [f"SST-2, seed 0={_file('sst2-recipes')}"],
 ]
 REFERENCE = "lora r=8"
