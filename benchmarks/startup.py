@@ -63,7 +63,7 @@ def seconds_before_the_first_round(folder: Path, turn: int) -> float:
     subprocess.run([sys.executable, *run_arguments(run)], check=True, capture_output=True)
     rounds = run / "rounds.jsonl"
     ended = rounds.stat().st_mtime
-    return ended - begun - json.loads(rounds.read_text().splitlines()[0])["seconds"]
+    return ended - begun - float(json.loads(rounds.read_text().splitlines()[0])["seconds"])
 
 
 def main() -> None:
