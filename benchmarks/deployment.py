@@ -27,6 +27,7 @@ from pathlib import Path
 from report import describe_machine, print_table, write_json
 
 from fedtt.config import dump_config, load_config
+from fedtt.experiment.round_tail import read_rounds
 from fedtt.sites.address import Address
 from fedtt.sites.flower.child_environment import flower_environment
 from fedtt.sites.flower.child_processes import start, wait_for_port
@@ -52,7 +53,7 @@ def fedtt_rounds(job: Path, folder: Path) -> list[tuple[float, float]]:
     subprocess.run(
         command, check=True, timeout=PATIENCE, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
-    records = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+    records = list(read_rounds(run))
     logs = [(run / f"site-{index}" / "join.log").read_text() for index in range(SITES)]
     found = []
     for record in records[1:]:

@@ -9,7 +9,6 @@ before that round: imports, data, model, and the check of both. A first turn is 
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,9 @@ import time
 from pathlib import Path
 
 from report import describe_machine, print_table, write_json
+
+from fedtt.experiment.round_tail import read_rounds
+from fedtt.run_place import ROUNDS
 
 PRESET = Path(__file__).parents[1] / "presets" / "parity.toml"
 FEDTT = ("-m", "fedtt")
@@ -61,9 +63,8 @@ def seconds_before_the_first_round(folder: Path, turn: int) -> float:
     run = folder / f"run-{turn}"
     begun = time.time()
     subprocess.run([sys.executable, *run_arguments(run)], check=True, capture_output=True)
-    rounds = run / "rounds.jsonl"
-    ended = rounds.stat().st_mtime
-    return ended - begun - float(json.loads(rounds.read_text().splitlines()[0])["seconds"])
+    ended = (run / ROUNDS).stat().st_mtime
+    return ended - begun - float(next(read_rounds(run))["seconds"])
 
 
 def main() -> None:
