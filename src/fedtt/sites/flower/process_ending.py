@@ -4,6 +4,7 @@ Flower ends a process by raising in its main thread, and Python then waits for t
 objects: for two hours where a node has announced an object that it never sends.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -26,12 +27,18 @@ def starter() -> int:
 
 
 def end_with_parent() -> None:
-    """From now on this process is asked to stop once its parent is gone, and then made to."""
-    parent = starter()
+    """From now on this process is asked to stop once its parent is gone, and then made to.
+
+    Of one that was forked for another it is that other: what forked it lives as long as it does.
+    """
+    asker, parent = multiprocessing.parent_process(), starter()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(LOOK_EVERY)
+        if asker is not None:
+            asker.join()
+        else:
+            while os.getppid() == parent:
+                time.sleep(LOOK_EVERY)
         os.kill(os.getpid(), signal.SIGTERM)
         end_soon()
 
