@@ -6,9 +6,11 @@ MiniLM on SST-2 (``--path FILE --column NAME`` takes another file): every client
 round and trains ``--steps`` steps with eight texts of its own. fedtt trains the cohort in one step,
 its base model in the type that it chooses for the processor, or in float32; the others train PEFT's
 LoRA, r=8, as their users do: a client loads the global weights into the one model of its process,
-trains, and hands its weights back. Flower's simulation runs them in Ray actors, a processor each;
-an actor keeps its model from one client to the next. Each engine runs in a process of its own, with
-one thread a processor that it uses. Total is the whole process, imports and model included; a round
+trains, and hands its weights back. The limit is the frozen base model's forward and backward alone,
+over the texts of a round in order of length, as many forwards as steps: what no adapter and no
+engine can be without. Flower's simulation runs them in Ray actors, a processor each; an actor keeps
+its model from one client to the next. Each engine runs in a process of its own, with one thread a
+processor that it uses. Total is the whole process, imports and model included; a round
 is the mean of those after the first. Memory is the peak of the process tree's resident sizes,
 sampled, shared pages divided among those who share them where the system tells (PSS). Needs `pip
 install "fedtt[bench]"` for Flower.
@@ -29,7 +31,15 @@ from typing import Any
 from report import describe_machine, print_table, write_json
 
 SST2 = Path(__file__).parents[2] / "shared" / "data" / "glue" / "sst2" / "train.parquet"
-ENGINES = ("fedtt", "fedtt, float32", "fedtt, LoRA", "client by client", "Flower simulation")
+ENGINES = (
+    "fedtt",
+    "fedtt, float32",
+    "fedtt, LoRA",
+    "the limit",
+    "the limit, float32",
+    "client by client",
+    "Flower simulation",
+)
 ROWS = 8
 JOB = "FEDTT_BENCHMARK_JOB"  # how a Ray actor learns what the job is
 _ACTOR: dict[str, Any] = {}  # an actor's federation, from one client to the next
@@ -109,6 +119,41 @@ def train_client(federation: Any, weights: Any, *, client_id: str, round_index: 
         optimizer.step()
         optimizer.zero_grad()
     return {name: own[name].detach().clone() for name in weights}
+
+
+def run_limit(job: dict[str, Any], *, dtype: str) -> list[float]:
+    """Seconds of the forwards and backwards of every round; the batches are ready before."""
+    from step import frozen_step
+
+    from fedtt.data import collate, stack_batches, step_batches
+
+    federation = build(job, method="fedtt", dtype=dtype)
+    model, pad, seconds = federation.model.unload(), federation.tokenizer.pad_token_id, []
+    for round_index in range(job["rounds"]):
+        read = []
+        for client_id in federation.population:
+            texts = federation.splits["train"][client_id]
+            order = step_batches(
+                texts.lengths, batch_size=ROWS, steps=job["steps"], seed=round_index
+            )
+            read += [collate(texts, [i], pad_token_id=pad) for batch in order for i in batch]
+        read.sort(key=lambda text: text["input_ids"].numel())
+        batches = [
+            stack_batches(several, pad_token_id=pad)
+            for several in batched(read, job["clients"] * ROWS)
+        ]
+        steps = [frozen_step(model, batch) for batch in batches]
+        began = time.perf_counter()
+        for step in steps:
+            step()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def batched(values: list[Any], size: int) -> Iterator[list[Any]]:
+    """Consecutive parts of that size; the last one may be smaller."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
 
 
 def run_one_by_one(job: dict[str, Any]) -> list[float]:
@@ -193,10 +238,12 @@ def _flower_client(message: Any, context: Any) -> Any:
 
 def run_one(job: dict[str, Any]) -> list[float]:
     """The job by its engine, in this process."""
+    dtype = "float32" if "float32" in job["engine"] else "auto"
     if job["engine"].startswith("fedtt"):
         method = "lora" if "LoRA" in job["engine"] else "fedtt"
-        dtype = "float32" if "float32" in job["engine"] else "auto"
         return run_fedtt(job, method=method, dtype=dtype)
+    if job["engine"].startswith("the limit"):
+        return run_limit(job, dtype=dtype)
     return run_flower(job) if "Flower" in job["engine"] else run_one_by_one(job)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from report import describe_machine, print_table, write_json
 from torch import nn
+from transformers import PreTrainedModel
 
 from fedtt.config import RunConfig, parse_config
 from fedtt.engine.build_base_model import build_model
@@ -69,12 +70,16 @@ def adapted_step(
     return step
 
 
-def frozen_step(config: RunConfig, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
-    """The base model's forward and backward with respect to its embeddings."""
+def frozen_model(config: RunConfig) -> PreTrainedModel:
+    """The method's base model, with its adapter taken off and nothing to train."""
     kind = model_class_of(config.task)
     method = build_method(config.method, task=kind, server=config.server)
     adapted = build_model(config, method, label_names=("no", "yes"), pad_token_id=0)
-    model = adapted.unload()
+    return adapted.unload()
+
+
+def frozen_step(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
+    """The model's forward, and the backward with respect to its embeddings."""
     model.train()
     model.requires_grad_(requires_grad=False)
     embeddings = model.get_input_embeddings()
@@ -116,7 +121,7 @@ def main() -> None:
         causal = model_class_of(config.task) == "causal"
         labels = ids if causal else torch.arange(arguments.rows) % 2
         batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
-        steps = {"frozen": frozen_step(config, batch)}
+        steps = {"frozen": frozen_step(frozen_model(config), batch)}
         steps |= {method: adapted_step(own, batch) for method, own in configs.items()}
         first: dict[str, float] = {}
         if arguments.compile:
