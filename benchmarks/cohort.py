@@ -27,7 +27,7 @@ from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import CallClients, ClientReply, ClientTask, run_round
 
 SST2 = Path(__file__).parents[2] / "shared" / "data" / "glue" / "sst2" / "train.parquet"
-COHORTS = ((4, 8), (8, 4))
+COHORTS = ((4, 8), (8, 4), (32, 2))
 METHODS = {
     "fedtt": {"name": "fedtt", "rank": 5},
     "lora": {"name": "lora", "rank": 8},

@@ -1,17 +1,20 @@
 """A local training step against the frozen model alone: how near the adapters come to the limit.
 
     python benchmarks/step.py [--models minilm smollm2] [--rows 8] [--length 32]
-        [--dtype float32] [--compile] [--json FILE]
+        [--dtype float32] [--compile] [--give-back] [--json FILE]
 
 The limit is the base model's own forward and the backward through its activations, down to the
 embeddings, with no weight trained: what any adapter in the first block costs at least. A method's
 step is forward, backward and optimizer (AdamW, fused, with clipping) of the same batch. Turns
 alternate; times are medians. The same random tokens for all, every row of the whole length. One
 thread. ``--compile`` adds each method's step with the model compiled by ``torch.compile``, and
-the seconds of its first step: what has to be won back first.
+the seconds of its first step: what has to be won back first. ``--give-back`` adds each step with
+what it freed given back to the system, as glibc does where :mod:`fedtt.engine.freed_memory` has not
+told it otherwise.
 """
 
 import argparse
+import ctypes
 import statistics
 import time
 from collections.abc import Callable
@@ -26,6 +29,7 @@ from fedtt.config import RunConfig, parse_config
 from fedtt.engine.build_base_model import build_model
 from fedtt.engine.build_method import build_method
 from fedtt.engine.build_task import model_class_of
+from fedtt.engine.freed_memory import keep_freed_memory
 
 METHODS: dict[str, dict[str, object]] = {
     "fedtt": {"name": "fedtt", "rank": 5},
@@ -92,6 +96,18 @@ def frozen_step(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> Calla
     return step
 
 
+def giving_back(step: Callable[[], None]) -> Callable[[], None]:
+    """The step with glibc as it is by itself, once blocks of this size have been freed."""
+    trim_threshold, usual = -1, 64 * 2**20
+
+    def run() -> None:
+        ctypes.CDLL(None).mallopt(trim_threshold, usual)
+        step()
+        keep_freed_memory()
+
+    return run
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
@@ -103,9 +119,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=11)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--give-back", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     machine = describe_machine("transformers", "peft")
     size = f"{arguments.rows} texts x {arguments.length} tokens, {arguments.dtype}"
     print(f"{machine}; {size}\n")
@@ -131,6 +149,8 @@ def main() -> None:
                 began = time.perf_counter()
                 steps[key]()
                 first[key] = time.perf_counter() - began
+        if arguments.give_back:
+            steps |= {f"{method}, giving back": giving_back(step) for method, step in steps.items()}
         times: dict[str, list[float]] = {method: [] for method in steps}
         for turn in range(arguments.turns + 2):
             for method, step in steps.items():

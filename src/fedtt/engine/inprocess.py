@@ -12,6 +12,7 @@ from fedtt.engine.client_work import SharedByClients, StepHook, Work, train_alon
 from fedtt.engine.cohort_work import Group, groups_of, one_alone, train_together
 from fedtt.engine.failing_clients import replies_or_failures
 from fedtt.engine.fingerprint import digest_unsent
+from fedtt.engine.freed_memory import keep_freed_memory
 from fedtt.engine.private_work import train_with_noise
 from fedtt.engine.token_budget import auto_max_tokens
 from fedtt.engine.turn import Turn
@@ -161,8 +162,11 @@ def local_clients(
     method can; None trains them one by one. A client's batches and dropout depend on the seed, the
     round and the client alone: who trains beside it, in what order, changes it by rounding only,
     and a restart not by a bit. ``after_step(task, step, steps, loss)`` is called after every local
-    step. With ``private`` clients train one by one, each with its noise.
+    step. With ``private`` clients train one by one, each with its noise. On a processor the memory
+    of a step is kept for the next one.
     """
+    if federation.model.device.type == "cpu":
+        keep_freed_memory()
     shared = SharedByClients(
         model=federation.model,
         train=federation.splits["train"],
