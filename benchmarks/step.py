@@ -108,8 +108,8 @@ def giving_back(step: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
-def main() -> None:
-    """Print the table."""
+def parse_arguments() -> argparse.Namespace:
+    """What to measure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -121,7 +121,12 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--give-back", action="store_true")
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the table."""
+    arguments = parse_arguments()
     torch.set_num_threads(1)
     keep_freed_memory()
     machine = describe_machine("transformers", "peft")
