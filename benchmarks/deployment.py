@@ -1,12 +1,13 @@
-"""What a round over Flower costs beside the training: fedtt's sites, and plain Flower's.
+"""What a round over a network costs beside the training: fedtt's sites, Flower's, NVFLARE's.
 
     python benchmarks/deployment.py [--rounds 5] [--json FILE]
 
-One job on loopback twice, MiniLM with FedTT at three sites: ``fedtt train --engine flower``, whose
-sites keep the model loaded, and stock SuperNodes with a client app that loads it for every
-message, as Flower's tutorials do. The round in which sites load for the first time is left out of
-both. The training itself is taken off each round: the slowest site's, and of plain Flower, which
-reports no other, the mean. One thread a site.
+One job on loopback several times, MiniLM with FedTT at three sites: ``fedtt train --engine
+flower``, whose sites keep the model loaded; stock SuperNodes with a client app that loads it for
+every message, as Flower's tutorials do; and, where ``pip install nvflare==2.9.0`` has been done,
+NVFLARE's deployment for one machine, whose client script keeps it loaded. The round in which sites
+load for the first time is left out of all. The training itself is taken off each round: the slowest
+site's, and of plain Flower, which reports no other, the mean. One thread a site.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from fedtt.sites.ports import any_port, bind_port
 
 PRESET = Path(__file__).parents[1] / "presets" / "parity.toml"
 PLAIN = Path(__file__).parent / "plain_flower"
+NVFLARE = Path(__file__).parent / "plain_nvflare"
 SITES = 3
 PATIENCE = 1800.0
 
@@ -80,6 +83,24 @@ def plain_rounds(job: Path, folder: Path) -> list[tuple[float, float]]:
     ends = document["times"]  # the first is before the first round
     training = [metrics["seconds"] for metrics in document["training"]]
     rounds = zip(pairwise(ends), training, strict=True)
+    return [(after - before, trained) for (before, after), trained in rounds][1:]
+
+
+def nvflare_rounds(job: Path, folder: Path) -> list[tuple[float, float]]:
+    """The same of NVFLARE: from one arrival of weights at the first site to the next."""
+    more = {"PLAIN_JOB": str(job), "PLAIN_RESULT": str(folder), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    subprocess.run(
+        [sys.executable, str(NVFLARE / "flare_job.py")],
+        check=True,
+        timeout=PATIENCE,
+        env={**os.environ, **more, "PATH": path, "NVFLARE_POC_WORKSPACE": str(folder / "poc")},
+        stdout=subprocess.DEVNULL,
+    )
+    texts = [(folder / f"{site}.jsonl").read_text() for site in range(SITES)]
+    sites = [[json.loads(line) for line in text.splitlines()] for text in texts]
+    training = [max(site["seconds"] for site in of_round) for of_round in zip(*sites, strict=True)]
+    rounds = zip(pairwise(line["received"] for line in sites[0]), training[:-1], strict=True)
     return [(after - before, trained) for (before, after), trained in rounds][1:]
 
 
@@ -137,6 +158,10 @@ def main() -> None:
             "fedtt, warm sites": fedtt_rounds(folder / "job.toml", folder),
             "plain Flower, a model load a message": plain_rounds(folder / "job.toml", folder),
         }
+        if find_spec("nvflare") is None:
+            print("left out: NVFLARE, which is not installed")
+        else:
+            measured["NVFLARE"] = nvflare_rounds(folder / "job.toml", folder)
     machine = describe_machine("flwr")
     print(machine)
     rows, beside_training = [], []
@@ -149,10 +174,13 @@ def main() -> None:
         rows.append((title, *cells, f"{max(beside):.1f}"))
     header = ("", "round, s", "training, s", "beside it, s", "at most, s")
     print_table(header, rows)
-    ours, plain = beside_training
+    ours = beside_training[0]
     write_json(
         arguments.json,
-        ratios={"plain Flower / fedtt, beside the training": plain / ours},
+        ratios={
+            f"{title} / fedtt, beside the training": beside / ours
+            for title, beside in zip(measured, beside_training, strict=True)
+        },
         figures=measured,
         machine=machine,
     )
