@@ -10,11 +10,12 @@ alternate; times are medians. The same random tokens for all, every row of the w
 thread. ``--compile`` adds each method's step with the model compiled by ``torch.compile``, and
 the seconds of its first step: what has to be won back first. ``--give-back`` adds each step with
 what it freed given back to the system, as glibc does where :mod:`fedtt.engine.freed_memory` has not
-told it otherwise.
+told it otherwise: pages are those that the system had to hand out in a step.
 """
 
 import argparse
 import ctypes
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -96,6 +97,11 @@ def frozen_step(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> Calla
     return step
 
 
+def page_faults() -> int:
+    """Pages that this process has been given so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
 def giving_back(step: Callable[[], None]) -> Callable[[], None]:
     """The step with glibc as it is by itself, once blocks of this size have been freed."""
     trim_threshold, usual = -1, 64 * 2**20
@@ -157,20 +163,28 @@ def main() -> None:
         if arguments.give_back:
             steps |= {f"{method}, giving back": giving_back(step) for method, step in steps.items()}
         times: dict[str, list[float]] = {method: [] for method in steps}
+        pages: dict[str, list[int]] = {method: [] for method in steps}
         for turn in range(arguments.turns + 2):
             for method, step in steps.items():
-                began = time.perf_counter()
+                began, faults = time.perf_counter(), page_faults()
                 step()
                 if turn >= 2:  # the first ones warm up
                     times[method].append(time.perf_counter() - began)
+                    pages[method].append(page_faults() - faults)
         limit = statistics.median(times["frozen"])
         for method, taken in times.items():
             seconds = statistics.median(taken)
             ratios[f"{name}, {method}"] = seconds / limit
-            figures[f"{name}, {method}"] = {"ms": 1e3 * seconds, "first_s": first.get(method)}
+            faults = round(statistics.median(pages[method]))
+            figures[f"{name}, {method}"] = {
+                "ms": 1e3 * seconds,
+                "pages": faults,
+                "first_s": first.get(method),
+            }
             once = f"{first[method]:.1f}" if method in first else ""
-            rows.append((name, method, f"{1e3 * seconds:.1f}", f"{seconds / limit:.3f}", once))
-    header = ("model", "method", "ms a step", "times the frozen model", "s to compile")
+            times_limit = f"{seconds / limit:.3f}"
+            rows.append((name, method, f"{1e3 * seconds:.1f}", times_limit, f"{faults:,}", once))
+    header = ("model", "method", "ms a step", "times the frozen model", "pages", "s to compile")
     columns = len(header) if arguments.compile else len(header) - 1
     print_table(header[:columns], [row[:columns] for row in rows])
     write_json(arguments.json, ratios=ratios, figures=figures, machine=machine)

@@ -20,6 +20,7 @@ from typing import Any
 from fedtt.errors import FedttError
 from fedtt.sites.flower.app_guard import refuse_other_apps
 from fedtt.sites.flower.process_ending import end_with_parent
+from fedtt.sites.flower.pull_pace import pull_soon
 from fedtt.sites.flower.version import check_flower
 from fedtt.sites.peer_text import guard_log_messages
 
@@ -72,6 +73,7 @@ def main() -> None:
         flower_superlink()
     elif kind == "supernode":
         hurry()
+        pull_soon()
         refuse_other_apps()
         from flwr.supernode.cli import flower_supernode
 

@@ -19,6 +19,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedtt.errors import WireError
 from fedtt.sites.flower.flower_message import QUERY, to_record, unread
 from fedtt.sites.flower.process_ending import end_soon, end_with_parent
+from fedtt.sites.flower.pull_pace import pull_soon
 from fedtt.sites.flower.relay import MAX_TEXT
 from fedtt.sites.frames import (
     OWN_LIMIT,
@@ -38,6 +39,7 @@ FORGOTTEN = 600.0  # seconds: a reply that nobody has asked for in that time is 
 def serve_requests(grid: Grid, _context: Context) -> None:
     """Until the other end is gone: one answer a request."""
     end_with_parent()
+    pull_soon()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(os.environ[SERVE_SOCKET])
         mailbox = Mailbox(grid)
