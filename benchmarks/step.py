@@ -8,13 +8,12 @@ embeddings, with no weight trained: what any adapter in the first block costs at
 step is forward, backward and optimizer (AdamW, fused, with clipping) of the same batch. Turns
 alternate; times are medians. The same random tokens for all, every row of the whole length. One
 thread. ``--compile`` adds each method's step with the model compiled by ``torch.compile``, and
-the seconds of its first step: what has to be won back first. ``--give-back`` adds each step with
-what it freed given back to the system, as glibc does where :mod:`fedtt.engine.freed_memory` has not
-told it otherwise: pages are those that the system had to hand out in a step.
+the seconds of its first step: what has to be won back first. Pages are those that the system hands
+out in a step: with ``--give-back`` what it freed is given back, as glibc does where
+:mod:`fedtt.engine.freed_memory` has not told it otherwise.
 """
 
 import argparse
-import ctypes
 import resource
 import statistics
 import time
@@ -102,18 +101,6 @@ def page_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-def giving_back(step: Callable[[], None]) -> Callable[[], None]:
-    """The step with glibc as it is by itself, once blocks of this size have been freed."""
-    trim_threshold, usual = -1, 64 * 2**20
-
-    def run() -> None:
-        ctypes.CDLL(None).mallopt(trim_threshold, usual)
-        step()
-        keep_freed_memory()
-
-    return run
-
-
 def parse_arguments() -> argparse.Namespace:
     """What to measure."""
     parser = argparse.ArgumentParser(
@@ -134,7 +121,8 @@ def main() -> None:
     """Print the table."""
     arguments = parse_arguments()
     torch.set_num_threads(1)
-    keep_freed_memory()
+    if not arguments.give_back:
+        keep_freed_memory()
     machine = describe_machine("transformers", "peft")
     size = f"{arguments.rows} texts x {arguments.length} tokens, {arguments.dtype}"
     print(f"{machine}; {size}\n")
@@ -160,8 +148,6 @@ def main() -> None:
                 began = time.perf_counter()
                 steps[key]()
                 first[key] = time.perf_counter() - began
-        if arguments.give_back:
-            steps |= {f"{method}, giving back": giving_back(step) for method, step in steps.items()}
         times: dict[str, list[float]] = {method: [] for method in steps}
         pages: dict[str, list[int]] = {method: [] for method in steps}
         for turn in range(arguments.turns + 2):
