@@ -40,6 +40,7 @@ def test_a_client_app_is_forked_and_no_command_of_flowers(tmp_path: Path) -> Non
     assert said.count("Run a Flower ClientApp") == 2
 
 
+@pytest.mark.slow
 def test_any_other_process_is_started_as_flower_would(tmp_path: Path) -> None:
     done = tmp_path / "done"
     code = (
@@ -49,6 +50,7 @@ def test_any_other_process_is_started_as_flower_would(tmp_path: Path) -> None:
     wait_until(done.exists, what="the process")
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_superexec_that_was_killed(tmp_path: Path) -> None:
     """Neither the process that forks nor what it forked, though that waits for an hour."""
     found = tmp_path / "processes"
