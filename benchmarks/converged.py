@@ -75,7 +75,10 @@ def main() -> None:
     """A table a task."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="*", metavar="TASK=SHORT=LONG")
-    for asked in parser.parse_args().tasks or default_tasks():
+    tasks = parser.parse_args().tasks or default_tasks()
+    if not tasks:
+        parser.error("no long comparison lies in docs/results: name one")
+    for asked in tasks:
         task, short, long_file = asked.split("=")
         print(f"{task}\n")
         print_table(

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -90,13 +91,16 @@ def nvflare_rounds(job: Path, folder: Path) -> list[tuple[float, float]]:
     """The same of NVFLARE: from one arrival of weights at the first site to the next."""
     more = {"PLAIN_JOB": str(job), "PLAIN_RESULT": str(folder), "OMP_NUM_THREADS": "1"}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    subprocess.run(
+    with subprocess.Popen(
         [sys.executable, str(NVFLARE / "flare_job.py")],
-        check=True,
-        timeout=PATIENCE,
         env={**os.environ, **more, "PATH": path, "NVFLARE_POC_WORKSPACE": str(folder / "poc")},
         stdout=subprocess.DEVNULL,
-    )
+    ) as run:
+        try:
+            run.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGINT)  # so that it stops its server and sites
+            raise
     texts = [(folder / f"{site}.jsonl").read_text() for site in range(SITES)]
     sites = [[json.loads(line) for line in text.splitlines()] for text in texts]
     training = [max(site["seconds"] for site in of_round) for of_round in zip(*sites, strict=True)]
@@ -146,7 +150,7 @@ def _free_port() -> int:
 
 
 def main() -> None:
-    """Measure both and print the table."""
+    """Measure all and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)

@@ -126,8 +126,10 @@ def run_limit(job: dict[str, Any], *, dtype: str) -> list[float]:
     from step import frozen_step
 
     from fedtt.data import collate, stack_batches, step_batches
+    from fedtt.engine.freed_memory import keep_freed_memory
 
     federation = build(job, method="fedtt", dtype=dtype)
+    keep_freed_memory()  # as fedtt does
     model, pad, seconds = federation.model.unload(), federation.tokenizer.pad_token_id, []
     for round_index in range(job["rounds"]):
         read = []

@@ -10,7 +10,7 @@ from tests.tiny import save_tiny_tokenizer
 
 from fedtt import params as p
 from fedtt.config import RunConfig, ServerConfig
-from fedtt.engine import build_checks, build_splits
+from fedtt.engine import build_checks, build_splits, inprocess
 from fedtt.engine.build import Federation, build_federation
 from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import count_message
@@ -45,6 +45,17 @@ def one_round(config: RunConfig, federation: Federation) -> tuple[ServerState, R
             seed=config.seed,
         ),
     )
+
+
+def test_who_trains_on_a_processor_keeps_its_memory(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr(inprocess, "keep_freed_memory", lambda: kept.append(True))
+    federation = build_federation(make_config())
+    assert not kept
+    local_clients(federation, state=federation.initial, seed=0)
+    assert kept
 
 
 def test_texts_are_tokenized_piece_by_piece(

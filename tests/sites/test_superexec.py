@@ -2,14 +2,18 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from tests.sites.federation import all_gone, wait_until
 
 pytest.importorskip("flwr")
+
+from flwr.supernode import start_client_internal
 
 from fedtt.errors import FedttError
 from fedtt.sites.flower import launch, superexec
@@ -38,6 +42,33 @@ def run(code: str, *, path: str) -> str:
 def test_a_client_app_is_forked_and_no_command_of_flowers(tmp_path: Path) -> None:
     said = run(FORKING + START + START + WAIT, path=str(tmp_path))  # no command is there
     assert said.count("Run a Flower ClientApp") == 2
+
+
+def test_it_is_forked_with_its_imports_done(tmp_path: Path) -> None:
+    """Which are why it is forked at all; one that cannot be done is passed over in silence."""
+    (tmp_path / "probe.py").write_text(
+        "import sys\ndef run_client_process(argv):\n    print(*sys.modules)\n"
+    )
+    said = run(
+        f"import sys; sys.path.append({str(tmp_path)!r})\n"
+        "from fedtt.sites.flower import superexec\n"
+        "from probe import run_client_process\n"
+        "superexec.run_client_process = run_client_process\n" + FORKING + START + WAIT,
+        path=str(tmp_path),
+    )
+    assert set(superexec.PRELOADED) <= set(said.split())
+
+
+def test_where_nothing_can_be_forked_flower_starts_its_own(tmp_path: Path) -> None:
+    """A unix socket's path has at most about a hundred characters."""
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    own = tmp_path / "flwr-clientapp"
+    own.write_text(f"#!/bin/sh\necho $1 > {tmp_path / 'said'}\n")
+    own.chmod(0o755)
+    code = f"import tempfile; tempfile.tempdir = {str(deep)!r}\n" + FORKING + START
+    run(code, path=f"{tmp_path}:{os.environ['PATH']}")
+    wait_until((tmp_path / "said").exists, what="Flower's own command")
 
 
 @pytest.mark.slow
@@ -84,6 +115,31 @@ def test_nothing_is_left_of_a_superexec_that_was_killed(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait(60)
     all_gone(processes)
+
+
+def test_a_supernode_starts_our_superexec_for_flowers(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    for module in (time, subprocess):  # to be put back afterwards
+        monkeypatch.setattr(f"flwr.supernode.start_client_internal.{module.__name__}", module)
+    launch.hurry()
+    monkeypatch.setattr("subprocess.Popen", started.append)
+    start_client_internal.subprocess.Popen(["flower-superexec", "--insecure"])
+    assert started == [[sys.executable, "-m", superexec.__name__, "--insecure"]]
+    with pytest.raises(FedttError, match="not as it was tested"):
+        start_client_internal.subprocess.Popen(["another"])
+
+
+def test_a_supernode_hurries_and_pulls_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    names = ("check_flower", "end_with_parent", "guard_log_messages", "hurry", "pull_soon")
+    for name in (*names, "refuse_other_apps"):
+        monkeypatch.setattr(launch, name, lambda name=name: called.append(name))
+    monkeypatch.setattr(launch, "listen_on", lambda door: door.close())
+    monkeypatch.setattr("flwr.supernode.cli.flower_supernode", lambda: called.append("run"))
+    with socket.socket() as door:
+        monkeypatch.setattr(sys, "argv", ["launch", "supernode", str(os.dup(door.fileno()))])
+        launch.main()
+    assert called == [*names, "refuse_other_apps", "run"]
 
 
 @pytest.mark.parametrize("of", ["time", "subprocess"])

@@ -52,7 +52,8 @@ class _SuperNode:
         log.unlink(missing_ok=True)
         arguments = [*supernode_arguments(self._keys), "--superlink", str(self._server)]
         direct = [self._server.host] if self._server.is_loopback else []
-        place = {SITE_SOCKET: str(self._home / "site")}
+        # What forks the client apps leaves a socket behind where it is killed.
+        place = {SITE_SOCKET: str(self._home / "site"), "TMPDIR": str(self._home)}
         env = flower_environment(self._home, direct=direct, **place)
         with bind_port(any_port()) as port:
             self._child = launch("supernode", arguments, port=port, log=log, env=env)

@@ -1,12 +1,12 @@
 """Starts a SuperLink or a SuperNode: ``python -m fedtt.sites.flower.launch KIND DOOR ...``.
 
-As Flower's own commands, but for six things. It listens on the socket whose number is ``DOOR``,
+As Flower's own commands, but for seven things. It listens on the socket whose number is ``DOOR``,
 which is bound already. What it logs of others is escaped and cut short. A process whose parent is
 gone ends itself, so that nothing is left behind whatever happens to ``fedtt serve`` or ``fedtt
 join``. A SuperNode looks for messages four times a second: every 3 s, as it is written in Flower's
-loop, makes most of what a round takes. Its client apps are forked by :mod:`superexec
-<fedtt.sites.flower.superexec>`. And it runs no app but fedtt's. ``version`` keeps this to releases
-of Flower whose loop is known.
+loop, makes most of what a round takes. It asks soon for what was announced (``pull_pace``), and its
+client apps are forked (``superexec``). And it runs no app but fedtt's. ``version`` keeps this to
+releases of Flower whose loop is known.
 """
 
 import socket
@@ -40,9 +40,9 @@ def hurry() -> None:
             )
 
     def start(command: Sequence[str]) -> None:
-        if command[0] == SUPEREXEC:
-            command = [sys.executable, "-m", "fedtt.sites.flower.superexec", *command[1:]]
-        subprocess.Popen(command)
+        if command[0] != SUPEREXEC:
+            raise FedttError("Flower's SuperNode is not as it was tested", got=command[0])
+        subprocess.Popen([sys.executable, "-m", "fedtt.sites.flower.superexec", *command[1:]])
 
     loop.time = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, LOOK_EVERY)))
     loop.subprocess = SimpleNamespace(Popen=start)

@@ -32,7 +32,11 @@ def fork_client_apps() -> None:
     def start(argv: Sequence[str], **outputs: Any) -> None:
         if argv[0] == COMMAND and not outputs:
             # A daemon: it is stopped with this process, which would else wait for its end.
-            context.Process(target=run_client_process, args=(list(argv),), daemon=True).start()
+            client = context.Process(target=run_client_process, args=(list(argv),), daemon=True)
+            try:
+                client.start()
+            except (OSError, EOFError):  # its socket's path is too long, or what forks was killed
+                subprocess.Popen(argv)
         else:
             subprocess.Popen(argv, **outputs)
 
