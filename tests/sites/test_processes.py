@@ -181,7 +181,7 @@ def test_a_site_is_killed_another_is_slow_and_one_talks_nonsense(
     write_config: Callable[..., Path], site_files: dict[str, Path], tmp_path: Path
 ) -> None:
     sites = {"names": [*SIZES, "rogue"], "deadline": 40, "patience": 600, "min_replies": 2}
-    job, port = write_config(rounds=16, sites=sites), free_port()
+    job, port = write_config(rounds=48, sites=sites), free_port()
     address, path = f"127.0.0.1:{port}", tmp_path / "run"
     with commands() as started:
         server = Command(
@@ -203,11 +203,11 @@ def test_a_site_is_killed_another_is_slow_and_one_talks_nonsense(
                 address, str(data), log=tmp_path / "rogue.log", argv=[sys.executable, str(rogue)]
             )
         )
-        server.wait_for("round   2/16")
+        server.wait_for("round   2/48")
         west = joins["west"].family()
         joins["west"].kill()  # in the middle of the third round
         all_gone(west)
-        server.wait_for("round   3/16")
+        server.wait_for("round   3/48")
         joins["west"] = join("west")
         server.wait_for("site west: joined", times=2)
         most = memory_of(server)
