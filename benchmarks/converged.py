@@ -14,6 +14,7 @@ from accuracy_by_bytes import FOLDER, REFERENCE, Cells, read_cells, shown
 from report import print_table
 
 from fedtt.experiment.comparison.cell_statistics import Spread, spread
+from fedtt.experiment.comparison.text_tables import significant
 
 STILL_IMPROVING = 0.005
 TASKS = {
@@ -21,6 +22,7 @@ TASKS = {
     "silos": (("bytes-silos",), "converged-silos"),
 }
 VALIDATION, TEST = "final_validation_accuracy", "test_accuracy"
+UPLINK = "uplink_bytes_per_client_round"
 
 
 def default_tasks() -> list[str]:
@@ -42,6 +44,11 @@ def change(after: dict[str, float], before: dict[str, float]) -> Spread | None:
     return spread([score - before[seed] for seed, score in after.items() if seed in before])
 
 
+def sent(uplinks: dict[str, float]) -> str:
+    """What a client sends in a round, in the mean."""
+    return f"{significant(sum(uplinks.values()) / len(uplinks) / 1e3)} kB"
+
+
 def verdict(gained: Spread | None) -> str:
     """Whether it has converged."""
     if gained is None:
@@ -60,6 +67,7 @@ def rows_of(short: Cells, long_cells: Cells) -> list[list[str]]:
         lines.append(
             [
                 method,
+                sent(scores(long_cells, method, UPLINK)),
                 shown(spread(list(scores(long_cells, method, VALIDATION).values()))),
                 shown(gained, sign="+"),
                 verdict(gained),
@@ -84,6 +92,7 @@ def main() -> None:
         print_table(
             [
                 "method",
+                "up",
                 "validation",
                 "to a third of the rounds",
                 "converged",
