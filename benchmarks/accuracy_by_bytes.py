@@ -67,7 +67,7 @@ def read_cells(places: str) -> Cells:
 
 def row_of_cells(method: str, cells: Cells) -> Row:
     """What the table and the picture need of a method."""
-    own, reference = cells[method], cells[REFERENCE]
+    own, reference = cells[method], cells.get(REFERENCE, {})
     scores = {seed: float(line["test_accuracy"]) for seed, line in own.items()}
     uplinks = spread([float(line["uplink_bytes_per_client_round"]) for line in own.values()])
     return Row(
@@ -97,6 +97,11 @@ def shown(value: Spread | None, *, sign: str = "") -> str:
     return f"{value.mean:{sign}.3f}" + ("" if value.sd is None else f" ± {value.sd:.3f}")
 
 
+def shown_uplink(row: Row) -> str:
+    """What a client sends in a round, as the documents write it."""
+    return f"{significant((row.uplink_per_client_round or 1.0) / 1e3)} kB"
+
+
 def print_rows(tasks: dict[str, dict[str, Row]]) -> None:
     """One line a method, from most to fewest bytes."""
     methods: dict[str, Row] = {}
@@ -107,7 +112,7 @@ def print_rows(tasks: dict[str, dict[str, Row]]) -> None:
     lines = []
     for method in ordered:
         sent = methods[method].uplink_per_client_round or 1.0
-        line = [method, f"{significant(sent / 1e3)} kB", f"{significant(whole / sent)} x"]
+        line = [method, shown_uplink(methods[method]), f"{significant(whole / sent)} x"]
         for rows in tasks.values():
             if (row := rows.get(method)) is None:
                 line += ["", ""]

@@ -10,11 +10,18 @@ zero at the end, so neither stands still for want of rounds at a low one.
 
 import argparse
 
-from accuracy_by_bytes import FOLDER, REFERENCE, Cells, read_cells, shown
+from accuracy_by_bytes import (
+    FOLDER,
+    REFERENCE,
+    Cells,
+    read_cells,
+    row_of_cells,
+    shown,
+    shown_uplink,
+)
 from report import print_table
 
 from fedtt.experiment.comparison.cell_statistics import Spread, spread
-from fedtt.experiment.comparison.text_tables import significant
 
 STILL_IMPROVING = 0.005
 TASKS = {
@@ -22,7 +29,6 @@ TASKS = {
     "silos": (("bytes-silos",), "converged-silos"),
 }
 VALIDATION, TEST = "final_validation_accuracy", "test_accuracy"
-UPLINK = "uplink_bytes_per_client_round"
 
 
 def default_tasks() -> list[str]:
@@ -44,11 +50,6 @@ def change(after: dict[str, float], before: dict[str, float]) -> Spread | None:
     return spread([score - before[seed] for seed, score in after.items() if seed in before])
 
 
-def sent(uplinks: dict[str, float]) -> str:
-    """What a client sends in a round, in the mean."""
-    return f"{significant(sum(uplinks.values()) / len(uplinks) / 1e3)} kB"
-
-
 def verdict(gained: Spread | None) -> str:
     """Whether it has converged."""
     if gained is None:
@@ -59,21 +60,21 @@ def verdict(gained: Spread | None) -> str:
 def rows_of(short: Cells, long_cells: Cells) -> list[list[str]]:
     """One line a method, in the order of the long comparison's file."""
     lines = []
-    reference = scores(long_cells, REFERENCE, TEST)
     for method in long_cells:
-        gained = change(scores(long_cells, method, VALIDATION), scores(short, method, VALIDATION))
-        test = scores(long_cells, method, TEST)
-        behind = None if method == REFERENCE else change(test, reference)
+        row = row_of_cells(method, long_cells)
+        validation = scores(long_cells, method, VALIDATION)
+        gained = change(validation, scores(short, method, VALIDATION))
+        tested = change(scores(long_cells, method, TEST), scores(short, method, TEST))
         lines.append(
             [
                 method,
-                sent(scores(long_cells, method, UPLINK)),
-                shown(spread(list(scores(long_cells, method, VALIDATION).values()))),
+                shown_uplink(row),
+                shown(spread(list(validation.values()))),
                 shown(gained, sign="+"),
                 verdict(gained),
-                shown(spread(list(test.values()))),
-                shown(change(test, scores(short, method, TEST)), sign="+"),
-                shown(behind, sign="+"),
+                shown(row.test_score),
+                shown(tested, sign="+"),
+                "" if method == REFERENCE else shown(row.difference, sign="+"),
             ]
         )
     return lines

@@ -125,7 +125,7 @@ def run_limit(job: dict[str, Any], *, dtype: str) -> list[float]:
     """Seconds of the forwards and backwards of every round; the batches are ready before."""
     from step import frozen_step
 
-    from fedtt.data import collate, stack_batches, step_batches
+    from fedtt.data import collate, evaluation_batches, stack_batches, step_batches
     from fedtt.engine.freed_memory import keep_freed_memory
 
     federation = build(job, method="fedtt", dtype=dtype)
@@ -139,10 +139,10 @@ def run_limit(job: dict[str, Any], *, dtype: str) -> list[float]:
                 texts.lengths, batch_size=ROWS, steps=job["steps"], seed=round_index
             )
             read += [collate(texts, [i], pad_token_id=pad) for batch in order for i in batch]
-        read.sort(key=lambda text: text["input_ids"].numel())
+        lengths = [text["input_ids"].numel() for text in read]
         batches = [
-            stack_batches(several, pad_token_id=pad)
-            for several in batched(read, job["clients"] * ROWS)
+            stack_batches([read[i] for i in alike], pad_token_id=pad)
+            for alike in evaluation_batches(lengths, job["clients"] * ROWS)
         ]
         steps = [frozen_step(model, batch) for batch in batches]
         began = time.perf_counter()
@@ -150,12 +150,6 @@ def run_limit(job: dict[str, Any], *, dtype: str) -> list[float]:
             step()
         seconds.append(time.perf_counter() - began)
     return seconds
-
-
-def batched(values: list[Any], size: int) -> Iterator[list[Any]]:
-    """Consecutive parts of that size; the last one may be smaller."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
 
 
 def run_one_by_one(job: dict[str, Any]) -> list[float]:

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 import numpy as np
-from flare_site import as_vector
 from nvflare.app_common.np.recipes.fedavg import NumpyFedAvgRecipe
 from nvflare.recipe import PocEnv
 
 from fedtt.config import load_config
 from fedtt.engine.build import build_federation
+from fedtt.federated.wire.flat import flatten
 
 SITES = 3
 
@@ -18,7 +18,7 @@ def main() -> None:
     """Run it to its end."""
     config = load_config(Path(os.environ["PLAIN_JOB"]))
     start = Path(os.environ["PLAIN_RESULT"]) / "start.npy"
-    np.save(start, as_vector(build_federation(config).initial.params))
+    np.save(start, flatten(build_federation(config).initial.params))
     recipe = NumpyFedAvgRecipe(
         name="fedtt",
         initial_ckpt=str(start),

@@ -9,7 +9,6 @@ import os
 import time
 from pathlib import Path
 
-import numpy as np
 import nvflare.client as flare
 import torch
 from nvflare.app_common.np.constants import NPConstants
@@ -19,23 +18,9 @@ from fedtt.engine.build import build_federation
 from fedtt.engine.inprocess import local_clients
 from fedtt.federated.round import ClientTask
 from fedtt.federated.wire.broadcast import Broadcast, encode_broadcast
+from fedtt.federated.wire.flat import flatten, unflatten
 from fedtt.federated.wire.update import decode_update
-from fedtt.params import Params, structure_of
-
-
-def as_params(vector: np.ndarray, like: Params) -> Params:
-    """The numbers of the vector under the names of ``like``, in their order."""
-    values, start = {}, 0
-    for name in sorted(like):
-        numbers = vector[start : start + like[name].numel()]
-        values[name] = torch.from_numpy(numbers.copy()).reshape(like[name].shape)
-        start += len(numbers)
-    return values
-
-
-def as_vector(params: Params) -> np.ndarray:
-    """The other way round."""
-    return np.concatenate([params[name].numpy().ravel() for name in sorted(params)])
+from fedtt.params import add, structure_of
 
 
 def main() -> None:
@@ -44,15 +29,14 @@ def main() -> None:
     flare.init()
     config = load_config(Path(os.environ["PLAIN_JOB"]))
     federation = build_federation(config)
-    initial = federation.initial.params
-    structure = structure_of(initial)
+    structure = structure_of(federation.initial.params)
     site = int(flare.get_site_name().rpartition("-")[2]) - 1
     call = local_clients(federation, state=federation.initial, seed=config.seed)
     log = Path(os.environ["PLAIN_RESULT"]) / f"{site}.jsonl"
     while flare.is_running():
         asked = flare.receive()
         received = time.time()
-        values = as_params(asked.params[NPConstants.NUMPY_KEY], initial)
+        values = unflatten(asked.params[NPConstants.NUMPY_KEY], structure)
         broadcast = Broadcast(values=values, trained=frozenset(values))
         task = ClientTask(
             round_index=asked.current_round,
@@ -65,10 +49,11 @@ def main() -> None:
         (reply,) = call([task])
         seconds = time.perf_counter() - began
         update = decode_update(reply, expected=structure)
-        new = {name: values[name] + delta for name, delta in update.delta.items()}
         with log.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"received": received, "seconds": seconds}) + "\n")
-        flare.send(flare.FLModel(params={NPConstants.NUMPY_KEY: as_vector(new)}))
+        flare.send(
+            flare.FLModel(params={NPConstants.NUMPY_KEY: flatten(add(values, update.delta))})
+        )
 
 
 if __name__ == "__main__":
