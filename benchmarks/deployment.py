@@ -67,11 +67,22 @@ def fedtt_rounds(job: Path, folder: Path) -> list[tuple[float, float]]:
     return found
 
 
+def plain_environment(job: Path, result: Path) -> dict[str, str]:
+    """What the scripts of the others read; ``plain_round`` lies beside this file."""
+    return {
+        "PLAIN_JOB": str(job),
+        "PLAIN_RESULT": str(result),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(
+            [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        ),
+    }
+
+
 def plain_rounds(job: Path, folder: Path) -> list[tuple[float, float]]:
     """The same of stock Flower."""
     result = folder / "plain.json"
-    more = {"PLAIN_JOB": str(job), "PLAIN_RESULT": str(result), "OMP_NUM_THREADS": "1"}
-    env = flower_environment(folder, **more)
+    env = flower_environment(folder, **plain_environment(job, result))
     with _stock_flower(folder, env):
         app = Path(shutil.copytree(PLAIN, folder / "plain-flower"))
         flwr = str(Path(sys.executable).with_name("flwr"))
@@ -89,7 +100,7 @@ def plain_rounds(job: Path, folder: Path) -> list[tuple[float, float]]:
 
 def nvflare_rounds(job: Path, folder: Path) -> list[tuple[float, float]]:
     """The same of NVFLARE: from one arrival of weights at the first site to the next."""
-    more = {"PLAIN_JOB": str(job), "PLAIN_RESULT": str(folder), "OMP_NUM_THREADS": "1"}
+    more = plain_environment(job, folder)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     with subprocess.Popen(
         [sys.executable, str(NVFLARE / "flare_job.py")],

@@ -19,33 +19,26 @@ def train(message: Message, context: Context) -> Message:
     import torch
 
     torch.set_num_threads(1)
+    from plain_round import train_plainly
+
     from fedtt.config import load_config
     from fedtt.engine.build import build_federation
     from fedtt.engine.inprocess import local_clients
-    from fedtt.federated.round import ClientTask
-    from fedtt.federated.wire.broadcast import Broadcast, encode_broadcast
-    from fedtt.federated.wire.update import decode_update
-    from fedtt.params import structure_of
 
     config = load_config(Path(os.environ["PLAIN_JOB"]))
     federation = build_federation(config)
-    values = {name: array.contiguous() for name, array in arrays_of(message).items()}
-    structure = structure_of(values)
-    broadcast = Broadcast(values=values, trained=frozenset(values))
-    task = ClientTask(
+    new, num_examples, seconds = train_plainly(
+        federation,
+        local_clients(federation, state=federation.initial, seed=config.seed),
+        {name: array.contiguous() for name, array in arrays_of(message).items()},
+        config=config,
+        client=int(str(context.node_config["partition-id"])),
         round_index=int(str(message.content["config"]["server-round"])) - 1,
-        client_id=federation.population[int(str(context.node_config["partition-id"]))],
-        payload=encode_broadcast(broadcast, structure=structure),
-        structure=structure,
-        learning_rate=config.client.learning_rate,
     )
-    began = time.perf_counter()
-    (reply,) = local_clients(federation, state=federation.initial, seed=config.seed)([task])
-    seconds = time.perf_counter() - began
-    update = decode_update(reply, expected=structure)
-    new = {name: values[name] + delta for name, delta in update.delta.items()}
-    metrics = MetricRecord({"num-examples": update.num_examples, "seconds": seconds})
-    return Message(RecordDict({"arrays": ArrayRecord(new), "metrics": metrics}), reply_to=message)
+    metrics = MetricRecord({"num-examples": num_examples, "seconds": seconds})
+    return Message(
+        RecordDict({"arrays": ArrayRecord(dict(new)), "metrics": metrics}), reply_to=message
+    )
 
 
 def arrays_of(message: Message) -> dict[str, Any]:

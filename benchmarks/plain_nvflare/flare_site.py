@@ -12,15 +12,13 @@ from pathlib import Path
 import nvflare.client as flare
 import torch
 from nvflare.app_common.np.constants import NPConstants
+from plain_round import train_plainly
 
 from fedtt.config import load_config
 from fedtt.engine.build import build_federation
 from fedtt.engine.inprocess import local_clients
-from fedtt.federated.round import ClientTask
-from fedtt.federated.wire.broadcast import Broadcast, encode_broadcast
 from fedtt.federated.wire.flat import flatten, unflatten
-from fedtt.federated.wire.update import decode_update
-from fedtt.params import add, structure_of
+from fedtt.params import structure_of
 
 
 def main() -> None:
@@ -36,24 +34,17 @@ def main() -> None:
     while flare.is_running():
         asked = flare.receive()
         received = time.time()
-        values = unflatten(asked.params[NPConstants.NUMPY_KEY], structure)
-        broadcast = Broadcast(values=values, trained=frozenset(values))
-        task = ClientTask(
+        new, _, seconds = train_plainly(
+            federation,
+            call,
+            unflatten(asked.params[NPConstants.NUMPY_KEY], structure),
+            config=config,
+            client=site,
             round_index=asked.current_round,
-            client_id=federation.population[site],
-            payload=encode_broadcast(broadcast, structure=structure),
-            structure=structure,
-            learning_rate=config.client.learning_rate,
         )
-        began = time.perf_counter()
-        (reply,) = call([task])
-        seconds = time.perf_counter() - began
-        update = decode_update(reply, expected=structure)
         with log.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"received": received, "seconds": seconds}) + "\n")
-        flare.send(
-            flare.FLModel(params={NPConstants.NUMPY_KEY: flatten(add(values, update.delta))})
-        )
+        flare.send(flare.FLModel(params={NPConstants.NUMPY_KEY: flatten(new)}))
 
 
 if __name__ == "__main__":
