@@ -18,21 +18,24 @@ def preset_files() -> Registry[Path]:
     return Registry("preset", {path.stem: path for path in sorted(place.glob("*.toml"))})
 
 
-def find_config(given: str | Path) -> Path:
+def find_config(given: str | Path, *, folder: Path = Path()) -> Path:
     """The file that is meant: the one at that path or, where none is, the preset of that name.
+
+    A path is relative to ``folder``; left out, to the working directory.
 
     Raises :class:`ConfigError` for a name, neither a path nor one with an extension, of neither.
     """
-    path = Path(given)
-    is_name = path.name == str(path) and not path.suffix
+    name = Path(given)
+    path = folder / name
+    is_name = name.name == str(name) and not name.suffix
     # os.path: pathlib raises for a name longer than any file's.
     if os.path.isfile(path) or not is_name:  # noqa: PTH113
         return path
     presets = preset_files()
-    if path.name not in presets and os.path.exists(path):  # noqa: PTH110
+    if name.name not in presets and os.path.exists(path):  # noqa: PTH110
         return path
     try:
-        return presets[presets.check(path.name)]
+        return presets[presets.check(name.name)]
     except ValueError as error:
         raise ConfigError(
             "cannot read the configuration",

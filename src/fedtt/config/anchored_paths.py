@@ -1,17 +1,19 @@
 """Paths of a configuration are relative to its file."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedtt.config.overrides import Table, set_key
+from fedtt.config.overrides import Table, flatten, set_key
 from fedtt.errors import ConfigError
 from fedtt.model_place import MODEL_ALIASES, PATH_STARTS
 
 
 def anchor_paths(table: Table, *, folder: Path) -> Table:
     """Make the paths of ``[data]``, and ``model.name`` where it is a model there, absolute.
+
+    Those that the axes of ``[compare]`` set, too.
 
     Raises :class:`ConfigError` for a model's name that only the working directory has.
     """
@@ -21,7 +23,38 @@ def anchor_paths(table: Table, *, folder: Path) -> Table:
         text = text_at(table, section, name)
         if text:
             anchored = set_key(anchored, key, anchor(text, folder), where=key)
+    compare = table.get("compare")
+    if isinstance(compare, Mapping):
+        axes = {axis: _anchor_axis(compare[axis], folder) for axis in AXES if axis in compare}
+        anchored = {**anchored, "compare": {**compare, **axes}}
     return anchored
+
+
+def _anchor_axis(variants: Any, folder: Path) -> Any:
+    """The variants of an axis; what is not what it should be is left to the schema."""
+    if not isinstance(variants, list):
+        return variants
+    return [
+        {**variant, **dict(_anchored_keys(variant, folder))}
+        if isinstance(variant, Mapping)
+        else variant
+        for variant in variants
+    ]
+
+
+def _anchored_keys(variant: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Table]]:
+    for key in ("set", "grid"):
+        if isinstance(variant.get(key), Mapping):
+            values = flatten(variant[key])
+            for path in ANCHORS.keys() & values.keys():
+                values[path] = _anchor_value(values[path], ANCHORS[path], folder)
+            yield key, values
+
+
+def _anchor_value(value: Any, anchor: Callable[[str, Path], str], folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_anchor_value(one, anchor, folder) for one in value]
+    return anchor(value, folder) if isinstance(value, str) and value else value
 
 
 def text_at(table: Mapping[str, Any], section: str, key: str) -> str:
@@ -62,6 +95,7 @@ def _holds_model(place: Path) -> bool:
     return place.is_dir() or (place.suffix.lower() == ".gguf" and place.is_file())
 
 
+AXES = ("settings", "methods", "options")
 ANCHORS: Mapping[str, Callable[[str, Path], str]] = {
     "data.path": _anchor_data,
     "data.test_path": _anchor_data,

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedtt.config.anchored_paths import anchor_paths
 from fedtt.config.compare import Comparison, MethodVariantConfig, OptionConfig, Point
 from fedtt.config.overrides import Table, set_key
 from fedtt.config.parse import parse_config
@@ -120,7 +119,7 @@ def _config(
         table = set_key(table, "evaluation.alone", value=False, where=where)
     for key, value in {**fixed, "seed": cell.seed}.items():
         table = set_key(table, key, value, where=where)
-    config = parse_config(anchor_paths(table, folder=comparison.folder), where=where)
+    config = parse_config(table, where=where)
     _check_measured(config, where=where, test=fixed.get("evaluation.test", True))
     return config
 

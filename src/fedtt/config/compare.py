@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from fedtt.config.extended_file import COMPARE, OF_A_RUN
 from fedtt.config.overrides import Table, flatten
 from fedtt.config.parse import read_table
 from fedtt.config.problems import describe_problem
@@ -157,7 +158,6 @@ class Comparison:
     base: Table
     compare: CompareConfig
     where: str
-    folder: Path
 
     @property
     def reference(self) -> str:
@@ -172,7 +172,7 @@ def load_comparison(path: Path, *, overrides: Iterable[str] = ()) -> Comparison:
     :func:`fedtt.config.cells.check_cells`.
     """
     table = read_table(path, overrides=overrides)
-    section = table.pop("compare", None)
+    section = table.pop(COMPARE, None)
     if section is None:
         raise ConfigError(
             "nothing to compare",
@@ -180,7 +180,7 @@ def load_comparison(path: Path, *, overrides: Iterable[str] = ()) -> Comparison:
             expected="a section [compare] with seeds, settings and methods",
             fix="docs/compare.md has a complete example; fedtt train runs a file without it",
         )
-    for key, home in (("method", "[[compare.methods]]"), ("seed", "compare.seeds")):
+    for key, home in zip(OF_A_RUN, ("[[compare.methods]]", "compare.seeds"), strict=True):
         if key in table:
             raise ConfigError(
                 f"{key} has no place in a comparison", where=str(path), fix=f"it is set by {home}"
@@ -197,13 +197,13 @@ def load_comparison(path: Path, *, overrides: Iterable[str] = ()) -> Comparison:
             where=str(path),
             fix="docs/compare.md lists every key",
         ) from error
-    return Comparison(base=table, compare=compare, where=str(path), folder=path.parent)
+    return Comparison(base=table, compare=compare, where=str(path))
 
 
 def dump_comparison(comparison: Comparison) -> str:
     """The comparison as TOML; paths are absolute."""
     section = comparison.compare.model_dump(mode="json", exclude_none=True)
-    return tomli_w.dumps({**comparison.base, "compare": section})
+    return tomli_w.dumps({**comparison.base, COMPARE: section})
 
 
 def _refuse_twins(axis: str, names: list[str]) -> None:

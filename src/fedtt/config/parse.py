@@ -12,6 +12,7 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from fedtt.config.anchored_paths import anchor_paths
+from fedtt.config.extended_file import read_extended
 from fedtt.config.method_section import MethodConfig
 from fedtt.config.overrides import Table, flatten, set_key, split_override
 from fedtt.config.problems import describe_problem
@@ -33,18 +34,24 @@ def load_config(path: str | Path, *, overrides: Iterable[str] = ()) -> RunConfig
 
     ``path`` may be the name of a preset, such as ``"silos"``, where there is no such file.
 
-    Relative paths in the file are relative to the file; in overrides, to the working directory.
+    Relative paths in a file are relative to that file; in overrides, to the working directory.
     Raises :class:`ConfigError` for anything wrong, naming the key.
     """
     return parse_config(read_table(path, overrides=overrides), where=str(path))
 
 
 def read_table(path: str | Path, *, overrides: Iterable[str] = ()) -> Table:
-    """The nested table in a TOML file or a preset, overrides applied and paths absolute.
+    """The nested table in a TOML file or a preset, with what it extends, overrides applied.
 
-    Nothing else is checked. Raises :class:`ConfigError` for what is not TOML.
+    Paths are absolute; nothing else is checked. Raises :class:`ConfigError` for what is not TOML,
+    and for what :func:`fedtt.config.extended_file.read_extended` refuses.
     """
-    path = find_config(path)
+    table = read_extended(find_config(path), read=_read_anchored)
+    return apply_overrides(table, overrides)
+
+
+def _read_anchored(path: Path) -> Table:
+    """The table of one file, its paths absolute."""
     try:
         table = _parse_toml(read_text(path))
     except OSError as error:
@@ -63,7 +70,7 @@ def read_table(path: str | Path, *, overrides: Iterable[str] = ()) -> Table:
         ) from error
     except ValueError as error:
         raise ConfigError("not valid TOML", where=str(path), got=error) from error
-    return apply_overrides(anchor_paths(table, folder=path.parent), overrides)
+    return anchor_paths(table, folder=path.parent)
 
 
 def apply_overrides(table: Table, overrides: Iterable[str]) -> Table:
