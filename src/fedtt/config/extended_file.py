@@ -39,8 +39,10 @@ def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> Table:
     table = dict(below)
     for key, value in above.items():
         beneath = below.get(key)
-        both = isinstance(value, Mapping) and isinstance(beneath, Mapping)
-        table[key] = laid_over(beneath, value) if both else value
+        if isinstance(value, Mapping) and isinstance(beneath, Mapping):
+            table[key] = laid_over(beneath, value)
+        else:
+            table[key] = value
     return table
 
 
