@@ -85,6 +85,26 @@ def test_a_codec_makes_updates_shorter_and_nothing_else(
     assert "Did you mean 'sign'?" in errors
 
 
+def test_a_downlink_codec_makes_broadcasts_shorter_and_nothing_else(
+    cost: Callable[..., tuple[str, str]], tiny_bert: Path
+) -> None:
+    asked = ("--model", tiny_bert, "--method", "lora", "--json")
+    plain, int8 = (json.loads(cost(*asked, "--downlink", codec)[0]) for codec in ("plain", "int8"))
+    assert (plain["downlink"], int8["downlink"]) == ("plain", "int8")
+    one, other = (document["methods"]["lora"] for document in (plain, int8))
+    numbers = one["exchanged_parameters"]["total"]
+    assert one["uplink_bytes"] == other["uplink_bytes"]
+    saved = one["downlink_bytes"] - other["downlink_bytes"]
+    # A byte a number and a scale of two bytes for 128; the header says a little more.
+    assert 0 <= 4 * numbers - (numbers + 2 * -(-numbers // 128)) - saved < 60
+    shown, _ = cost("--model", tiny_bert, "--method", "lora", "--downlink", "int8")
+    assert "down in int8, at most" in shown
+    _, errors = cost("--model", tiny_bert, "--downlink", "int9", code=2)
+    assert "--downlink" in errors
+    _, errors = cost("--model", tiny_bert, "--method", "fedex-lora", "--downlink", "int8", code=2)
+    assert "wire.downlink" in errors
+
+
 def test_tables(cost: Callable[..., tuple[str, str]], tiny_bert: Path) -> None:
     shown, _ = cost("--model", tiny_bert, "--clients", 1000, "--rounds", 1, "--method", "fedtt")
     assert "the server, 1,000 clients in every round" in shown

@@ -133,7 +133,8 @@ def _evaluation(table: Table) -> Table:
 
 def _wire(table: Table) -> Table:
     row = CODECS[table.get("codec", "plain")]
-    table = _without(table, "rounding") if row.coarse else table
+    coarse = row.coarse or CODECS[table.get("downlink", "plain")].coarse
+    table = _without(table, "rounding") if coarse else table
     return table if row.lossy else _without(table, "error_feedback")
 
 

@@ -10,9 +10,11 @@ from fedtt import params as p
 from fedtt.engine import inprocess
 from fedtt.engine.inprocess import LocalClients, LocalCopy
 from fedtt.federated.round import ClientTask
-from fedtt.federated.subspace import Subspace, SubspaceStep
+from fedtt.federated.sent_step import sent_step
+from fedtt.federated.subspace import THETA, Subspace
 from fedtt.federated.types import ServerState
 from fedtt.federated.wire.broadcast import Broadcast, decode_broadcast, encode_broadcast
+from fedtt.federated.wire.plain import PLAIN
 
 STATE = ServerState(next_round=0, params={"w": torch.ones(3, 4), "head": torch.tensor([1.0, 2.0])})
 WHOLE = p.structure_of(STATE.params)
@@ -50,10 +52,11 @@ def test_a_resumed_state_has_the_last_factored_change_already() -> None:
 def test_the_steps_of_missed_rounds_count_once_however_many_clients_hear_of_them() -> None:
     """Clients that missed different rounds bring different steps to the copy that they share."""
     subspace = Subspace(size=5, redraw=1)
-    steps = {r: SubspaceStep(names=frozenset(WHOLE), theta=torch.full((5,), r)) for r in range(4)}
+    numbers = [{THETA: torch.full((5,), float(r))} for r in range(4)]
+    steps = {r: sent_step(WHOLE, one, codec=PLAIN, seed=0) for r, one in enumerate(numbers)}
     expected = [STATE.params]
     for index, step in steps.items():
-        expected.append(step.apply(expected[-1], subspace=subspace, round_index=index))
+        expected.append(step.apply(expected[-1], subspace=subspace, codec=PLAIN, round_index=index))
     copy = LocalCopy(STATE)
     for now, since in ((1, 0), (1, 0), (3, 1), (3, 0), (3, 2), (4, 0), (4, 3)):
         missed = {r: steps[r] for r in range(since, now)}

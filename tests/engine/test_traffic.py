@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.peft.tiny_architectures import PEFT_WARNING, tiny_classifier, tiny_config
 
 from fedtt import params as p
-from fedtt.config import parse_method
+from fedtt.config import WireConfig, parse_method
 from fedtt.engine.build_method import build_method
 from fedtt.engine.cost import empty_adapted, exchanged_kinds, first_state, put_into
 from fedtt.engine.traffic import ROUNDS, ClientRound, count_traffic, simulate_rounds
@@ -21,14 +21,15 @@ from fedtt.federated.wire.update import encode_update
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
 
 
-def method_of(name: str, *overrides: str) -> Method:
-    return build_method(parse_method(name, overrides=overrides), task="classification")
+def method_of(name: str, *overrides: str, **wire: object) -> Method:
+    section = parse_method(name, overrides=overrides)
+    return build_method(section, task="classification", wire=WireConfig(**wire))
 
 
 def reply(task: ClientTask) -> bytes:
     """A random update, as wide as the client knows its parameters."""
     trained = decode_broadcast(
-        task.payload, structure=task.structure, subspace=task.subspace
+        task.payload, structure=task.structure, subspace=task.subspace, codec=task.downlink
     ).trained
     generator = torch.Generator().manual_seed(task.round_index)
     delta = {
@@ -69,8 +70,10 @@ def real_bytes(method: Method, *, clients: int, rounds: int) -> tuple[list[int],
         method_of("flexlora", "rank=6", "ranks=[6, 3]"),
         method_of("lora", "rank=4", "subspace={size=100}"),
         method_of("fedtt+", "subspace.size=100", "schedule=cycle"),
+        method_of("fedtt+", "schedule=cycle", downlink="int8", deflate=False),
+        method_of("lora", "rank=4", "subspace={size=100}", downlink="int4", deflate=False),
     ],
-    ids=lambda method: f"{method.name}-{'sub' if method.subspace else ''}",
+    ids=lambda method: f"{method.name}-{'sub' if method.subspace else ''}-{method.downlink.name}",
 )
 def test_totals_are_what_a_run_sends(method: Method) -> None:
     clients, rounds = 3, 7

@@ -104,6 +104,7 @@ CHANGES: dict[str, tuple[Settings, Any, Any]] = {
     "server.weight_cap": ({}, 0.5, 0.34),
     "server.update_norm": ({}, None, "median"),
     "wire.codec": ({}, "plain", "toy-half"),
+    "wire.downlink": ({}, "plain", "int8"),
     "wire.block": ({"wire.codec": "int4"}, 128, 32),
     "wire.rounding": ({"wire.codec": "int4"}, "stochastic", "nearest"),
     "wire.deflate": ({"wire.codec": "int4"}, True, False),

@@ -31,8 +31,10 @@ class Site:
         self.stepped: list[int] = []
 
     def answer(self, task: ClientTask, *, seed: int) -> bytes:
-        broadcast = decode_broadcast(task.payload, structure=task.structure, subspace=task.subspace)
-        self.known = broadcast.apply(self.known, subspace=task.subspace)
+        broadcast = decode_broadcast(
+            task.payload, structure=task.structure, subspace=task.subspace, codec=task.downlink
+        )
+        self.known = broadcast.apply(self.known, subspace=task.subspace, codec=task.downlink)
         self.sent.append(len(task.payload))
         self.stepped.append(len(broadcast.steps))
         stream = torch.Generator().manual_seed(seed)
@@ -40,7 +42,8 @@ class Site:
             name: torch.randn(spec.shape, generator=stream)
             for name, spec in task.answer(broadcast.trained).items()
         }
-        return encode_update(ClientUpdate(delta=delta, num_examples=3, num_steps=1, loss=1.0))
+        update = ClientUpdate(delta=delta, num_examples=3, num_steps=1, loss=1.0)
+        return encode_update(update, codec=task.codec, seed=seed)
 
 
 def run(

@@ -15,15 +15,10 @@ from fedtt.federated.local.client import LocalClient
 from fedtt.federated.local.rate_factors import moved_by
 from fedtt.federated.local.stacked_state import StackedState
 from fedtt.federated.local.step import LocalTraining
-from fedtt.federated.subspace import (
-    BALANCES,
-    THETA,
-    Projection,
-    Subspace,
-    SubspaceStep,
-    random_words,
-)
+from fedtt.federated.sent_step import sent_step
+from fedtt.federated.subspace import BALANCES, THETA, Projection, Subspace, random_words
 from fedtt.federated.types import ClientUpdate
+from fedtt.federated.wire.plain import PLAIN
 from fedtt.params import Structure, TensorSpec
 
 
@@ -297,16 +292,17 @@ def test_a_cohort_moves_as_its_clients_do_alone(name: str) -> None:
 def test_a_step_adds_what_its_numbers_stand_for() -> None:
     params = {"a": torch.randn(4, 5), "b": torch.randn(6), "c": torch.randn(2)}
     subspace = Subspace(size=5, redraw=1)
-    step = SubspaceStep(names=frozenset("ab"), theta=torch.randn(5))
-    after = step.apply(params, subspace=subspace, round_index=3)
+    theta = torch.randn(5)
+    step = sent_step("ab", {THETA: theta}, codec=PLAIN, seed=0)
+    after = step.apply(params, subspace=subspace, codec=PLAIN, round_index=3)
     projection = subspace.projection(p.structure_of(p.select(params, "ab")), 3)
     dense = matrix_of(projection)
-    flat = torch.cat([params["a"].flatten(), params["b"]]).double() + dense @ step.theta.double()
+    flat = torch.cat([params["a"].flatten(), params["b"]]).double() + dense @ theta.double()
     torch.testing.assert_close(torch.cat([after["a"].flatten(), after["b"]]), flat.float())
     assert after["c"] is params["c"]
     assert (
         replace(step, names=frozenset("abc"))
-        .apply(params, subspace=subspace, round_index=3)["c"]
+        .apply(params, subspace=subspace, codec=PLAIN, round_index=3)["c"]
         .ne(params["c"])
         .any()
     )

@@ -24,7 +24,9 @@ from fedtt.federated.wire.broadcast import (
     decode_broadcast,
     encode_broadcast,
 )
-from fedtt.federated.wire.payload import encode
+from fedtt.federated.wire.frame import Frame, seal
+from fedtt.federated.wire.payload import structure_digest
+from fedtt.federated.wire.plain import PLAIN
 from fedtt.federated.wire.update import encode_update
 
 PARAMS = {f"layer.core_{j}": torch.randn(2, 30, 2) for j in range(5)} | {"head": torch.randn(40)}
@@ -70,7 +72,7 @@ def test_who_missed_few_rounds_gets_their_numbers_and_who_missed_many_the_parame
         expected = 4 * 50 * steps if steps else 4 * 640
         assert expected < sites["later"].sent[-1] < expected + 400, missed
     assert set(sites["always"].stepped[1:]) == {1}
-    assert sum(step.theta.numel() for step in state.steps.values()) < 640
+    assert sum(len(step.body) for step in state.steps.values()) < 4 * 640
 
 
 def test_what_moves_the_parameters_is_the_mean_of_the_clients_numbers() -> None:
@@ -134,7 +136,11 @@ def test_momentum_is_kept_in_a_subspace_that_stays() -> None:
         state, _ = run_round(
             state, method=method, cohorts=cohorts, learning_rate=0.1, call_clients=one_by_one(call)
         )
-    assert [float(step.theta.mean()) for step in state.steps.values()] == [1.0, 1.5]
+    numbers = [
+        step.numbers(STRUCTURE, subspace=method.subspace, codec=PLAIN)
+        for step in state.steps.values()
+    ]
+    assert [float(one[THETA].mean()) for one in numbers] == [1.0, 1.5]
 
 
 def test_the_length_is_known_without_the_payload() -> None:
@@ -147,17 +153,52 @@ def test_the_length_is_known_without_the_payload() -> None:
     assert len(payload) == broadcast_length(broadcast, structure=STRUCTURE)
 
 
+HEADER = {"codec": "plain", "structure": structure_digest(STRUCTURE)}
+
+
+@pytest.mark.parametrize(
+    ("steps", "numbers"),
+    [
+        ("1/200", 50),
+        ("1/200,3/200", 100),
+        ("1/200:03", 50),
+        ("1/160:01,2/200", 90),  # the head alone, of 40, has as many numbers as it is long
+    ],
+)
+def test_steps_that_can_be_are_read(steps: str, numbers: int) -> None:
+    payload = seal(Frame(header={**HEADER, "steps": steps}, body=bytes(4 * numbers)))
+    broadcast = decode_broadcast(payload, structure=STRUCTURE, subspace=METHOD.subspace)
+    assert len(broadcast.steps) == steps.count(",") + 1
+
+
 @pytest.mark.parametrize(
     "steps",
-    ["", "x", "-1", "1,", "2,1", "1,1", "1:", "1:00", "1:ff", "1:zz", "9" * 12, "٣"],
-)
+    [
+        "", "x", "-1/200", "1/200,", "2/100,1/100", "1/100,1/100", "1/200:", "1/200:00",
+        "1/200:ff", "1/200:zz", "9" * 12 + "/200", "٣/200", "1", "1/0", "1/199", "1/201",
+        "1/200/200", "1/200,2/200", "1/204", "1/999999999999", "1/160:20",
+    ],
+)  # fmt: skip
 def test_steps_that_cannot_be_are_refused(steps: str) -> None:
-    payload = encode({}, metadata={"sent": "00", "steps": steps})
+    payload = seal(Frame(header={**HEADER, "steps": steps}, body=bytes(200)))
     with pytest.raises(WireError):
         decode_broadcast(payload, structure=STRUCTURE, subspace=METHOD.subspace)
 
 
-def test_steps_without_a_subspace_are_refused() -> None:
-    payload = encode({"step/1": torch.zeros(50)}, metadata={"sent": "00", "steps": "1"})
-    with pytest.raises(WireError, match="steps cannot be read"):
+@pytest.mark.parametrize(
+    ("key", "value"), [("codec", "int8"), ("structure", "0" * 32), ("structure", "")]
+)
+def test_steps_of_another_codec_or_for_other_parameters_are_refused(key: str, value: str) -> None:
+    header = {**HEADER, "steps": "1/200", key: value}
+    with pytest.raises(WireError, match=r"made (by|for)"):
+        decode_broadcast(
+            seal(Frame(header=header, body=bytes(200))),
+            structure=STRUCTURE,
+            subspace=METHOD.subspace,
+        )
+
+
+def test_steps_where_no_run_has_them_are_refused() -> None:
+    payload = seal(Frame(header={**HEADER, "steps": "1/2560"}, body=bytes(2560)))
+    with pytest.raises(WireError, match="does not have"):
         decode_broadcast(payload, structure=STRUCTURE)

@@ -471,6 +471,9 @@ def cost(
     codec: Annotated[
         str, typer.Option(metavar="NAME", help="What updates travel in: a wire.codec.")
     ] = "plain",
+    downlink: Annotated[
+        str, typer.Option(metavar="NAME", help="What the server's steps travel in: wire.downlink.")
+    ] = "plain",
     task: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="classification or causal (default: the model's own)."),
@@ -508,6 +511,7 @@ def cost(
         methods=method or CostQuestion.methods,
         overrides=overrides or [],
         codec=codec,
+        downlink=downlink,
         task=task,
         num_labels=num_labels,
         clients=clients,

@@ -24,6 +24,7 @@ class CostQuestion:
     methods: Sequence[str] = ("fedtt", "lora")
     overrides: Sequence[str] = ()
     codec: str = "plain"
+    downlink: str = "plain"
     task: str | None = None
     num_labels: int = 2
     clients: int = 4
@@ -46,7 +47,7 @@ def cost_document(asked: CostQuestion) -> Row:
     """What ``--json`` prints. Raises :class:`ConfigError` for what no method or model is called."""
     task, dtype = asked.task, asked.dtype
     sections = parse_methods(asked.methods, overrides=asked.overrides)
-    wire = _wire(asked.codec)
+    wire = _wire(asked)
     check_model_place(asked.model)
     from fedtt.engine.build_method import build_method
     from fedtt.engine.run_cost import DTYPES, LocalStep, count_base, count_cost, default_length
@@ -79,6 +80,7 @@ def cost_document(asked: CostQuestion) -> Row:
         "model": asked.model,
         "task": task,
         "codec": wire.codec,
+        "downlink": wire.downlink,
         "base_model": {"parameters": base.parameters, "bytes": base.bytes, "dtype": dtype},
         "clients": asked.clients,
         "rounds": asked.rounds,
@@ -88,13 +90,14 @@ def cost_document(asked: CostQuestion) -> Row:
     }
 
 
-def _wire(codec: str) -> WireConfig:
-    """As a configuration that names that codec and nothing else."""
-    try:
-        CODECS.check(codec)
-    except ValueError as error:
-        raise ConfigError(str(error), where="--codec") from error
-    return WireConfig(codec=codec)
+def _wire(asked: CostQuestion) -> WireConfig:
+    """As a configuration that names those codecs and nothing else."""
+    for option, codec in (("--codec", asked.codec), ("--downlink", asked.downlink)):
+        try:
+            CODECS.check(codec)
+        except ValueError as error:
+            raise ConfigError(str(error), where=option) from error
+    return WireConfig(codec=asked.codec, downlink=asked.downlink)
 
 
 def _row(cost: Any) -> Row:
@@ -131,7 +134,7 @@ def _print(document: Row) -> None:
         f"{document['model']}, {document['task']}: {base['parameters']:,} parameters, "
         f"{format_bytes(base['bytes'])} in {base['dtype']}",
     )
-    out.print(_message_table(rows, codec=document["codec"]))
+    out.print(_message_table(rows, document))
     rounds = "1 round" if document["rounds"] == 1 else f"{document['rounds']:,} rounds"
     everyone = "1 client" if clients == 1 else f"{clients:,} clients"
     out.print(_server_table(rows, title=f"the server, {everyone} in every round", rounds=rounds))
@@ -151,8 +154,12 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _message_table(rows: dict[str, Row], *, codec: str) -> Table:
-    lossy = f"; up in {codec}, at most" if CODECS[codec].lossy else ""
+def _message_table(rows: dict[str, Row], document: Row) -> Table:
+    lossy = "".join(
+        f"; {way} in {document[key]}, at most"
+        for way, key in (("up", "codec"), ("down", "downlink"))
+        if CODECS[document[key]].lossy
+    )
     columns = ("method", "parameters by kind", "total", "up", "down", "first down")
     table = _table(f"one client, one round{lossy}", *columns)
     for name, row in rows.items():

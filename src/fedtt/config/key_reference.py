@@ -50,6 +50,7 @@ MORE: Mapping[str, str] = {
     "server.aggregation": "defenses.md",
     "server.weight_cap": "defenses.md",
     "wire.codec": "protocol.md#codecs",
+    "wire.downlink": "protocol.md#the-downlink",
     "wire.error_feedback": "protocol.md#error-feedback",
     "privacy.client": "privacy.md",
     "privacy.example": "privacy.md",

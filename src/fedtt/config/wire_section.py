@@ -16,6 +16,11 @@ class WireConfig(Section):
         description="what the clients' updates are encoded by: `plain` (every number in its own "
         "type), `sign` 1 bit. `int2` and `sign` go with the mean only",
     )
+    downlink: Annotated[str, AfterValidator(CODECS.check)] = Field(
+        PLAIN_CODEC,
+        description="what the server's step of a round is encoded by for the clients; the server "
+        "takes the step that they decode",
+    )
     block: Annotated[int, Field(ge=1, le=65_536)] = Field(
         128,
         description="numbers that share a scale of two bytes: of `int8`, `int4`, `int2`, `sign`",
@@ -38,6 +43,11 @@ class WireConfig(Section):
     @model_validator(mode="after")
     def _nothing_is_lost_for_good(self) -> Self:
         row, spelled = CODECS[self.codec], f"codec = {self.codec!r}"
+        if CODECS[self.downlink].coarse and self.rounding == "nearest":
+            raise ValueError(
+                f"downlink = {self.downlink!r} with rounding = 'nearest' loses the same part of "
+                "every step; leave rounding out"
+            )
         if self.error_feedback and not row.lossy:
             raise ValueError(f"{spelled} loses nothing that error_feedback could send later")
         if row.coarse and not self.error_feedback and not self.is_stochastic:

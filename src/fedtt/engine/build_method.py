@@ -48,10 +48,12 @@ def build_method(
     method = replace(
         entry.build(config, setting),
         codec=build_codec(wire),
+        downlink=build_downlink(wire),
         error_feedback=wire.error_feedback,
         also_train=frozenset(config.also_train),
         limits=_limits(server),
     )
+    _check_downlink(method, wire)
     method = _in_subspace(method, config, server, seed=seed)
     return _with_chosen_aggregation(method, server)
 
@@ -102,11 +104,31 @@ def build_secure_sum(config: RunConfig) -> "SecureSum | None":
 
 
 def build_codec(wire: WireConfig) -> Codec:
-    """The codec that a ``[wire]`` section describes."""
-    options = CodecOptions(block=wire.block, stochastic=wire.is_stochastic)
-    row = CODECS[wire.codec]
-    codec = row.build(options)
+    """The codec of updates that a ``[wire]`` section describes."""
+    return _codec(wire.codec, wire, stochastic=wire.is_stochastic)
+
+
+def build_downlink(wire: WireConfig) -> Codec:
+    """The codec of the server's steps that a ``[wire]`` section describes."""
+    return _codec(wire.downlink, wire, stochastic=wire.rounding != "nearest")
+
+
+def _codec(name: str, wire: WireConfig, *, stochastic: bool) -> Codec:
+    row = CODECS[name]
+    codec = row.build(CodecOptions(block=wire.block, stochastic=stochastic))
     return Deflated(inner=codec) if row.lossy and wire.deflate else codec
+
+
+def _check_downlink(method: Method, wire: WireConfig) -> None:
+    """A client of another rank, or of a base weight that moves, adds no step of the server's."""
+    if CODECS[wire.downlink].lossy and (method.client_ranks or method.shifts_base):
+        raise ConfigError(
+            f"{method.name} sends its clients values, and no step that a codec could make smaller",
+            where="wire.downlink",
+            got=wire.downlink,
+            expected="plain",
+            fix="leave wire.downlink out, or choose another method",
+        )
 
 
 def _limits(server: ServerConfig) -> UpdateLimits:

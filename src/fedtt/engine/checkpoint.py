@@ -7,6 +7,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -15,7 +16,7 @@ from fedtt import params as p
 from fedtt.atomic_write import replace_file
 from fedtt.errors import RunError, ShapeError
 from fedtt.federated.failures import Failure
-from fedtt.federated.subspace import SubspaceStep
+from fedtt.federated.sent_step import SentStep
 from fedtt.federated.types import ServerState
 from fedtt.params import Params, Structure, TensorSpec
 from fedtt.run_place import parse_header, state_header
@@ -55,7 +56,8 @@ def save_state(
     tensors |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.items()}
     for name, (left, right) in state.factors.items():
         tensors |= {f"left/{name}": left.contiguous(), f"right/{name}": right.contiguous()}
-    tensors |= {f"steps/{index}": step.theta for index, step in state.steps.items()}
+    for index, step in state.steps.items():
+        tensors[f"steps/{index}"] = torch.frombuffer(bytearray(step.body), dtype=torch.uint8)
     residuals = residuals or {}
     owing = sorted(residuals)
     for index, client_id in enumerate(owing):
@@ -239,13 +241,15 @@ def _positive(book: dict[str, float]) -> dict[str, float]:
 
 
 def _steps(
-    moved: Mapping[str, list[str]], thetas: Mapping[str, Tensor], *, names: Set[str]
-) -> dict[int, SubspaceStep]:
+    moved: Mapping[str, list[str]], bodies: Mapping[str, Tensor], *, names: Set[str]
+) -> dict[int, SentStep]:
     """The steps of the last rounds, by round."""
-    if moved.keys() != thetas.keys() or not all(names >= set(own) for own in moved.values()):
+    if moved.keys() != bodies.keys() or not all(names >= set(own) for own in moved.values()):
         raise ValueError("its steps are of other parameters")
     return {
-        int(index): SubspaceStep(names=frozenset(own or names), theta=thetas[index])
+        int(index): SentStep(
+            names=frozenset(own or names), body=bodies[index].view(torch.uint8).numpy().tobytes()
+        )
         for index, own in moved.items()
     }
 

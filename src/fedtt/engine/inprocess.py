@@ -46,7 +46,8 @@ class LocalCopy:
             steps={index: step for index, step in broadcast.steps.items() if index >= known},
             trained=broadcast.trained,
         )
-        self._params = news.apply(self._params, subspace=task.subspace)
+        after = news.apply(self._params, subspace=task.subspace, codec=task.downlink)
+        self._params = after
         self._round = task.round_index
         return p.widen(p.narrow(self._params, task.structure), p.structure_of(self._params))
 
@@ -128,6 +129,7 @@ class LocalClients:
             structure=method.client_structure(whole, position),
             learning_rate=learning_rate,
             codec=PLAIN if method.error_feedback else method.codec,
+            downlink=method.downlink,
             subspace=method.subspace,
         )
 
@@ -140,7 +142,9 @@ class LocalClients:
         """The task's broadcast, decoded once: many clients are told the same, and a site twice."""
         if self._last is not None and self._last[:2] == (task.payload, task.structure):
             return self._last[2]
-        broadcast = decode_broadcast(task.payload, structure=task.structure, subspace=task.subspace)
+        broadcast = decode_broadcast(
+            task.payload, structure=task.structure, subspace=task.subspace, codec=task.downlink
+        )
         self._last = (task.payload, task.structure, broadcast)
         return broadcast
 

@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from fedtt import params as p
 from fedtt.federated.method import Method
 from fedtt.federated.parameter_names import lora_pairs
-from fedtt.federated.round import answer_of
-from fedtt.federated.subspace import THETA, SubspaceStep
+from fedtt.federated.sent_step import SentStep
+from fedtt.federated.subspace import answer_of
 from fedtt.federated.types import Factors, ServerState
 from fedtt.federated.wire.broadcast import broadcast_for, broadcast_length
 from fedtt.federated.wire.update import update_length
@@ -79,7 +77,9 @@ def simulate_rounds(
                     answer_of(structure, trained=trained, subspace=method.subspace),
                     codec=method.codec,
                 ),
-                downlink_bytes=broadcast_length(broadcast, structure=structure),
+                downlink_bytes=broadcast_length(
+                    broadcast, structure=structure, codec=method.downlink
+                ),
             )
         )
         state = replace(
@@ -148,13 +148,13 @@ def _shares(
 
 def _last_step(
     method: Method, structure: Structure, trained: frozenset[str], *, round_index: int
-) -> dict[int, SubspaceStep]:
-    """The round's step, without values, where the method has a subspace."""
-    if method.subspace is None:
+) -> dict[int, SentStep]:
+    """The round's step, at its longest and without values, where the method keeps one."""
+    if not method.keeps_steps:
         return {}
-    moved = method.subspace.uplink({name: structure[name] for name in trained})
-    theta = torch.empty(moved[THETA].shape, device="meta")
-    return {round_index: SubspaceStep(names=trained, theta=theta)}
+    numbers = answer_of(structure, trained=trained, subspace=method.subspace)
+    body = bytes(method.downlink.length(numbers))
+    return {round_index: SentStep(names=trained, body=body)}
 
 
 def _residual_factors(params: p.Params, method: Method, *, clients: int) -> Factors:

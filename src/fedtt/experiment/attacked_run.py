@@ -7,7 +7,8 @@ from fedtt.engine.attacked_clients import AttackedClients
 from fedtt.engine.client_state import FIRST_UPDATES, ClientStateFiles
 from fedtt.engine.hostile_clients import Hostile
 from fedtt.experiment.common_steps import Run, structure_of_run
-from fedtt.federated.round import CallClients, answer_of
+from fedtt.federated.round import CallClients
+from fedtt.federated.subspace import answer_of
 from fedtt.params import Params, Structure
 
 

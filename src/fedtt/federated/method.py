@@ -31,10 +31,11 @@ class Method:
     site has it from the same seed. ``shifts_base`` says of a base weight that the server changes
     it, so it is part of the exchange. ``client_ranks``, if any, are LoRA ranks of the clients in
     turn. ``codec`` is what updates travel in; with ``error_feedback`` a client adds what it lost of
-    one to the next. ``also_train`` are parts of the base model that train and travel beside the
-    adapter (``fedtt.peft.train_also``). With a ``subspace``, what the
-    schedule chooses moves by the few numbers of it, and those are what trains, travels and is
-    aggregated. ``limits`` hold for every update before the aggregation sees it.
+    one to the next. ``downlink`` is what the server's own steps travel in. ``also_train`` are parts
+    of the base model that train and travel beside the adapter (``fedtt.peft.train_also``). With a
+    ``subspace``, what the schedule chooses moves by the few numbers of it, and those are what
+    trains, travels and is aggregated. ``limits`` hold for every update before the aggregation sees
+    it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Method:
     client_ranks: Sequence[int] = ()
     codec: Codec = PLAIN
     error_feedback: bool = False
+    downlink: Codec = PLAIN
     also_train: frozenset[str] = frozenset()
     subspace: Subspace | None = None
     limits: UpdateLimits = NO_LIMITS
@@ -57,6 +59,11 @@ class Method:
     def limited_aggregation(self) -> Aggregation:
         """What takes the updates of a round."""
         return self.limits.around(self.aggregation)
+
+    @property
+    def keeps_steps(self) -> bool:
+        """Whether the server's steps are smaller than what they change, and travel in its place."""
+        return self.subspace is not None or self.downlink != PLAIN
 
     def exchanged(self, trainable: Iterable[str]) -> frozenset[str]:
         """Names of what is exchanged, given what the adapter made trainable."""

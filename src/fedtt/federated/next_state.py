@@ -3,15 +3,15 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-import torch
-
 from fedtt import params as p
 from fedtt.errors import DivergenceError
 from fedtt.federated.aggregate.aggregation import Aggregate
 from fedtt.federated.method import Method
+from fedtt.federated.sent_step import SentStep, sent_step
 from fedtt.federated.server import progress_of
-from fedtt.federated.subspace import THETA, SubspaceStep
 from fedtt.federated.types import ServerState
+from fedtt.params import Params
+from fedtt.seeds import derive_seed
 
 
 def next_state(
@@ -22,9 +22,9 @@ def next_state(
     Raises :class:`DivergenceError` for one that is not finite.
     """
     state = replace(state, privacy=aggregate.privacy or state.privacy)
-    if method.subspace is None:
-        return _move(state, method, aggregate, heard=heard)
-    return _move_in_subspace(state, method, aggregate, heard=heard)
+    if method.keeps_steps:
+        return _move_by_step(state, method, aggregate, heard=heard)
+    return _move(state, method, aggregate, heard=heard)
 
 
 def _move(
@@ -45,20 +45,30 @@ def _move(
     return _next(state, after, changed={*aggregate.delta, *shifted}, heard=heard)
 
 
-def _move_in_subspace(
+def _move_by_step(
     state: ServerState, method: Method, aggregate: Aggregate, *, heard: Iterable[str]
 ) -> ServerState:
-    """The server's step on the numbers of the subspace, which then move the parameters.
+    """The server's step as clients are sent it: the numbers of a subspace, what a codec leaves.
 
-    Clients that were not there are sent the numbers, and add what they stand for themselves.
+    Clients that were not there are sent it later, and add what it stands for themselves.
     """
     if not aggregate.delta:
         return _next(state, state, changed=frozenset(), heard=heard)
-    assert method.subspace is not None  # or there would be no such step
-    zero = {THETA: torch.zeros_like(aggregate.delta[THETA])}
-    moved, optimizer = method.server.step(zero, state.optimizer, aggregate.delta)
-    step = SubspaceStep(names=method.trained(state), theta=moved[THETA])
-    params = step.apply(state.params, subspace=method.subspace, round_index=state.next_round)
+    zero = p.zeros(p.structure_of(aggregate.delta))
+    numbers, optimizer = method.server.step(zero, state.optimizer, aggregate.delta)
+    _check_finite({**numbers, **optimizer}, index=state.next_round)
+    step = sent_step(
+        aggregate.delta if method.subspace is None else method.trained(state),
+        numbers,
+        codec=method.downlink,
+        seed=derive_seed(0, "downlink", state.start, state.next_round),
+    )
+    params = step.apply(
+        state.params,
+        subspace=method.subspace,
+        codec=method.downlink,
+        round_index=state.next_round,
+    )
     changes = p.subtract(p.select(params, step.names), p.select(state.params, step.names))
     steps = {**state.steps, state.next_round: step}
     kept = _latest(steps, params)
@@ -74,12 +84,12 @@ def _move_in_subspace(
     return _next(state, after, changed=step.names, heard=heard)
 
 
-def _latest(steps: Mapping[int, SubspaceStep], params: p.Params) -> dict[int, SubspaceStep]:
+def _latest(steps: Mapping[int, SentStep], params: Params) -> dict[int, SentStep]:
     """The last steps, as many as are smaller together than sending ``params`` would be."""
-    room = sum(tensor.numel() for tensor in params.values())
-    kept: dict[int, SubspaceStep] = {}
+    room = sum(tensor.nbytes for tensor in params.values())
+    kept: dict[int, SentStep] = {}
     for index in sorted(steps, reverse=True):
-        room -= steps[index].theta.numel()
+        room -= len(steps[index].body)
         if room <= 0:
             break
         kept[index] = steps[index]
@@ -91,7 +101,18 @@ def _next(
 ) -> ServerState:
     """``after`` as the state of the next round, if it is finite."""
     index = before.next_round
-    bad = p.non_finite_names({**p.select(after.params, changed), **after.optimizer})
+    _check_finite({**p.select(after.params, changed), **after.optimizer}, index=index)
+    return replace(
+        after,
+        next_round=index + 1,
+        changed_at={**before.changed_at, **dict.fromkeys(changed, index)},
+        synced_at={**before.synced_at, **dict.fromkeys(heard, index)},
+    )
+
+
+def _check_finite(tensors: Params, *, index: int) -> None:
+    """Raise :class:`DivergenceError` for a NaN or an infinity."""
+    bad = p.non_finite_names(tensors)
     if bad:
         raise DivergenceError(
             "the global model diverged",
@@ -100,9 +121,3 @@ def _next(
             expected="finite numbers",
             fix="lower client.learning_rate or server.learning_rate",
         )
-    return replace(
-        after,
-        next_round=index + 1,
-        changed_at={**before.changed_at, **dict.fromkeys(changed, index)},
-        synced_at={**before.synced_at, **dict.fromkeys(heard, index)},
-    )

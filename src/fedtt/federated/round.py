@@ -16,7 +16,7 @@ from fedtt.federated.failures import failures_after
 from fedtt.federated.method import Method
 from fedtt.federated.next_state import next_state
 from fedtt.federated.privacy.client_privacy import ClientPrivacy
-from fedtt.federated.subspace import THETA, Subspace
+from fedtt.federated.subspace import THETA, Subspace, answer_of
 from fedtt.federated.types import ClientReport, ClientUpdate, RoundReport, ServerState
 from fedtt.federated.wire.broadcast import broadcast_for, encode_broadcast
 from fedtt.federated.wire.codec import Codec
@@ -30,7 +30,7 @@ class ClientTask:
 
     ``structure`` is what the client knows: every parameter that it can exchange, in its own sizes
     (a client of a lower rank has smaller ones than the server); ``codec`` is what it answers in,
-    and ``subspace``, if any, where it trains.
+    ``downlink`` what the rounds that it missed come in, and ``subspace``, if any, where it trains.
     """
 
     round_index: int
@@ -39,19 +39,12 @@ class ClientTask:
     structure: p.Structure
     learning_rate: float
     codec: Codec = PLAIN
+    downlink: Codec = PLAIN
     subspace: Subspace | None = None
 
     def answer(self, trained: Collection[str]) -> p.Structure:
         """What a client that trains those sends back."""
         return answer_of(self.structure, trained=trained, subspace=self.subspace)
-
-
-def answer_of(
-    structure: p.Structure, *, trained: Collection[str], subspace: Subspace | None
-) -> p.Structure:
-    """What a client that knows ``structure`` and trains some of it sends back."""
-    chosen = {name: structure[name] for name in sorted(trained)}
-    return chosen if subspace is None else subspace.uplink(chosen)
 
 
 CallClient = Callable[[ClientTask], bytes]
@@ -184,10 +177,11 @@ def tasks_of(
         yield ClientTask(
             round_index=state.next_round,
             client_id=client_id,
-            payload=encode_broadcast(broadcast, structure=structure),
+            payload=encode_broadcast(broadcast, structure=structure, codec=method.downlink),
             structure=structure,
             learning_rate=learning_rate,
             codec=method.codec,
+            downlink=method.downlink,
             subspace=method.subspace,
         )
 

@@ -8,7 +8,7 @@ federation learns is not bound to any of them.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fedtt.errors import ShapeError
-from fedtt.params import Params, Structure, TensorSpec
+from fedtt.params import Structure, TensorSpec
 from fedtt.seeds import derive_seed
 
 THETA = "theta"  # the name of what trains and travels
@@ -170,25 +170,12 @@ class Projection:
         return {name: part.reshape(spec.shape) for (name, spec), part in named}
 
 
-@dataclass(frozen=True, kw_only=True)
-class SubspaceStep:
-    """What a round did to the global model, in the ``d`` numbers of its subspace.
-
-    Whoever has the ``names`` as they were before the round has them after it by adding
-    ``P theta``: the same additions, and so the same bits, at the server and at every client.
-    """
-
-    names: frozenset[str]
-    theta: Tensor
-
-    def apply(self, params: Params, *, subspace: Subspace, round_index: int) -> dict[str, Tensor]:
-        """All of ``params`` after the round."""
-        specs = {
-            name: TensorSpec(shape=tuple(params[name].shape), dtype=params[name].dtype)
-            for name in self.names
-        }
-        change = subspace.projection(specs, round_index).change(self.theta)
-        return {**params, **{name: params[name] + moved for name, moved in change.items()}}
+def answer_of(
+    structure: Structure, *, trained: Collection[str], subspace: Subspace | None
+) -> Structure:
+    """What a client that knows ``structure`` and trains some of it sends back."""
+    chosen = {name: structure[name] for name in sorted(trained)}
+    return chosen if subspace is None else subspace.uplink(chosen)
 
 
 @lru_cache(maxsize=2)  # the round's own, and one of the past for whoever missed it

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from fedtt.federated.failures import Failure
-from fedtt.federated.subspace import SubspaceStep
+from fedtt.federated.sent_step import SentStep
 from fedtt.params import Params
 
 # name -> (left, right): the parameter's change as a product of two thin matrices.
@@ -27,9 +27,10 @@ class ServerState:
     began with.
     ``progress`` maps a parameter to the root mean square of its last aggregated update, which the
     adaptive schedule looks at. ``factors`` are changes of the last step that are cheaper to send as
-    two thin factors. ``steps`` are, by round, the last rounds' changes in their subspaces, as many
-    as are smaller than ``params`` together: what a client that missed a few is sent. None is
-    missing from round ``steps_since`` on. ``privacy`` holds, under client-level privacy, the noise
+    two thin factors. ``steps`` are, by round, the last rounds' changes where they are smaller than
+    what they changed (in a subspace, or by a codec), as many as are smaller than ``params``
+    together: what a client that missed a few is sent. None is missing from round ``steps_since``
+    on. ``privacy`` holds, under client-level privacy, the noise
     and the clipping norm of the next round (``fedtt.federated.privacy.client_privacy``).
     ``failures`` are clients whose last replies could not be used.
     """
@@ -41,7 +42,7 @@ class ServerState:
     synced_at: Mapping[str, int] = field(default_factory=dict)
     progress: Mapping[str, float] = field(default_factory=dict)
     factors: Factors = field(default_factory=dict)
-    steps: Mapping[int, SubspaceStep] = field(default_factory=dict)
+    steps: Mapping[int, SentStep] = field(default_factory=dict)
     steps_since: int = 0
     strangers: frozenset[str] = frozenset()
     start: str = ""

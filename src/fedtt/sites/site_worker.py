@@ -384,6 +384,7 @@ class Worker:
             structure=joined.federation.method.client_structure(whole, entry.position),
             learning_rate=work.learning_rate,
             codec=joined.federation.method.codec,
+            downlink=joined.federation.method.downlink,
             subspace=joined.federation.method.subspace,
         )
 

@@ -15,10 +15,11 @@ from fedtt.federated.cohort import Cohorts
 from fedtt.federated.failures import failures_after
 from fedtt.federated.method import Method
 from fedtt.federated.next_state import next_state
-from fedtt.federated.round import ClientTask, answer_of, tasks_of
+from fedtt.federated.round import ClientTask, tasks_of
 from fedtt.federated.secure.ring_encoding import RingEncoding, Words, decode_sum
 from fedtt.federated.secure.sum_sizes import default_threshold
 from fedtt.federated.secure.sum_terms import SumTerms
+from fedtt.federated.subspace import answer_of
 from fedtt.federated.types import ClientReport, RoundReport, ServerState, SumReport
 
 SESSION_BYTES = 16

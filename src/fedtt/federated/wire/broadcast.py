@@ -1,7 +1,7 @@
 """What the server tells a client in a round: the values it is missing, and what to train.
 
-What rounds in a subspace changed travels as their few numbers, as long as those are fewer than the
-values themselves.
+What a round in a subspace changed, or one whose step a codec makes smaller, travels as that step,
+as long as the steps that a client missed are smaller than the values themselves.
 
 The names of parameters do not travel. Both ends know the sorted names that can be exchanged; a
 payload that holds, or trains, only some of them says so in its header, one bit a name (in hex).
@@ -15,15 +15,25 @@ import torch
 
 from fedtt import params as p
 from fedtt.errors import WireError
-from fedtt.federated.subspace import Subspace, SubspaceStep
+from fedtt.federated.sent_step import SentStep
+from fedtt.federated.subspace import Subspace, answer_of
 from fedtt.federated.types import Factors, ServerState
-from fedtt.federated.wire.frame import MAX_HEADER_BYTES
-from fedtt.federated.wire.payload import decode, encode, encoded_length, read_header
+from fedtt.federated.wire.codec import Codec
+from fedtt.federated.wire.frame import MAX_HEADER_BYTES, Frame, seal, sealed_length, unseal
+from fedtt.federated.wire.payload import (
+    check_header,
+    decode,
+    encode,
+    encoded_length,
+    read_header,
+    structure_digest,
+)
+from fedtt.federated.wire.plain import PLAIN
 from fedtt.params import Params, Structure, TensorSpec
 
 _LEFT, _RIGHT = "/left", "/right"
-_STEP = "step/"
 _NEVER = -1  # the round before the first
+STEPS = "steps"  # key of the header
 _MAX_STEPS_TEXT = MAX_HEADER_BYTES // 2  # characters of the header, which holds more
 
 
@@ -31,22 +41,23 @@ _MAX_STEPS_TEXT = MAX_HEADER_BYTES // 2  # characters of the header, which holds
 class Broadcast:
     """``values`` replace the client's, ``factors`` are added to them, ``trained`` it trains.
 
-    ``steps`` are what rounds that the client missed did in their subspaces, by round.
+    ``steps`` are what rounds that the client missed did, by round: with them there are no values.
     """
 
     values: Params
     trained: frozenset[str]
     factors: Factors = field(default_factory=dict)
-    steps: Mapping[int, SubspaceStep] = field(default_factory=dict)
+    steps: Mapping[int, SentStep] = field(default_factory=dict)
 
-    def apply(self, known: Params, *, subspace: Subspace | None = None) -> dict[str, torch.Tensor]:
+    def apply(
+        self, known: Params, *, subspace: Subspace | None = None, codec: Codec = PLAIN
+    ) -> dict[str, torch.Tensor]:
         """The client's parameters after the broadcast, given those that it knew before."""
         changed = {name: known[name] + left @ right for name, (left, right) in self.factors.items()}
-        after = {**known, **self.values, **changed}
-        for index in sorted(self.steps):
-            assert subspace is not None  # a broadcast with steps is read with it
-            after = self.steps[index].apply(after, subspace=subspace, round_index=index)
-        return after
+        after: Params = {**known, **self.values, **changed}
+        for index, step in sorted(self.steps.items()):
+            after = step.apply(after, subspace=subspace, codec=codec, round_index=index)
+        return dict(after)
 
 
 def broadcast_for(
@@ -60,8 +71,8 @@ def broadcast_for(
 
     A client that was never heard has what the run began with, and gets what changed since; a
     stranger gets everything but what it has from the pretrained model. A client that was heard in
-    the round before gets factored changes where they are smaller, and one that missed rounds in a
-    subspace gets their steps.
+    the round before gets factored changes where they are smaller, and one that missed rounds gets
+    their steps where the state has them.
     """
     unheard = None if client_id in state.strangers else _NEVER
     synced = state.synced_at.get(client_id, unheard)
@@ -83,51 +94,58 @@ def broadcast_for(
     return replace(news, values={}, steps=steps)
 
 
-def _is_smaller(
-    steps: Mapping[int, SubspaceStep], news: Broadcast, *, structure: Structure
-) -> bool:
-    numbers = sum(step.theta.numel() for step in steps.values())
-    values = sum(tensor.numel() for tensor in news.values.values())
-    return numbers < values and len(_steps_text(steps, structure)) <= _MAX_STEPS_TEXT
+def _is_smaller(steps: Mapping[int, SentStep], news: Broadcast, *, structure: Structure) -> bool:
+    sent = sum(len(step.body) for step in steps.values())
+    values = sum(tensor.nbytes for tensor in news.values.values())
+    return sent < values and len(_steps_text(steps, structure)) <= _MAX_STEPS_TEXT
 
 
-def encode_broadcast(broadcast: Broadcast, *, structure: Structure) -> bytes:
-    """Payload for a client that knows ``structure``, every parameter that can be exchanged."""
-    return encode(_tensors(broadcast), metadata=_metadata(broadcast, structure))
+def encode_broadcast(broadcast: Broadcast, *, structure: Structure, codec: Codec = PLAIN) -> bytes:
+    """Payload for a client that knows ``structure``, every parameter that can be exchanged.
+
+    ``codec`` is the one that steps are in.
+    """
+    metadata = _metadata(broadcast, structure, codec)
+    if not broadcast.steps:
+        return encode(_tensors(broadcast), metadata=metadata)
+    bodies = [broadcast.steps[index].body for index in sorted(broadcast.steps)]
+    return seal(Frame(header=metadata, body=b"".join(bodies)))
 
 
-def broadcast_length(broadcast: Broadcast, *, structure: Structure) -> int:
+def broadcast_length(broadcast: Broadcast, *, structure: Structure, codec: Codec = PLAIN) -> int:
     """Length of the payload, without making it."""
-    metadata = _metadata(broadcast, structure)
+    metadata = _metadata(broadcast, structure, codec)
+    if broadcast.steps:
+        bodies = sum(len(step.body) for step in broadcast.steps.values())
+        return sealed_length(metadata, body_length=bodies)
     return encoded_length(p.structure_of(_tensors(broadcast)), metadata=metadata)
 
 
 def decode_broadcast(
-    payload: bytes, *, structure: Structure, subspace: Subspace | None = None
+    payload: bytes,
+    *,
+    structure: Structure,
+    subspace: Subspace | None = None,
+    codec: Codec = PLAIN,
 ) -> Broadcast:
     """What a broadcast payload says to a client that knows ``structure``, and its ``subspace``.
 
-    Raises :class:`WireError` for a payload made for other parameters, or not plausible.
+    ``codec`` is that of steps. Raises :class:`WireError` for a payload made for other parameters,
+    or not plausible.
     """
     header = read_header(payload)
-    sent = _names(header, "sent", structure, default=set(structure))
     trained = _names(header, "trained", structure, default=set(structure))
+    if STEPS in header:
+        steps = _read_steps(payload, structure, subspace=subspace, codec=codec)
+        return Broadcast(values={}, trained=frozenset(trained), steps=steps)
+    sent = _names(header, "sent", structure, default=set(structure))
     factored = _names(header, "factored", structure, default=set())
     expected = {name: structure[name] for name in sorted(sent)}
     for name in sorted(factored):
         expected |= _factor_specs(name, structure[name], header.get("rank", ""))
-    stepped = _stepped(header, structure, subspace)
-    for index, names in stepped.items():
-        assert subspace is not None  # or there are no steps
-        (spec,) = subspace.uplink({name: structure[name] for name in names}).values()
-        expected[f"{_STEP}{index}"] = spec
     tensors, _ = decode(payload, expected=expected)
     factors = {name: (tensors.pop(name + _LEFT), tensors.pop(name + _RIGHT)) for name in factored}
-    steps = {
-        index: SubspaceStep(names=names, theta=tensors.pop(f"{_STEP}{index}"))
-        for index, names in stepped.items()
-    }
-    return Broadcast(values=tensors, trained=frozenset(trained), factors=factors, steps=steps)
+    return Broadcast(values=tensors, trained=frozenset(trained), factors=factors)
 
 
 def trained_names(payload: bytes, *, structure: Structure) -> frozenset[str]:
@@ -140,51 +158,79 @@ def _tensors(broadcast: Broadcast) -> Params:
     tensors = dict(broadcast.values)
     for name, (left, right) in broadcast.factors.items():
         tensors |= {name + _LEFT: left, name + _RIGHT: right}
-    tensors |= {f"{_STEP}{index}": step.theta for index, step in broadcast.steps.items()}
     return tensors
 
 
-def _metadata(broadcast: Broadcast, structure: Structure) -> dict[str, str]:
-    metadata = {}
-    if broadcast.values.keys() != structure.keys():
+def _metadata(broadcast: Broadcast, structure: Structure, codec: Codec) -> dict[str, str]:
+    metadata: dict[str, str] = {}
+    if broadcast.steps:
+        metadata |= {
+            "codec": codec.name,
+            "structure": structure_digest(structure),
+            STEPS: _steps_text(broadcast.steps, structure),
+        }
+    elif broadcast.values.keys() != structure.keys():
         metadata["sent"] = _mask(broadcast.values, structure)
     if broadcast.trained != structure.keys():
         metadata["trained"] = _mask(broadcast.trained, structure)
     if broadcast.factors:
         (rank,) = {left.shape[1] for left, _ in broadcast.factors.values()}
         metadata |= {"factored": _mask(broadcast.factors, structure), "rank": str(rank)}
-    if broadcast.steps:
-        metadata["steps"] = _steps_text(broadcast.steps, structure)
     return metadata
 
 
-def _steps_text(steps: Mapping[int, SubspaceStep], structure: Structure) -> str:
-    """Every step's round and, where it moves only some of the parameters, which."""
+def _steps_text(steps: Mapping[int, SentStep], structure: Structure) -> str:
+    """Every step's round, its length and, where it moves only some of the parameters, which."""
     return ",".join(
-        str(index)
-        if steps[index].names == structure.keys()
-        else f"{index}:{_mask(steps[index].names, structure)}"
-        for index in sorted(steps)
+        f"{index}/{len(step.body)}"
+        + ("" if step.names == structure.keys() else f":{_mask(step.names, structure)}")
+        for index, step in sorted(steps.items())
     )
 
 
-def _stepped(
-    header: Mapping[str, str], structure: Structure, subspace: Subspace | None
-) -> dict[int, frozenset[str]]:
-    """The rounds whose steps a broadcast brings, and what each of them moves."""
-    text = header.get("steps")
-    if text is None:
-        return {}
-    stepped: dict[int, frozenset[str]] = {}
-    for entry in text.split(","):
-        index, colon, mask = entry.partition(":")
-        if subspace is None or not re.fullmatch("[0-9]{1,9}", index):
+def _read_steps(
+    payload: bytes, structure: Structure, *, subspace: Subspace | None, codec: Codec
+) -> dict[int, SentStep]:
+    """The rounds whose steps a broadcast brings; their numbers are read once, to see that they can.
+
+    Raises :class:`WireError`, before anything is decoded for a length that no step can have.
+    """
+    frame = unseal(payload)
+    if subspace is None and codec == PLAIN:
+        raise WireError(
+            "a broadcast brings steps, which this run does not have",
+            got=frame.header[STEPS][:40],
+            expected="values",
+        )
+    check_header(frame.header, structure, codec)
+    steps: dict[int, SentStep] = {}
+    start = 0
+    for entry in frame.header[STEPS].split(","):
+        found = re.fullmatch("([0-9]{1,9})/([0-9]{1,12})(?::([0-9a-f]+))?", entry)
+        if found is None:
             raise WireError("a broadcast's steps cannot be read", got=entry[:40])
-        names = _names_of(mask, "steps", structure) if colon else set(structure)
-        if not names or int(index) <= max(stepped, default=-1):
+        index, length, mask = int(found[1]), int(found[2]), found[3]
+        names = set(structure) if mask is None else _names_of(mask, STEPS, structure)
+        if not names or index <= max(steps, default=-1):
             raise WireError("a broadcast's steps are in no order, or of nothing", got=entry[:40])
-        stepped[int(index)] = frozenset(names)
-    return stepped
+        most = codec.length(answer_of(structure, trained=names, subspace=subspace))
+        if not 0 < length <= most or start + length > len(frame.body):
+            raise WireError(
+                "a broadcast's step has an impossible length",
+                got=entry[:40],
+                expected=f"at most {min(most, len(frame.body) - start)} bytes",
+            )
+        step = SentStep(names=frozenset(names), body=frame.body[start : start + length])
+        step.numbers(structure, subspace=subspace, codec=codec)
+        steps[index] = step
+        start += length
+    if start != len(frame.body):
+        raise WireError(
+            "a broadcast is longer than its steps",
+            got=f"{len(frame.body)} bytes",
+            expected=f"{start} bytes",
+        )
+    return steps
 
 
 def _is_missing(

@@ -63,7 +63,7 @@ def decode(
             expected=f"{most} bytes of parameters and at most {MAX_HEADER_BYTES} of header",
         )
     frame = unseal(payload)
-    _check_header(frame.header, expected, codec)
+    check_header(frame.header, expected, codec)
     return codec.decode(frame.body, expected=expected), dict(frame.header)
 
 
@@ -78,13 +78,14 @@ def _header(
     return {"codec": codec.name, "structure": structure_digest(structure), **(metadata or {})}
 
 
-def _check_header(header: Mapping[str, str], expected: Structure, codec: Codec) -> None:
+def check_header(header: Mapping[str, str], expected: Structure, codec: Codec) -> None:
+    """Raise :class:`WireError` for a payload of another codec, or made for other parameters."""
     if header.get("codec") != codec.name:
         raise WireError(
             "a payload was made by another codec",
             got=header.get("codec"),
             expected=codec.name,
-            fix="run server and clients with the same wire.codec",
+            fix="run server and clients with the same [wire]",
         )
     digest = structure_digest(expected)
     if header.get("structure") != digest:
