@@ -19,8 +19,9 @@ def cost(
     ``model`` is an alias, a hub id, a directory or a ``config.json``; no weights are loaded. The
     other arguments are the command's options: ``overrides`` (of the method's keys), ``codec``,
     ``downlink``, ``task``, ``num_labels``, ``clients``, ``rounds``, ``batch_size``,
-    ``max_length``, ``dtype``. Columns: bytes of one message, of all clients in all rounds (``server_*``), of a client's memory
-    (``memory_*``), parameters by kind. Raises :class:`~fedtt.errors.ConfigError` for a bad name.
+    ``max_length``, ``dtype``. Columns: bytes of one message, of all clients in all rounds
+    (``server_*``), of a client's memory (``memory_*``), parameters by kind. Raises
+    :class:`~fedtt.errors.ConfigError` for a bad name.
     """
     known = [field.name for field in fields(CostQuestion)]
     for name in question:
