@@ -3,8 +3,9 @@
     python benchmarks/accuracy_by_bytes.py [--svg FILE] [TASK=FILE[+FILE...][@SETTING] ...]
 
 Each task's FILEs are the ``results.csv`` of ``fedtt compare``, and SETTING one of theirs that have
-several; left out, those in docs/results, a table for what ran alike. The picture is the frontier of
-docs/compare.md, a panel a task of the first.
+several; left out, those in docs/results, a table for what ran alike. *up* and the *fewer* beside it
+are of what a client sends in a round; the *fewer* of a task is of all bytes of its run, both ways. The
+picture is the frontier of docs/compare.md, a panel a task of the first table.
 """
 
 import argparse
@@ -30,7 +31,10 @@ MORE = ("", "-codecs", "-hundredth")
 TABLES = [
     [
         f"{task}=" + "+".join(_file(name + more) for more in (*MORE, *others))
-        for task, name, others in (("SST-2", "sst2", ("-published",)), ("silos", "silos", ()))
+        for task, name, others in (
+            ("SST-2", "sst2", ("-published", "-downlink")),
+            ("silos", "silos", ()),
+        )
     ],
     [
         f"MRPC={_file('mrpc')}",
@@ -70,6 +74,7 @@ def row_of_cells(method: str, cells: Cells) -> Row:
     own, reference = cells[method], cells.get(REFERENCE, {})
     scores = {seed: float(line["test_accuracy"]) for seed, line in own.items()}
     uplinks = spread([float(line["uplink_bytes_per_client_round"]) for line in own.values()])
+    sent = [float(line["uplink_bytes"]) + float(line["downlink_bytes"]) for line in own.values()]
     return Row(
         method=method,
         seeds=len(own),
@@ -84,7 +89,7 @@ def row_of_cells(method: str, cells: Cells) -> Row:
         ),
         best_round=None,
         uplink_per_client_round=None if uplinks is None else uplinks.mean,
-        total_bytes=None,
+        total_bytes=None if (total := spread(sent)) is None else total.mean,
         reached=(),
         equal_bytes_score=None,
     )
@@ -115,12 +120,14 @@ def print_rows(tasks: dict[str, dict[str, Row]]) -> None:
         line = [method, shown_uplink(methods[method]), f"{significant(whole / sent)} x"]
         for rows in tasks.values():
             if (row := rows.get(method)) is None:
-                line += ["", ""]
+                line += ["", "", ""]
                 continue
             line.append(shown(row.test_score))
             line.append("" if method == REFERENCE else shown(row.difference, sign="+"))
+            fewer = (rows[REFERENCE].total_bytes or 0.0) / (row.total_bytes or 1.0)
+            line.append(f"{significant(fewer)} x")
         lines.append(line)
-    heads = [name for task in tasks for name in (task, f"to {REFERENCE}")]
+    heads = [name for task in tasks for name in (task, f"to {REFERENCE}", "both ways")]
     print_table(["method", "up", "fewer", *heads], lines)
 
 

@@ -19,8 +19,8 @@ FEEDBACK = {"codec": "sign", "error_feedback": True}
 
 @pytest.mark.parametrize(
     "wire",
-    [pytest.param({"codec": "int4"}, marks=pytest.mark.slow), FEEDBACK],
-    ids=["int4", "sign, feedback"],
+    [{"codec": "int4", "downlink": "int4"}, FEEDBACK],
+    ids=["int4 both ways", "sign, feedback"],
 )
 def test_a_resumed_run_ends_with_the_same_bits(
     make_config: MakeConfig, tmp_path: Path, wire: dict
@@ -34,8 +34,9 @@ def test_a_resumed_run_ends_with_the_same_bits(
     states = [(path / "state.safetensors").read_bytes() for path in (whole, stopped)]
     assert states[0] == states[1]
     records = [open_run(path).rounds() for path in (whole, stopped)]
-    sent = [[r["uplink_bytes"] for r in rounds] for rounds in records]
-    assert sent[0] == sent[1]
+    for key in ("uplink_bytes", "downlink_bytes"):
+        sent = [[r[key] for r in rounds] for rounds in records]
+        assert sent[0] == sent[1]
     expected = p.structure_of(build_federation(config).initial.params)
     owed = open_run(whole).load_residuals(expected=expected)
     if "error_feedback" not in wire:

@@ -69,7 +69,10 @@ def check_same(one: Path, two: Path) -> None:
 # Clients one by one: the same bits in any process, so that none is rounded otherwise.
 LOSSY = tuple(
     part
-    for key in ("wire.codec=int4", "wire.error_feedback=true", "cohort={batched='off'}")
+    for key in (
+        "wire={codec='int4', downlink='int4', error_feedback=true}",
+        "cohort={batched='off'}",
+    )
     for part in ("--set", key)
 )
 

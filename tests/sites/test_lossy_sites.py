@@ -33,7 +33,9 @@ FEEDBACK = {"codec": "sign", "error_feedback": True}
 LOSSY: dict[str, dict[str, Any]] = {
     **{name: {"codec": name} for name in CODECS},
     "sign, feedback": FEEDBACK,
+    "int4 both ways": {"codec": "int4", "downlink": "int4"},
 }
+FAST = ("int4", "sign, feedback", "int4 both ways")
 
 
 def worker(index: int, folder: Path | None) -> Worker:
@@ -57,10 +59,7 @@ def same_params(one: Path, two: Path) -> bool:
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(c, marks=() if c in ("int4", "sign, feedback") else pytest.mark.slow)
-        for c in LOSSY
-    ],
+    [pytest.param(case, marks=() if case in FAST else pytest.mark.slow) for case in LOSSY],
 )
 def test_sites_send_what_one_process_would_and_as_many_bytes_as_are_noted(
     job: Job, tmp_path: Path, case: str
@@ -81,11 +80,9 @@ def test_sites_send_what_one_process_would_and_as_many_bytes_as_are_noted(
     directory = create_run(tmp_path / "here", config, overwrite=False)
     run_experiment(config, federation_of(config), directory, notify=lambda _event: None)
     assert sum(sent) == sum(record["uplink_bytes"] for record in records(tmp_path / "sites"))
-    noted = [
-        [record["uplink_bytes"] for record in records(tmp_path / name)]
-        for name in ("sites", "here")
-    ]
-    assert noted[0] == noted[1]
+    for key in ("uplink_bytes", "downlink_bytes"):
+        noted = [[r[key] for r in records(tmp_path / name)] for name in ("sites", "here")]
+        assert noted[0] == noted[1]
     assert same_params(tmp_path / "sites", tmp_path / "here")
 
 

@@ -94,7 +94,7 @@ def test_local_and_flower_end_with_the_same_parameters(
             for method in ("fedtt", "fedtt+", "lora", "lora-in-a-subspace", "lora-int4"):
                 own = [f"method.name={method.partition('-')[0]}"]
                 if method.endswith("int4"):
-                    own.append("wire.codec=int4")
+                    own += ["wire.codec=int4", "wire.downlink=int8"]
                 if method.endswith("subspace"):
                     own.append("method.subspace={size=60}")
                 config = load_config(PRESET, overrides=[*overrides, *own])
@@ -120,6 +120,7 @@ def test_local_and_flower_end_with_the_same_parameters(
                 assert len(rounds_of(over)) == 3
                 for mine, theirs in zip(rounds_of(local), rounds_of(over), strict=True):
                     assert mine["uplink_bytes"] == theirs["uplink_bytes"] > 0
+                    assert mine["downlink_bytes"] == theirs["downlink_bytes"] > 0
             sites.close()
             assert [command.ends() for command in started] == [0, 0, 0]
         families = set().union(*(command.family() for command in started))
