@@ -84,6 +84,7 @@ SPELLED: dict[tuple[type[Section], str], st.SearchStrategy[Any]] = {
     (AttackConfig, "kind"): st.sampled_from(ATTACKS.names),
     (TrackConfig, "to"): st.just([]),
     (WireConfig, "codec"): st.sampled_from(CODECS.names),
+    (WireConfig, "downlink"): st.sampled_from(CODECS.names),
     (ClientPrivacyConfig, "sampling"): st.sampled_from(SAMPLINGS.names),
     (ClientPrivacyConfig, "accountant"): st.sampled_from(["pld", "rdp"]),
     (RunConfig, "task"): st.none(),  # most of it has no other section's keys beside it

@@ -1,14 +1,18 @@
 """``extends``: what is taken from another file, what goes over it, and what is refused."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedtt.cli.begin import check_apart
 from fedtt.config import dump_config, load_comparison, load_config
 from fedtt.config.extended_file import laid_over
 from fedtt.config.overrides import flatten
+from fedtt.config.parse import read_table
 from fedtt.errors import ConfigError
 from fedtt.preset_files import preset_files
 
@@ -139,10 +143,56 @@ def test_a_run_takes_no_comparison(tmp_path: Path) -> None:
     assert load_config(own).rounds == 20
 
 
-@pytest.mark.parametrize("value", ["3", '""', '["a.toml"]', "true"])
+def test_an_empty_text_takes_a_key_away(tmp_path: Path) -> None:
+    """The texts of one's own in the place of a preset's source."""
+    own = written(
+        tmp_path / "own.toml",
+        'extends = "silos"\n[data]\nsource = ""\npath = "mine.csv"\n[server]\nweighting = ""\n',
+    )
+    config = load_config(own)
+    assert (config.data.source, config.data.path) == (None, tmp_path / "mine.csv")
+    assert config.server.weighting == "examples"
+
+
+@pytest.mark.parametrize(
+    ("section", "other"),
+    [
+        ("method", '{ name = "fedtt" }'),
+        ("partition", '{ kind = "iid", clients = 3 }'),
+        ("task", '{ kind = "language-modeling" }'),
+    ],
+)
+def test_a_section_about_another_thing_takes_nothing_over(
+    tmp_path: Path, section: str, other: str
+) -> None:
+    base = {
+        "method": '{ name = "lora", rank = 8, subspace = { size = 9 } }',
+        "partition": '{ kind = "dirichlet", alpha = 0.1, clients = 9 }',
+        "task": '{ kind = "label-words", prompt = "{text}", words = ["no", "yes"] }',
+    }
+    tables = {name: tomllib.loads(f"x = {value}")["x"] for name, value in base.items()}
+    written(tmp_path / "base.toml", tomli_w.dumps(tables))
+    own = written(tmp_path / "own.toml", f'extends = "base.toml"\n{section} = {other}\n')
+    assert read_table(own)[section] == tomllib.loads(f"x = {other}")["x"]
+    same = written(tmp_path / "same.toml", f'extends = "base.toml"\n[{section}]\nmore = 1\n')
+    assert read_table(same)[section] == {**tables[section], "more": 1}
+
+
+def test_a_run_is_not_overwritten_that_holds_what_its_configuration_extends(
+    tmp_path: Path,
+) -> None:
+    written(tmp_path / "runs" / "first" / "config.toml", RUN)
+    again = written(tmp_path / "again.toml", 'extends = "runs/first/config.toml"\nrounds = 3\n')
+    with pytest.raises(ConfigError, match="what it extends"):
+        check_apart(again, tmp_path / "runs" / "first")
+    check_apart(again, tmp_path / "runs" / "second")
+
+
+@pytest.mark.parametrize("value", ["3", '""', '["a.toml"]', "true", r'"a\u0000b.toml"', '"loop"'])
 def test_what_is_no_name_of_a_file_is_refused(tmp_path: Path, value: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     own = written(tmp_path / "own.toml", f"extends = {value}\nrounds = 2\n")
-    with pytest.raises(ConfigError, match="extends names no configuration"):
+    with pytest.raises(ConfigError, match=r"extends names no configuration|cannot be used"):
         load_config(own)
 
 
@@ -168,6 +218,14 @@ def test_a_circle_is_refused_with_its_way_round(tmp_path: Path, length: int) -> 
     with pytest.raises(ConfigError, match="extends itself") as caught:
         load_config(tmp_path / "0.toml")
     assert str(caught.value).count(".toml extends ") == length
+
+
+def test_sections_in_sections_are_refused_where_they_are_too_deep(tmp_path: Path) -> None:
+    deep = ".".join(["a"] * 900)
+    written(tmp_path / "base.toml", f"[{deep}]\nb = 1\n")
+    own = written(tmp_path / "own.toml", f'extends = "base.toml"\n[{deep}]\nc = 1\n')
+    with pytest.raises(ConfigError):
+        load_config(own)
 
 
 TABLES = st.recursive(

@@ -2,9 +2,9 @@
 
     python -m tests.federated.fuzz [--mutations 1000000] [--seed 0]
 
-Three kinds in turn: an update in its frame; a body inside a frame that is sealed again, so that the
-codec itself sees it; a broadcast, sealed again; now and then a state file. ``make fuzz`` makes
-1,000,000 mutations; tests/federated/test_fuzz.py a few thousand.
+Four kinds in turn: an update in its frame; a body inside a frame that is sealed again, so that the
+codec itself sees it; a broadcast, of values and of steps, sealed again; now and then a state file.
+``make fuzz`` makes 1,000,000 mutations; tests/federated/test_fuzz.py a few thousand.
 """
 
 import argparse
@@ -20,11 +20,14 @@ import torch
 from fedtt import params as p
 from fedtt.engine.checkpoint import load_state, save_state
 from fedtt.errors import RunError, WireError
+from fedtt.federated.sent_step import sent_step
+from fedtt.federated.subspace import THETA, Subspace
 from fedtt.federated.types import ClientUpdate, ServerState
 from fedtt.federated.wire.broadcast import Broadcast, decode_broadcast, encode_broadcast
 from fedtt.federated.wire.codec import CODECS, Codec, CodecOptions
 from fedtt.federated.wire.deflated import Deflated
 from fedtt.federated.wire.frame import Frame, seal, unseal
+from fedtt.federated.wire.plain import PLAIN
 from fedtt.federated.wire.update import decode_update, encode_update
 
 REFUSED, DECODED, UNCHANGED = "refused", "decoded", "unchanged"
@@ -116,6 +119,38 @@ def update_sealed_again(codec: Codec) -> Target:
     return target
 
 
+def steps_sealed_again(codec: Codec, subspace: Subspace | None) -> Target:
+    """What steps make of the parameters is of their structure."""
+    names = ("a", "b")
+    structure = {name: STRUCTURE[name] for name in names}
+    known = p.select(PARAMS, names)
+    numbers = known if subspace is None else {THETA: torch.ones(subspace.length(structure))}
+    steps = {index: sent_step(names, numbers, codec=codec, seed=index) for index in (3, 4)}
+    sent = Broadcast(values={}, trained=frozenset(names), steps=steps)
+    frame = unseal(encode_broadcast(sent, structure=structure, codec=codec))
+
+    def target(stream: random.Random) -> str:
+        header = dict(frame.header)
+        if stream.random() < 0.5:
+            key = stream.choice(sorted(header))
+            header[key] = mutated(header[key].encode(), stream).decode("latin-1")
+        body = mutated(frame.body, stream) if stream.random() < 0.7 else frame.body
+        try:
+            broadcast = decode_broadcast(
+                seal(Frame(header=header, body=body)),
+                structure=structure,
+                subspace=subspace,
+                codec=codec,
+            )
+            after = broadcast.apply(known, subspace=subspace, codec=codec)
+        except WireError:
+            return REFUSED
+        assert p.structure_of(after) == structure
+        return DECODED
+
+    return target
+
+
 def broadcast_sealed_again(stream: random.Random) -> str:
     """What is decoded is of parameters that there are."""
     frame = unseal(BROADCAST)
@@ -163,6 +198,12 @@ def fuzz(mutations: int, *, seed: int) -> Counter[str]:
         every = codecs()
         targets: list[Target] = [broadcast_sealed_again]
         targets += [make(c) for c in every for make in (update_in_its_frame, update_sealed_again)]
+        targets += [
+            steps_sealed_again(codec, subspace)
+            for codec in every
+            for subspace in (None, Subspace(size=7, redraw=1))
+            if codec != PLAIN or subspace is not None
+        ]
         state = state_file(Path(folder))
         return Counter(
             (state if index % STATES_EVERY == 0 else targets[index % len(targets)])(stream)

@@ -10,9 +10,9 @@ from tests.federated.own_copy import METHOD as PLAIN_METHOD
 from tests.federated.own_copy import Site, run
 
 from fedtt import params as p
-from fedtt.config import WireConfig
-from fedtt.engine.build_method import build_downlink
-from fedtt.errors import DivergenceError
+from fedtt.config import WireConfig, parse_method
+from fedtt.engine.build_method import build_downlink, build_method
+from fedtt.errors import ConfigError, DivergenceError, FedttError
 from fedtt.federated.aggregate.aggregation import Aggregate
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.method import Method
@@ -128,6 +128,54 @@ def test_the_chance_of_a_step_is_of_the_run_and_the_round() -> None:
 
     assert body() == body()
     assert len({body(), body(start="other"), body(next_round=1)}) == 3
+
+
+@pytest.mark.parametrize("optimizer", ["fedavg", "fedadam"])
+def test_the_progress_that_a_schedule_looks_at_is_that_of_the_update(optimizer: str) -> None:
+    """Not of what a codec made of it: a core that shares a block with the head moves by little."""
+    delta = {name: 1e-4 * torch.randn(tensor.shape) for name, tensor in PARAMS.items()}
+    delta["head"] *= 100
+    method = replace(PLAIN_METHOD, server=ServerOptimizer(name=optimizer))
+    found = {
+        codec: next_state(
+            STATE, with_downlink(method, codec), Aggregate(delta=delta), heard=()
+        ).progress
+        for codec in ("plain", "int8", "sign")
+    }
+    assert found["plain"] == found["int8"] == found["sign"]
+
+
+def test_a_change_of_the_base_model_is_no_step() -> None:
+    factors = {"head": (torch.ones(40, 1), torch.ones(1, 1))}
+    with pytest.raises(FedttError, match="no step"):
+        next_state(
+            STATE,
+            with_downlink(PLAIN_METHOD, "int8"),
+            Aggregate(delta={}, factors=factors),
+            heard=(),
+        )
+
+
+@pytest.mark.parametrize(("name", "ranks"), [("fedex-lora", None), ("flexlora", [2, 4])])
+def test_methods_that_send_values_take_no_downlink_codec(
+    name: str, ranks: list[int] | None
+) -> None:
+    section = parse_method(name, overrides=[] if ranks is None else [f"ranks={ranks}"])
+    with pytest.raises(ConfigError, match=r"wire\.downlink"):
+        build_method(section, task="classification", wire=WireConfig(downlink="bfloat16"))
+
+
+@pytest.mark.parametrize("codec", ["int2", "sign"])
+def test_few_levels_are_not_rounded_to_the_nearest(codec: str) -> None:
+    with pytest.raises(ValueError, match="loses the same part of every step"):
+        WireConfig(downlink=codec, rounding="nearest")
+    assert build_downlink(WireConfig(downlink=codec)).name == f"{codec}, deflated"
+
+
+def test_a_step_beyond_what_a_codec_can_write_ends_the_run() -> None:
+    delta = {THETA: torch.full((50,), torch.finfo(torch.float32).max)}
+    with pytest.raises(DivergenceError, match="diverged"):
+        next_state(STATE, with_downlink(IN_SUBSPACE, "int8"), Aggregate(delta=delta), heard=())
 
 
 def test_a_step_that_is_not_finite_ends_the_run_before_it_is_sent() -> None:

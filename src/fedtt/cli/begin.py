@@ -13,9 +13,9 @@ from fedtt.cli.interrupt import stop_if_asked
 from fedtt.cli.report_command import leave_report
 from fedtt.cli.terminal_tables import print_result
 from fedtt.config import RunConfig, load_config
+from fedtt.config.parse import files_of
 from fedtt.errors import ConfigError
 from fedtt.model_place import check_model_place
-from fedtt.preset_files import find_config
 from fedtt.run_place import DEFAULT_PARENT, check_creatable, check_new_run, check_run
 
 if TYPE_CHECKING:
@@ -136,11 +136,12 @@ def loading(*, silent: bool) -> Iterator[None]:
 
 def check_apart(config_path: Path, run: Path) -> None:
     """Overwriting the run must not delete the configuration."""
-    if run.resolve() in find_config(config_path).resolve().parents:
+    held = [path for path in files_of(config_path) if run.resolve() in path.resolve().parents]
+    if held:
         raise ConfigError(
-            "the run directory holds the configuration that is given",
+            "the run directory holds the configuration that is given, or what it extends",
             where=f"--run {run} --overwrite",
-            got=config_path,
+            got=held[0],
             fix="give another directory with --run, or move the configuration out of it",
         )
 

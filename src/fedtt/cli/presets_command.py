@@ -1,7 +1,6 @@
 """``fedtt presets``: the configurations that a CONFIG can name."""
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import typer
 from rich.table import Table
 
 from fedtt.cli.console import console, print_json
+from fedtt.config.parse import read_table
 from fedtt.preset_files import preset_files
 
 
@@ -35,7 +35,7 @@ def presets_command(name: str | None, *, as_json: bool) -> None:
 
 def _row(name: str, path: Path) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
-    data = tomllib.loads(text)["data"]
+    data = read_table(path)["data"]
     return {
         "name": name,
         "about": _first_sentence(text),

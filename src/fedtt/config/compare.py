@@ -177,7 +177,8 @@ def load_comparison(path: Path, *, overrides: Iterable[str] = ()) -> Comparison:
         raise ConfigError(
             "nothing to compare",
             where=str(path),
-            expected="a section [compare] with seeds, settings and methods",
+            expected="a section [compare] with seeds, settings and methods; an empty one takes "
+            "that of the comparison that the file extends",
             fix="docs/compare.md has a complete example; fedtt train runs a file without it",
         )
     for key, home in zip(OF_A_RUN, ("[[compare.methods]]", "compare.seeds"), strict=True):

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from fedtt.config.anchored_paths import anchor_paths
-from fedtt.config.extended_file import read_extended
+from fedtt.config.extended_file import extended_files, read_extended
 from fedtt.config.method_section import MethodConfig
 from fedtt.config.overrides import Table, flatten, set_key, split_override
 from fedtt.config.problems import describe_problem
@@ -48,6 +48,11 @@ def read_table(path: str | Path, *, overrides: Iterable[str] = ()) -> Table:
     """
     table = read_extended(find_config(path), read=_read_anchored)
     return apply_overrides(table, overrides)
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """Every file that a configuration is read from. Raises like :func:`read_table`."""
+    return extended_files(find_config(path), read=_read_anchored)
 
 
 def _read_anchored(path: Path) -> Table:

@@ -18,8 +18,8 @@ class WireConfig(Section):
     )
     downlink: Annotated[str, AfterValidator(CODECS.check)] = Field(
         PLAIN_CODEC,
-        description="what the server's step of a round is encoded by for the clients; the server "
-        "takes the step that they decode",
+        description="what the server's step of a round is encoded by; the server moves by what it "
+        "decodes to, like the clients. Not with `fedex-lora`, nor with ranks of the clients' own",
     )
     block: Annotated[int, Field(ge=1, le=65_536)] = Field(
         128,
@@ -29,7 +29,7 @@ class WireConfig(Section):
         None,
         description="`stochastic`: up or down by chance, right in the mean. `int2` and `sign` "
         "take the automatic one only; left out: stochastic, with `error_feedback` "
-        "nearest",
+        "nearest for updates",
     )
     deflate: bool = Field(
         default=True, description="make what a codec but `plain` wrote smaller still, by zlib"

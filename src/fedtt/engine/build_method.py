@@ -16,6 +16,7 @@ from fedtt.federated.server import ServerOptimizer
 from fedtt.federated.subspace import Subspace
 from fedtt.federated.wire.codec import CODECS, Codec, CodecOptions
 from fedtt.federated.wire.deflated import Deflated
+from fedtt.federated.wire.plain import PLAIN
 from fedtt.methods import Setting, method_entry
 from fedtt.models import PEFT_TASK_TYPES
 
@@ -53,7 +54,7 @@ def build_method(
         also_train=frozenset(config.also_train),
         limits=_limits(server),
     )
-    _check_downlink(method, wire)
+    _check_downlink(method)
     method = _in_subspace(method, config, server, seed=seed)
     return _with_chosen_aggregation(method, server)
 
@@ -119,13 +120,13 @@ def _codec(name: str, wire: WireConfig, *, stochastic: bool) -> Codec:
     return Deflated(inner=codec) if row.lossy and wire.deflate else codec
 
 
-def _check_downlink(method: Method, wire: WireConfig) -> None:
+def _check_downlink(method: Method) -> None:
     """A client of another rank, or of a base weight that moves, adds no step of the server's."""
-    if CODECS[wire.downlink].lossy and (method.client_ranks or method.shifts_base):
+    if method.downlink != PLAIN and (method.client_ranks or method.shifts_base):
         raise ConfigError(
             f"{method.name} sends its clients values, and no step that a codec could make smaller",
             where="wire.downlink",
-            got=wire.downlink,
+            got=method.downlink.name,
             expected="plain",
             fix="leave wire.downlink out, or choose another method",
         )

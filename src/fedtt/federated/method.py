@@ -62,7 +62,7 @@ class Method:
 
     @property
     def keeps_steps(self) -> bool:
-        """Whether the server's steps are smaller than what they change, and travel in its place."""
+        """Whether the server's steps travel, and not the values that they change."""
         return self.subspace is not None or self.downlink != PLAIN
 
     def exchanged(self, trainable: Iterable[str]) -> frozenset[str]:

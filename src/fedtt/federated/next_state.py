@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from fedtt import params as p
-from fedtt.errors import DivergenceError
+from fedtt.errors import DivergenceError, FedttError, WireError
 from fedtt.federated.aggregate.aggregation import Aggregate
 from fedtt.federated.method import Method
 from fedtt.federated.sent_step import SentStep, sent_step
@@ -52,24 +52,27 @@ def _move_by_step(
 
     Clients that were not there are sent it later, and add what it stands for themselves.
     """
+    if aggregate.factors:
+        raise FedttError(
+            "a change of the base model is no step that a codec could write",
+            where=method.name,
+            expected="wire.downlink 'plain', and no subspace",
+        )
     if not aggregate.delta:
         return _next(state, state, changed=frozenset(), heard=heard)
     zero = p.zeros(p.structure_of(aggregate.delta))
     numbers, optimizer = method.server.step(zero, state.optimizer, aggregate.delta)
     _check_finite({**numbers, **optimizer}, index=state.next_round)
-    step = sent_step(
-        aggregate.delta if method.subspace is None else method.trained(state),
-        numbers,
-        codec=method.downlink,
-        seed=derive_seed(0, "downlink", state.start, state.next_round),
-    )
+    step = _as_sent(numbers, state, method)
     params = step.apply(
         state.params,
         subspace=method.subspace,
         codec=method.downlink,
         round_index=state.next_round,
     )
-    changes = p.subtract(p.select(params, step.names), p.select(state.params, step.names))
+    moved = aggregate.delta
+    if method.subspace is not None:  # whose numbers are none of the parameters
+        moved = p.subtract(p.select(params, step.names), p.select(state.params, step.names))
     steps = {**state.steps, state.next_round: step}
     kept = _latest(steps, params)
     dropped = steps.keys() - kept.keys()
@@ -77,11 +80,24 @@ def _move_by_step(
         state,
         params=params,
         optimizer=optimizer,
-        progress={**state.progress, **progress_of(changes)},
+        progress={**state.progress, **progress_of(moved)},
         steps=kept,
         steps_since=max((index + 1 for index in dropped), default=state.steps_since),
     )
     return _next(state, after, changed=step.names, heard=heard)
+
+
+def _as_sent(numbers: Params, state: ServerState, method: Method) -> SentStep:
+    """The step in the downlink's codec. Raises :class:`DivergenceError` for what none can write."""
+    try:
+        return sent_step(
+            numbers if method.subspace is None else method.trained(state),
+            numbers,
+            codec=method.downlink,
+            seed=derive_seed(0, "downlink", state.start, state.next_round),
+        )
+    except WireError as error:
+        raise _divergence(state.next_round, got=error) from error
 
 
 def _latest(steps: Mapping[int, SentStep], params: Params) -> dict[int, SentStep]:
@@ -114,10 +130,14 @@ def _check_finite(tensors: Params, *, index: int) -> None:
     """Raise :class:`DivergenceError` for a NaN or an infinity."""
     bad = p.non_finite_names(tensors)
     if bad:
-        raise DivergenceError(
-            "the global model diverged",
-            where=f"round {index}, {bad[0]}",
-            got="NaN or infinity after the server's step",
-            expected="finite numbers",
-            fix="lower client.learning_rate or server.learning_rate",
-        )
+        raise _divergence(index, got=f"NaN or infinity after the server's step, in {bad[0]}")
+
+
+def _divergence(index: int, *, got: object) -> DivergenceError:
+    return DivergenceError(
+        "the global model diverged",
+        where=f"round {index}",
+        got=got,
+        expected="finite numbers",
+        fix="lower client.learning_rate or server.learning_rate",
+    )

@@ -314,7 +314,8 @@ def _of_training(run: RunView, schedule: str, kinds: dict[str, int]) -> list[str
 
 
 def _bytes_by_layer(run: RunView) -> str:
-    plain = run.settings.get("wire.codec", "plain") == "plain"
+    codecs = [run.settings.get(f"wire.{key}", "plain") for key in ("codec", "downlink")]
+    plain = codecs == ["plain", "plain"]
     if "method.subspace.size" in run.settings or not plain:
         return (
             "Bytes by layer are not known: what is sent is coded, or moves all layers together. "

@@ -17,6 +17,7 @@ from fedtt.config import (
     tuning_config,
 )
 from fedtt.config.compare import Point
+from fedtt.engine.build import method_of
 from fedtt.engine.checkpoint import dump_json, write_atomically
 from fedtt.errors import InterruptedRunError
 from fedtt.experiment.common_steps import ShouldStop
@@ -112,6 +113,7 @@ def run_comparison(
     planned = (*task.grid, *_cell_runs(task, _choices(task)))
     for run in planned:
         check_trackers(run.config.track.to)
+        method_of(run.config)  # raises where the keys of a method do not go together
     if not overwrite:
         check_same(planned)
     claim(out, comparison)

@@ -52,7 +52,10 @@ class Broadcast:
     def apply(
         self, known: Params, *, subspace: Subspace | None = None, codec: Codec = PLAIN
     ) -> dict[str, torch.Tensor]:
-        """The client's parameters after the broadcast, given those that it knew before."""
+        """The client's parameters after the broadcast, given those that it knew before.
+
+        Raises :class:`WireError` for steps that ``codec`` did not write; ``known`` stays as it is.
+        """
         changed = {name: known[name] + left @ right for name, (left, right) in self.factors.items()}
         after: Params = {**known, **self.values, **changed}
         for index, step in sorted(self.steps.items()):
@@ -130,8 +133,8 @@ def decode_broadcast(
 ) -> Broadcast:
     """What a broadcast payload says to a client that knows ``structure``, and its ``subspace``.
 
-    ``codec`` is that of steps. Raises :class:`WireError` for a payload made for other parameters,
-    or not plausible.
+    ``codec`` is that of steps, whose numbers are decoded where they are applied. Raises
+    :class:`WireError` for a payload made for other parameters, or not plausible.
     """
     header = read_header(payload)
     trained = _names(header, "trained", structure, default=set(structure))
@@ -191,10 +194,7 @@ def _steps_text(steps: Mapping[int, SentStep], structure: Structure) -> str:
 def _read_steps(
     payload: bytes, structure: Structure, *, subspace: Subspace | None, codec: Codec
 ) -> dict[int, SentStep]:
-    """The rounds whose steps a broadcast brings; their numbers are read once, to see that they can.
-
-    Raises :class:`WireError`, before anything is decoded for a length that no step can have.
-    """
+    """The rounds whose steps a broadcast brings, not decoded yet: they may be known already."""
     frame = unseal(payload)
     if subspace is None and codec == PLAIN:
         raise WireError(
@@ -203,9 +203,16 @@ def _read_steps(
             expected="values",
         )
     check_header(frame.header, structure, codec)
+    text = frame.header[STEPS]
+    if len(text) > _MAX_STEPS_TEXT:
+        raise WireError(
+            "a broadcast brings more steps than one can",
+            got=f"{len(text)} characters of them",
+            expected=f"at most {_MAX_STEPS_TEXT}",
+        )
     steps: dict[int, SentStep] = {}
     start = 0
-    for entry in frame.header[STEPS].split(","):
+    for entry in text.split(","):
         found = re.fullmatch("([0-9]{1,9})/([0-9]{1,12})(?::([0-9a-f]+))?", entry)
         if found is None:
             raise WireError("a broadcast's steps cannot be read", got=entry[:40])
@@ -220,9 +227,8 @@ def _read_steps(
                 got=entry[:40],
                 expected=f"at most {min(most, len(frame.body) - start)} bytes",
             )
-        step = SentStep(names=frozenset(names), body=frame.body[start : start + length])
-        step.numbers(structure, subspace=subspace, codec=codec)
-        steps[index] = step
+        body = frame.body[start : start + length]
+        steps[index] = SentStep(names=frozenset(names), body=body)
         start += length
     if start != len(frame.body):
         raise WireError(

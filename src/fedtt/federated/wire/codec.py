@@ -1,7 +1,7 @@
-"""How parameters become bytes, by name: ``wire.codec`` of a configuration. Loads no torch.
+"""How parameters become bytes, by name: ``wire.codec`` and ``wire.downlink``. Loads no torch.
 
-A codec is what the clients' updates travel in; both ends have the same. To add one, write it in a
-file of its own, and give it a row in the table.
+A codec is what the clients' updates, or the server's steps, travel in; both ends have the same. To
+add one, write it in a file of its own, and give it a row in the table.
 """
 
 from collections.abc import Callable
@@ -35,6 +35,8 @@ class Codec(Protocol):
 
     def decode(self, body: bytes, *, expected: "Structure") -> "dict[str, Tensor]":
         """The parameters, of exactly that structure and sorted by name.
+
+        The same bytes are the same bits on every machine: what the server moves by a site adds.
 
         Raises :class:`WireError`, and nothing else, for bytes that no ``encode`` made, and takes
         no more memory than ``expected`` does, a few times over.
