@@ -3,9 +3,9 @@
     python benchmarks/accuracy_by_bytes.py [--svg FILE] [TASK=FILE[+FILE...][@SETTING] ...]
 
 Each task's FILEs are the ``results.csv`` of ``fedtt compare``, and SETTING one of theirs that have
-several; left out, those in docs/results, a table for what ran alike. *up* and the *fewer* beside it
-are of what a client sends in a round; the *fewer* of a task is of all bytes of its run, both ways. The
-picture is the frontier of docs/compare.md, a panel a task of the first table.
+several; left out, those in docs/results, a table for what ran alike. *up* and *fewer* are of what a
+client sends in a round, *both ways* of all bytes of the task's run, times fewer than the
+reference's. The picture is the frontier of docs/compare.md, a panel a task of the first table.
 """
 
 import argparse
@@ -33,15 +33,14 @@ TABLES = [
         f"{task}=" + "+".join(_file(name + more) for more in (*MORE, *others))
         for task, name, others in (
             ("SST-2", "sst2", ("-published", "-downlink")),
-            ("silos", "silos", ()),
+            ("silos", "silos", ("-downlink",)),
         )
     ],
     [
         f"MRPC={_file('mrpc')}",
-        *(
-            f"100 clients, Dirichlet {alpha}={_file('sst2-clients')}@dirichlet {alpha}"
-            for alpha in ("1", "0.1")
-        ),
+        "100 clients, Dirichlet 1="
+        f"{_file('sst2-clients')}+{_file('sst2-clients-downlink')}@dirichlet 1",
+        f"100 clients, Dirichlet 0.1={_file('sst2-clients')}@dirichlet 0.1",
     ],
     [f"SmolLM2={_file('smollm2-sst2')}+{_file('smollm2-sst2-fedtt')}"],
     [f"SST-2, seed 0={_file('sst2-recipes')}"],
@@ -124,11 +123,16 @@ def print_rows(tasks: dict[str, dict[str, Row]]) -> None:
                 continue
             line.append(shown(row.test_score))
             line.append("" if method == REFERENCE else shown(row.difference, sign="+"))
-            fewer = (rows[REFERENCE].total_bytes or 0.0) / (row.total_bytes or 1.0)
-            line.append(f"{significant(fewer)} x")
+            line.append(_both_ways(row, rows.get(REFERENCE)))
         lines.append(line)
     heads = [name for task in tasks for name in (task, f"to {REFERENCE}", "both ways")]
     print_table(["method", "up", "fewer", *heads], lines)
+
+
+def _both_ways(row: Row, reference: Row | None) -> str:
+    if reference is None or not reference.total_bytes or not row.total_bytes:
+        return ""
+    return f"{significant(reference.total_bytes / row.total_bytes)} x"
 
 
 def read_tasks(asked: list[str]) -> dict[str, dict[str, Row]]:
