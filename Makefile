@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test test-all lint docs bench fuzz clean
 
-# The main job: FedTT over four silos with MiniLM; three to four minutes of training on two cores,
+# The main job: FedTT over four silos with MiniLM; four minutes of training on two cores,
 # then three to four more for all the silos trained alone.
 demo: $(READY)
 	$(VENV)/bin/fedtt train presets/silos.toml --run runs/demo --overwrite
