@@ -25,7 +25,7 @@ from fedtt.experiment.comparison.cell_statistics import Spread, spread
 
 STILL_IMPROVING = 0.005
 TASKS = {
-    "SST-2": (("bytes-sst2", "bytes-sst2-published"), "converged-sst2"),
+    "SST-2": (("bytes-sst2", "bytes-sst2-published", "bytes-sst2-hundredth"), "converged-sst2"),
     "silos": (("bytes-silos",), "converged-silos"),
 }
 VALIDATION, TEST = "final_validation_accuracy", "test_accuracy"
