@@ -20,6 +20,8 @@ from tests.privacy.rounds import (
 )
 
 from fedtt import params as p
+from fedtt.config import WireConfig
+from fedtt.engine.build_method import build_downlink
 from fedtt.federated.privacy.accounting import Accounting
 from fedtt.federated.privacy.client_privacy import NORM, AdaptiveClipping
 from fedtt.federated.privacy.keystream import secret_streams
@@ -82,14 +84,23 @@ def test_the_whole_update_is_clipped_not_each_tensor_of_it() -> None:
     assert after.params["b"][4] == pytest.approx(0.4)
 
 
-def test_of_a_subspace_its_few_numbers_are_clipped() -> None:
+@pytest.mark.parametrize(("downlink", "error"), [("plain", 1e-6), ("int8", 4e-3)])
+def test_of_a_subspace_its_few_numbers_are_clipped(downlink: str, error: float) -> None:
+    """And are the step that clients are sent, in whatever codec."""
     subspace = Subspace(size=3, redraw=0, balance="parameters", seed=5)
-    method = replace(METHOD, subspace=subspace, schedule=all_parameters)
+    method = replace(
+        METHOD,
+        subspace=subspace,
+        schedule=all_parameters,
+        downlink=build_downlink(WireConfig(downlink=downlink)),
+    )
     state = first_state(PARAMS, noise_multiplier=NO_NOISE, clipping_norm=0.5)
     theta = {THETA: torch.tensor([0.0, 6.0, 8.0])}
     after, _ = private_round(state, {"c": theta}, method=method)
-    step = after.steps[0].theta
-    torch.testing.assert_close(step, torch.tensor([0.0, 0.3, 0.4]))
+    numbers = after.steps[0].numbers(
+        p.structure_of(PARAMS), subspace=subspace, codec=method.downlink
+    )
+    torch.testing.assert_close(numbers[THETA], torch.tensor([0.0, 0.3, 0.4]), atol=error, rtol=0)
 
 
 def test_the_noise_of_a_round_is_the_noise_multiplier_times_the_norm_over_the_denominator() -> None:

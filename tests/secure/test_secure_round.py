@@ -9,6 +9,8 @@ import torch
 from tests.federated import own_copy
 
 from fedtt import params as p
+from fedtt.config import WireConfig
+from fedtt.engine.build_method import build_downlink
 from fedtt.federated.aggregate.aggregation import WEIGHTINGS
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.failures import Failure
@@ -125,13 +127,23 @@ def test_what_is_out_of_range_is_said() -> None:
     assert report.of_sum.out_of_range == larger > 0
 
 
-def test_a_subspace_s_few_numbers_are_summed() -> None:
+@pytest.mark.parametrize(("downlink", "error"), [("plain", 1e-6), ("int8", 2e-3)])
+def test_a_subspace_s_few_numbers_are_summed(downlink: str, error: float) -> None:
+    """And are the step that clients are sent, in whatever codec."""
     subspace = Subspace(size=3, redraw=0, balance="parameters", seed=5)
-    method = replace(UNIFORM, subspace=subspace, schedule=all_parameters)
+    method = replace(
+        UNIFORM,
+        subspace=subspace,
+        schedule=all_parameters,
+        downlink=build_downlink(WireConfig(downlink=downlink)),
+    )
     state, _ = one_round(method=method, secure=settings_of(method))
     thetas = [delta_of(n, {THETA: p.TensorSpec(shape=(3,), dtype=torch.float32)}) for n in NAMES]
     mean = sum(theta[THETA] for theta in thetas) / len(NAMES)
-    torch.testing.assert_close(state.steps[0].theta, mean, atol=1e-6, rtol=1e-5)
+    numbers = state.steps[0].numbers(
+        p.structure_of(PARAMS), subspace=subspace, codec=method.downlink
+    )
+    torch.testing.assert_close(numbers[THETA], mean, atol=error, rtol=1e-5)
 
 
 def test_an_impossible_sum_loses_its_round_and_ends_no_run() -> None:
