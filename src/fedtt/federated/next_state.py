@@ -97,7 +97,7 @@ def _as_sent(numbers: Params, state: ServerState, method: Method) -> SentStep:
             seed=derive_seed(0, "downlink", state.start, state.next_round),
         )
     except WireError as error:
-        raise _divergence(state.next_round, got=error) from error
+        raise _divergence(f"round {state.next_round}", got=error) from error
 
 
 def _latest(steps: Mapping[int, SentStep], params: Params) -> dict[int, SentStep]:
@@ -130,13 +130,14 @@ def _check_finite(tensors: Params, *, index: int) -> None:
     """Raise :class:`DivergenceError` for a NaN or an infinity."""
     bad = p.non_finite_names(tensors)
     if bad:
-        raise _divergence(index, got=f"NaN or infinity after the server's step, in {bad[0]}")
+        got = "NaN or infinity after the server's step"
+        raise _divergence(f"round {index}, {bad[0]}", got=got)
 
 
-def _divergence(index: int, *, got: object) -> DivergenceError:
+def _divergence(where: str, *, got: object) -> DivergenceError:
     return DivergenceError(
         "the global model diverged",
-        where=f"round {index}",
+        where=where,
         got=got,
         expected="finite numbers",
         fix="lower client.learning_rate or server.learning_rate",
