@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tests.engine import every_task
 from tests.experiment import tracked
@@ -55,7 +56,10 @@ def check_same(one: Path, two: Path) -> None:
     expected, found = (load_file(run / "state.safetensors") for run in (one, two))
     assert expected.keys() == found.keys()
     for name, tensor in expected.items():
-        assert_close(found[name], tensor, atol=1e-5, rtol=1e-4)
+        pair = (found[name], tensor)
+        if name.startswith("steps/") and not torch.equal(*pair):
+            pair = tuple(body.view(torch.float32) for body in pair)  # as a plain downlink has them
+        assert_close(*pair, atol=1e-5, rtol=1e-4)
     sent = [
         [
             json.loads(line)["uplink_bytes"]
