@@ -25,8 +25,8 @@ from fedtt.federated.wire.payload import (
     decode,
     encode,
     encoded_length,
+    header_of,
     read_header,
-    structure_digest,
 )
 from fedtt.federated.wire.plain import PLAIN
 from fedtt.params import Params, Structure, TensorSpec
@@ -108,19 +108,19 @@ def encode_broadcast(broadcast: Broadcast, *, structure: Structure, codec: Codec
 
     ``codec`` is the one that steps are in.
     """
-    metadata = _metadata(broadcast, structure, codec)
+    metadata = _metadata(broadcast, structure)
     if not broadcast.steps:
         return encode(_tensors(broadcast), metadata=metadata)
     bodies = [broadcast.steps[index].body for index in sorted(broadcast.steps)]
-    return seal(Frame(header=metadata, body=b"".join(bodies)))
+    return seal(Frame(header=header_of(structure, metadata, codec), body=b"".join(bodies)))
 
 
 def broadcast_length(broadcast: Broadcast, *, structure: Structure, codec: Codec = PLAIN) -> int:
     """Length of the payload, without making it."""
-    metadata = _metadata(broadcast, structure, codec)
+    metadata = _metadata(broadcast, structure)
     if broadcast.steps:
         bodies = sum(len(step.body) for step in broadcast.steps.values())
-        return sealed_length(metadata, body_length=bodies)
+        return sealed_length(header_of(structure, metadata, codec), body_length=bodies)
     return encoded_length(p.structure_of(_tensors(broadcast)), metadata=metadata)
 
 
@@ -136,10 +136,11 @@ def decode_broadcast(
     ``codec`` is that of steps, whose numbers are decoded where they are applied. Raises
     :class:`WireError` for a payload made for other parameters, or not plausible.
     """
-    header = read_header(payload)
+    frame = unseal(payload)
+    header = frame.header
     trained = _names(header, "trained", structure, default=set(structure))
     if STEPS in header:
-        steps = _read_steps(payload, structure, subspace=subspace, codec=codec)
+        steps = _read_steps(frame, structure, subspace=subspace, codec=codec)
         return Broadcast(values={}, trained=frozenset(trained), steps=steps)
     sent = _names(header, "sent", structure, default=set(structure))
     factored = _names(header, "factored", structure, default=set())
@@ -164,14 +165,10 @@ def _tensors(broadcast: Broadcast) -> Params:
     return tensors
 
 
-def _metadata(broadcast: Broadcast, structure: Structure, codec: Codec) -> dict[str, str]:
+def _metadata(broadcast: Broadcast, structure: Structure) -> dict[str, str]:
     metadata: dict[str, str] = {}
     if broadcast.steps:
-        metadata |= {
-            "codec": codec.name,
-            "structure": structure_digest(structure),
-            STEPS: _steps_text(broadcast.steps, structure),
-        }
+        metadata[STEPS] = _steps_text(broadcast.steps, structure)
     elif broadcast.values.keys() != structure.keys():
         metadata["sent"] = _mask(broadcast.values, structure)
     if broadcast.trained != structure.keys():
@@ -192,10 +189,9 @@ def _steps_text(steps: Mapping[int, SentStep], structure: Structure) -> str:
 
 
 def _read_steps(
-    payload: bytes, structure: Structure, *, subspace: Subspace | None, codec: Codec
+    frame: Frame, structure: Structure, *, subspace: Subspace | None, codec: Codec
 ) -> dict[int, SentStep]:
     """The rounds whose steps a broadcast brings, not decoded yet: they may be known already."""
-    frame = unseal(payload)
     if subspace is None and codec == PLAIN:
         raise WireError(
             "a broadcast brings steps, which this run does not have",

@@ -36,7 +36,7 @@ def encode(
 
     ``seed`` is that of the codec's chance.
     """
-    header = _header(structure_of(params), metadata, codec)
+    header = header_of(structure_of(params), metadata, codec)
     return seal(Frame(header=header, body=codec.encode(params, seed=seed)))
 
 
@@ -44,7 +44,7 @@ def encoded_length(
     structure: Structure, *, metadata: Mapping[str, str] | None = None, codec: Codec = PLAIN
 ) -> int:
     """Length of the payload of params of that structure, without making it."""
-    header = _header(structure, metadata, codec)
+    header = header_of(structure, metadata, codec)
     return sealed_length(header, body_length=codec.length(structure))
 
 
@@ -72,9 +72,10 @@ def read_header(payload: bytes) -> dict[str, str]:
     return dict(unseal(payload).header)
 
 
-def _header(
+def header_of(
     structure: Structure, metadata: Mapping[str, str] | None, codec: Codec
 ) -> dict[str, str]:
+    """What a payload for parameters of that structure says of itself, in that codec."""
     return {"codec": codec.name, "structure": structure_digest(structure), **(metadata or {})}
 
 
