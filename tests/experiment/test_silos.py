@@ -10,6 +10,7 @@ from fedtt.data import find_cached
 from fedtt.data.silos import FILENAME, SHA256
 from fedtt.engine.build import build_federation
 from fedtt.experiment import create_run, run_experiment
+from fedtt.experiment.round_tail import read_rounds
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,13 +25,15 @@ pytestmark = [
 ]
 
 
-def test_fedtt_on_the_silos_beats_the_untrained_model_by_a_wide_margin(tmp_path: Path) -> None:
+def test_fedtt_learns_the_silos(tmp_path: Path) -> None:
+    """Untrained they are at .46 to .50 (docs/results.md, of whole runs)."""
     preset = Path(__file__).parents[2] / "presets" / "silos.toml"
-    overrides = ["rounds=4", "evaluation.every=0", "evaluation.alone=false"]
-    config = load_config(preset, overrides=overrides)
+    short = ["rounds=3", "client.steps=15"]
+    judged = [f"evaluation.{key}=false" for key in ("alone", "before", "test")]
+    config = load_config(preset, overrides=[*short, *judged, "evaluation.every=3"])
     federation = build_federation(config)
     directory = create_run(tmp_path / "run", config, overwrite=False)
-    summary = run_experiment(config, federation, directory, notify=lambda _event: None)
-    before, after = summary["before"]["accuracy"], summary["test"]["accuracy"]
-    assert after["mean"] > before["mean"] + 0.2
-    assert all(after[client] > 0.55 for client in federation.population)
+    run_experiment(config, federation, directory, notify=lambda _event: None)
+    accuracy = read_rounds(directory)[-1]["validation"]["accuracy"]
+    assert accuracy["mean"] > 0.7
+    assert all(accuracy[client] > 0.6 for client in federation.population)
