@@ -106,6 +106,13 @@ def shown_uplink(row: Row) -> str:
     return f"{significant((row.uplink_per_client_round or 1.0) / 1e3)} kB"
 
 
+def shown_both_ways(row: Row, reference: Row | None) -> str:
+    """How many times fewer bytes than the reference's run, as the documents write it."""
+    if reference is None or not reference.total_bytes or not row.total_bytes:
+        return ""
+    return f"{significant(reference.total_bytes / row.total_bytes)} x"
+
+
 def print_rows(tasks: dict[str, dict[str, Row]]) -> None:
     """One line a method, from most to fewest bytes."""
     methods: dict[str, Row] = {}
@@ -123,16 +130,10 @@ def print_rows(tasks: dict[str, dict[str, Row]]) -> None:
                 continue
             line.append(shown(row.test_score))
             line.append("" if method == REFERENCE else shown(row.difference, sign="+"))
-            line.append(_both_ways(row, rows.get(REFERENCE)))
+            line.append(shown_both_ways(row, rows.get(REFERENCE)))
         lines.append(line)
     heads = [name for task in tasks for name in (task, f"to {REFERENCE}", "both ways")]
     print_table(["method", "up", "fewer", *heads], lines)
-
-
-def _both_ways(row: Row, reference: Row | None) -> str:
-    if reference is None or not reference.total_bytes or not row.total_bytes:
-        return ""
-    return f"{significant(reference.total_bytes / row.total_bytes)} x"
 
 
 def read_tasks(asked: list[str]) -> dict[str, dict[str, Row]]:

@@ -17,6 +17,7 @@ from accuracy_by_bytes import (
     read_cells,
     row_of_cells,
     shown,
+    shown_both_ways,
     shown_uplink,
 )
 from report import print_table
@@ -60,6 +61,7 @@ def verdict(gained: Spread | None) -> str:
 def rows_of(short: Cells, long_cells: Cells) -> list[list[str]]:
     """One line a method, in the order of the long comparison's file."""
     lines = []
+    reference = row_of_cells(REFERENCE, long_cells) if REFERENCE in long_cells else None
     for method in long_cells:
         row = row_of_cells(method, long_cells)
         validation = scores(long_cells, method, VALIDATION)
@@ -69,6 +71,7 @@ def rows_of(short: Cells, long_cells: Cells) -> list[list[str]]:
             [
                 method,
                 shown_uplink(row),
+                shown_both_ways(row, reference),
                 shown(spread(list(validation.values()))),
                 shown(gained, sign="+"),
                 verdict(gained),
@@ -94,6 +97,7 @@ def main() -> None:
             [
                 "method",
                 "up",
+                "both ways",
                 "validation",
                 "to a third of the rounds",
                 "converged",
