@@ -15,6 +15,7 @@ from typing import Any
 
 from fedtt.errors import FedttError
 from fedtt.sites.flower.app_directory import app_text
+from fedtt.sites.flower.version import SUPERNODE, not_as_tested
 
 PROJECT = "pyproject.toml"
 FILES = (PROJECT, ".info/CONTENT")  # the second one is Flower's list of the others
@@ -59,9 +60,7 @@ def refuse_other_apps() -> None:
 
     fuse = getattr(loop, "get_fused_config_from_fab", None)
     if fuse is None:
-        raise FedttError(
-            "Flower's SuperNode is not as it was tested", where="flwr.supernode, reading an app"
-        )
+        raise not_as_tested("flwr.supernode, reading an app", part=SUPERNODE)
 
     def checked(content: bytes, run: Any) -> Any:
         # Called for every new run, after its app has come and before it is stored.

@@ -21,7 +21,7 @@ from fedtt.errors import FedttError
 from fedtt.sites.flower.app_guard import refuse_other_apps
 from fedtt.sites.flower.process_ending import end_with_parent
 from fedtt.sites.flower.pull_pace import pull_soon
-from fedtt.sites.flower.version import check_flower
+from fedtt.sites.flower.version import SUPERNODE, check_flower, not_as_tested
 from fedtt.sites.peer_text import guard_log_messages
 
 LOOK_EVERY = 0.25
@@ -34,14 +34,11 @@ def hurry() -> None:
 
     for module in (time, subprocess):
         if getattr(loop, module.__name__, None) is not module:
-            raise FedttError(
-                "Flower's SuperNode is not as it was tested",
-                where=f"flwr.supernode, module {module.__name__}",
-            )
+            raise not_as_tested(f"flwr.supernode, module {module.__name__}", part=SUPERNODE)
 
     def start(command: Sequence[str]) -> None:
         if command[0] != SUPEREXEC:
-            raise FedttError("Flower's SuperNode is not as it was tested", got=command[0])
+            raise not_as_tested("flwr.supernode, a command", part=SUPERNODE, got=command[0])
         subprocess.Popen([sys.executable, "-m", "fedtt.sites.flower.superexec", *command[1:]])
 
     loop.time = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, LOOK_EVERY)))

@@ -4,7 +4,7 @@ Who pulls a message between its announcement and its last part waits a second by
 where a tenth would do: of three sites, one does in about every second round.
 """
 
-from fedtt.errors import FedttError
+from fedtt.sites.flower.version import not_as_tested
 
 FIRST_PAUSE = 0.1  # seconds; each next one is twice as long
 
@@ -15,7 +15,5 @@ def pull_soon() -> None:
 
     defaults = pull_objects.__kwdefaults__ or {}
     if "initial_backoff" not in defaults:
-        raise FedttError(
-            "Flower is not as it was tested", where="flwr.supercore.inflatable, pulling objects"
-        )
+        raise not_as_tested("flwr.supercore.inflatable, pulling objects")
     defaults["initial_backoff"] = FIRST_PAUSE

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from fedtt.errors import FedttError
 from fedtt.sites.flower import client_process
 from fedtt.sites.flower.client_process import COMMAND, run_client_process
+from fedtt.sites.flower.version import not_as_tested
 
 PRELOADED = (client_process.__name__, "fedtt.sites.flower.client_app")
 
@@ -23,9 +23,7 @@ def fork_client_apps() -> None:
     from flwr.supercore.superexec.executor import subprocess_executor as launcher
 
     if getattr(launcher, "subprocess", None) is not subprocess:
-        raise FedttError(
-            "Flower's SuperExec is not as it was tested", where="flwr.supercore.superexec"
-        )
+        raise not_as_tested("flwr.supercore.superexec", part="Flower's SuperExec")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
 

@@ -6,6 +6,8 @@ from fedtt.errors import FedttError
 
 OLDEST, BEFORE = (1, 41), (1, 43)
 EXPECTED = "flwr >=1.41,<1.43"
+SUPERNODE = "Flower's SuperNode"
+FIX = f"pip install --force-reinstall '{EXPECTED.replace(' ', '')}'"
 
 
 def check_flower() -> str:
@@ -26,7 +28,7 @@ def check_flower() -> str:
             "this version of Flower is untested with fedtt",
             got=f"flwr {found}",
             expected=EXPECTED,
-            fix=f"pip install '{EXPECTED.replace(' ', '')}'",
+            fix=FIX,
         )
     return found
 
@@ -37,3 +39,10 @@ def is_tested(found: str) -> bool:
     if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
         return False
     return OLDEST <= (int(parts[0]), int(parts[1])) < BEFORE
+
+
+def not_as_tested(where: str, *, part: str = "Flower", got: str | None = None) -> FedttError:
+    """What is raised where Flower lacks what this engine changes in it, whatever its version."""
+    return FedttError(
+        f"{part} is not as it was tested", where=where, got=got, expected=EXPECTED, fix=FIX
+    )
