@@ -33,6 +33,7 @@ from fedtt.engine.build_method import build_method
 from fedtt.engine.build_task import model_class_of
 from fedtt.federated.local.example_gradients import gradients_one_by_one, stacked_gradients
 from fedtt.federated.local.moving import ByParameter
+from fedtt.federated.local.needed_logits import LogitLoss
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.privacy.example_step import ExampleMechanism, clipped_sum
 from fedtt.federated.privacy.keystream import secret_streams
@@ -87,7 +88,9 @@ def private_step(
     model: nn.Module, weights: dict[str, nn.Parameter], batch: Batch, *, stacked: bool
 ) -> Step:
     """As ``train_privately`` takes it."""
-    gradients = stacked_gradients(loss_of) if stacked else gradients_one_by_one(loss_of_model)
+    gradients = (
+        stacked_gradients(LogitLoss(of=loss_of)) if stacked else gradients_one_by_one(loss_of_model)
+    )
     origin = {name: weight.detach().clone() for name, weight in weights.items()}
     training = LocalTraining(max_grad_norm=None)
     moving = ByParameter(weights, origin, training=training, learning_rate=1e-4, kept=None)

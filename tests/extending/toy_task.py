@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from fedtt.data import TokenizedTexts, tokenize_texts
 from fedtt.metrics import Score
 from fedtt.task_kinds import TaskKind
-from fedtt.tasks import Outcomes, Task, TaskInputs
+from fedtt.tasks import Batch, Outcomes, Task, TaskInputs
 from fedtt.tasks.language_modeling import judge_tokens, token_loss
-from fedtt.tasks.task import Batch
 
 BITS_A_TOKEN = TaskKind(
     model_class="causal",

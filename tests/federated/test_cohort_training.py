@@ -10,6 +10,7 @@ from torch import nn
 from fedtt.errors import FedttError
 from fedtt.federated.local.client import Batch
 from fedtt.federated.local.forward_groups import ForwardLimits
+from fedtt.federated.local.needed_logits import LogitLoss
 from fedtt.federated.local.stacked_cohort import (
     CohortClient,
     SharedForward,
@@ -35,7 +36,7 @@ def client(value: float) -> CohortClient:
         num_examples=1,
         dropout_seed=0,
         where=f"client {value:.0f}",
-        loss=mean_loss,
+        loss=LogitLoss(of=mean_loss),
     )
 
 

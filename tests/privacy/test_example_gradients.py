@@ -126,5 +126,5 @@ def test_of_the_numbers_of_a_subspace(make_config: MakeConfig) -> None:
             {name: origin[name] + change[name] for name in origin},
             kwargs={k: v[index : index + 1] for k, v in batch.items() if k != "labels"},
         ).logits
-        loss(logits, {"labels": batch["labels"][index : index + 1]}).backward()
+        loss.of(logits, {"labels": batch["labels"][index : index + 1]}).backward()
         torch.testing.assert_close(found[index], theta.grad[0], rtol=1e-3, atol=1e-6)

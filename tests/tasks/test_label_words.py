@@ -8,8 +8,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from fedtt.data import LabeledTexts, collate
 from fedtt.errors import ConfigError
+from fedtt.federated.local.needed_logits import needed_logits
 from fedtt.tasks import Task, label_words
-from fedtt.tasks.task import logits_of
 
 NAMES = ("negative", "positive")
 
@@ -29,13 +29,15 @@ def test_the_words_logits_at_the_prompts_end_are_the_classes(
     assert tokenizer.decode(data.input_ids(1)) == "the really great plot was"
     batch = collate(data, [0, 1], pad_token_id=0)
     assert task.class_logits is not None
-    scores = task.class_logits(logits_of(llama, batch), batch)
+    logits, seen = needed_logits(llama, batch, positions=task.positions)
+    assert logits.shape[1] == 1  # the vocabulary at one token of each text
+    scores = task.class_logits(logits, seen)
     words = [tokenizer.convert_tokens_to_ids(word) for word in ("bad", "good")]
     for row in range(2):  # each text alone, without padding
         ids = torch.tensor(data.input_ids(row)[None].astype(np.int64))
         torch.testing.assert_close(scores[row], llama(input_ids=ids).logits[0, -1, words])
     loss = torch.nn.functional.cross_entropy(scores, torch.tensor([1, 0]))
-    torch.testing.assert_close(task.loss(logits_of(llama, batch), batch), loss)
+    torch.testing.assert_close(task.loss(logits, seen), loss)
     outcomes = task.judge(llama, data, np.array([0, 1]))
     assert outcomes["scores"].tolist() == scores.tolist()
 

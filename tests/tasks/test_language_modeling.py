@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from fedtt.data import LabeledTexts, collate
 from fedtt.errors import ConfigError, DataError
+from fedtt.federated.local.needed_logits import needed_logits
 from fedtt.tasks import generation, language_modeling
-from fedtt.tasks.task import logits_of
 from fedtt.tasks.writing import Writing, complete
 
 SENTENCES = ("good plot", "the film was really great", "awful")
@@ -28,7 +28,7 @@ def test_every_token_after_the_first_and_the_end_is_learned(
     data = task.tokenize(texts(*SENTENCES), max_length=16)
     assert [int(data.input_ids(i)[-1]) for i in range(3)] == [2, 2, 2]  # the end token
     batch = collate(data, [0, 1, 2], pad_token_id=0)
-    loss = task.loss(logits_of(llama, batch), batch)
+    loss = task.loss(*needed_logits(llama, batch, positions=task.positions))
     torch.testing.assert_close(loss, llama(**batch).loss)  # transformers' own loss
     # Alone and unpadded, text by text: 2 + 5 + 1 targets.
     nats = 0.0
@@ -58,7 +58,9 @@ def test_only_the_completion_and_the_end_are_learned(
     assert batch["labels"][0, :5].tolist() == [-100, -100, -100, good, 2]
     assert batch["labels"][1, :4].tolist() == [-100, really, bad, 2]
     assert task.judge(llama, data, np.array([0, 1]))["tokens"].tolist() == [2, 3]
-    torch.testing.assert_close(task.loss(logits_of(llama, batch), batch), llama(**batch).loss)
+    logits, seen = needed_logits(llama, batch, positions=task.positions)
+    assert logits.shape[1] == 3  # of the longer completion; the prompts have no logits
+    torch.testing.assert_close(task.loss(logits, seen), llama(**batch).loss)
 
 
 def test_a_long_prompt_loses_its_beginning_and_is_counted(tokenizer: Tokenizer) -> None:

@@ -12,6 +12,7 @@ from fedtt.engine.token_budget import FEWEST_TOKENS
 from fedtt.federated.local.alone import LossFunction, train_locally
 from fedtt.federated.local.client import Batch, LocalClient, Loss
 from fedtt.federated.local.client import StepHook as ClientHook
+from fedtt.federated.local.needed_logits import LogitLoss, needed_logits
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.privacy.example_privacy import ExamplePrivacy
 from fedtt.federated.round import ClientTask
@@ -20,7 +21,7 @@ from fedtt.federated.types import ClientUpdate
 from fedtt.federated.wire.update import encode_update
 from fedtt.params import Params
 from fedtt.seeds import derive_seed
-from fedtt.tasks.task import ClientLoss, LossOfLogits, logits_of
+from fedtt.tasks.task import ClientLoss
 
 StepHook = Callable[[ClientTask, int, int, float], None]
 
@@ -150,9 +151,9 @@ def dropout_seed(shared: SharedByClients, work: Work) -> int:
     return derive_seed(shared.seed, "dropout", work.task.round_index, work.task.client_id)
 
 
-def loss_function(loss: LossOfLogits) -> LossFunction:
+def loss_function(loss: LogitLoss) -> LossFunction:
     """``loss`` of the logits that the model has for a batch."""
-    return lambda model, batch: loss(logits_of(model, batch), batch)
+    return lambda model, batch: loss.of(*needed_logits(model, batch, positions=loss.positions))
 
 
 def hook_of(shared: SharedByClients, work: Work) -> ClientHook | None:

@@ -13,7 +13,7 @@ from fedtt.data import TokenizedTexts, collate, concatenate, evaluation_batches
 from fedtt.engine.turn import EVERYTHING, Turn
 from fedtt.errors import DivergenceError
 from fedtt.tasks import Outcomes, Task, join_outcomes
-from fedtt.tasks.task import logits_of
+from fedtt.tasks.task import class_scores
 
 BatchHook = Callable[[str], None]
 # Clients are put together until they have as many batches: enough for batches of one length.
@@ -141,7 +141,7 @@ def class_probabilities(
     for indices in evaluation_batches(data.lengths, batch_size):
         batch = collate(data, indices, pad_token_id=pad_token_id)
         with torch.inference_mode():
-            scores = task.class_logits(logits_of(model, batch), batch).float().cpu()
+            scores = class_scores(task.class_logits, task.positions, model, batch)
         if not _finite_rows(scores.numpy()).all():
             _raise_divergence(where)
         probabilities[indices] = softmax(scores, dim=-1).numpy()

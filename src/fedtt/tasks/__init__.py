@@ -1,5 +1,6 @@
 """What a model learns, and how that is measured."""
 
+from fedtt.federated.local.client import Batch
 from fedtt.tasks.classification import classification
 from fedtt.tasks.generation import generation
 from fedtt.tasks.inputs import TaskInputs
@@ -9,6 +10,7 @@ from fedtt.tasks.regression import regression
 from fedtt.tasks.task import Outcomes, Task, join_outcomes, log_prior
 
 __all__ = [
+    "Batch",
     "Outcomes",
     "Task",
     "TaskInputs",

@@ -10,11 +10,11 @@ from torch.nn.functional import cross_entropy
 
 from fedtt.data import TokenizedTexts, collate, tokenize
 from fedtt.data.tokens import Tokenizer
+from fedtt.federated.local.client import Batch
+from fedtt.federated.local.needed_logits import TARGETS, Positions
 from fedtt.metrics import ACCURACY, Score, Scored, classification_metrics, official_metrics
 from fedtt.tasks.inputs import TaskInputs
-from fedtt.tasks.task import TARGETS, Batch, Outcomes, Task, Tokenize, logits_of
-
-ClassLogits = Callable[[Tensor, Batch], Tensor]
+from fedtt.tasks.task import ClassLogits, Outcomes, Task, Tokenize, class_scores
 
 
 def build(inputs: TaskInputs) -> Task:
@@ -42,6 +42,7 @@ def task_of_classes(
     class_logits: ClassLogits,
     pad_token_id: int,
     metrics: Sequence[str],
+    positions: Positions | None = None,
 ) -> Task:
     """A task with classes, wherever the model has a logit for each of them.
 
@@ -54,9 +55,10 @@ def task_of_classes(
         score=headline,
         tokenize=tokenize,
         loss=partial(_loss, class_logits),
-        judge=partial(_judge, class_logits, pad_token_id),
+        judge=partial(_judge, partial(class_scores, class_logits, positions), pad_token_id),
         metrics=partial(_metrics, tuple(metrics)),
         class_logits=class_logits,
+        positions=positions,
     )
 
 
@@ -75,14 +77,14 @@ def _loss(
 
 
 def _judge(
-    class_logits: ClassLogits,
+    scores_of: Callable[[nn.Module, Batch], Tensor],
     pad_token_id: int,
     model: nn.Module,
     data: TokenizedTexts,
     indices: np.ndarray,
 ) -> Outcomes:
     batch = collate(data, indices, pad_token_id=pad_token_id)
-    scores = class_logits(logits_of(model, batch).detach(), batch).float().cpu()
+    scores = scores_of(model, batch)
     losses = cross_entropy(scores, batch[TARGETS], reduction="none")
     # A NaN has no place among classes; the loss keeps it, and whoever judges looks there.
     losses = torch.where(torch.isfinite(scores).all(dim=1), losses, torch.nan)

@@ -13,7 +13,13 @@ from fedtt.data.chats import ChatTokenizer
 from fedtt.metrics import Score
 from fedtt.tasks.answer_scores import RULES, Rule
 from fedtt.tasks.inputs import TaskInputs
-from fedtt.tasks.language_modeling import PERPLEXITY, judge_tokens, token_loss, token_metrics
+from fedtt.tasks.language_modeling import (
+    PERPLEXITY,
+    before_targets,
+    judge_tokens,
+    token_loss,
+    token_metrics,
+)
 from fedtt.tasks.task import Outcomes, Task
 from fedtt.tasks.writing import Writing, complete
 
@@ -79,6 +85,7 @@ def generation(
         judge=judge,
         metrics=token_metrics if answers is None else _answer_metrics,
         max_new_tokens=0 if answers is None else max_new_tokens,
+        positions=before_targets,
     )
 
 

@@ -14,9 +14,10 @@ from fedtt.data import LabeledTexts, TokenizedTexts
 from fedtt.data.token_ids import encode
 from fedtt.data.tokens import Tokenizer, join_rows
 from fedtt.errors import ConfigError
+from fedtt.federated.local.client import Batch
 from fedtt.tasks.classification import task_of_classes
 from fedtt.tasks.inputs import TaskInputs
-from fedtt.tasks.task import Batch, Task
+from fedtt.tasks.task import Task
 
 TEXT, PAIR = "{text}", "{pair}"
 _BEFORE = "Answer:"  # a word is tokenized after something, as it will be
@@ -60,6 +61,7 @@ def label_words(
         class_logits=partial(_logits_of_words, tokens),
         pad_token_id=pad_token_id,
         metrics=metrics,
+        positions=_last_token,
     )
 
 
@@ -113,11 +115,14 @@ def word_tokens(
     return tokens
 
 
-def _logits_of_words(tokens: Tensor, logits: Tensor, batch: Batch) -> Tensor:
-    """``(b, classes)`` at the last token of each text; padding is on the right."""
-    last = batch["attention_mask"].sum(dim=1).to(logits.device) - 1
-    rows = torch.arange(len(last), device=logits.device)
-    return logits[rows, last][:, tokens.to(logits.device)]
+def _last_token(batch: Batch) -> Tensor:
+    """Of each text, ``(b, 1)``; padding is on the right."""
+    return batch["attention_mask"].sum(dim=1, keepdim=True) - 1
+
+
+def _logits_of_words(tokens: Tensor, logits: Tensor, batch: Batch) -> Tensor:  # noqa: ARG001 (as ClassLogits is)
+    """``(b, classes)`` of ``(b, 1, vocabulary)`` at the last token of each text."""
+    return logits[:, 0, tokens.to(logits.device)]
 
 
 def _tokenize(

@@ -10,10 +10,12 @@ from torch.nn.functional import mse_loss
 
 from fedtt.data import LabeledTexts, TokenizedTexts, collate, tokenize
 from fedtt.data.tokens import Tokenizer
+from fedtt.federated.local.client import Batch
+from fedtt.federated.local.needed_logits import TARGETS, needed_logits
 from fedtt.metrics import CONSTANT, Score, official_metrics
 from fedtt.tasks.classification import scored_of
 from fedtt.tasks.inputs import TaskInputs
-from fedtt.tasks.task import TARGETS, Batch, Outcomes, Task, logits_of
+from fedtt.tasks.task import Outcomes, Task
 
 METRICS = ("pearson", "spearman")
 CONSTANT_SHARE = 0.01  # of the truth's spread: numbers that vary less say nothing of a text
@@ -54,7 +56,8 @@ def _judge(
     pad_token_id: int, model: nn.Module, data: TokenizedTexts, indices: np.ndarray
 ) -> Outcomes:
     batch = collate(data, indices, pad_token_id=pad_token_id)
-    numbers = logits_of(model, batch).detach().float().squeeze(-1).cpu()
+    logits, _ = needed_logits(model, batch)
+    numbers = logits.detach().float().squeeze(-1).cpu()
     true = batch[TARGETS]
     return {
         "scores": numbers.numpy(),

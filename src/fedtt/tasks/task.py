@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from fedtt.data import LabeledTexts, TokenizedTexts
+from fedtt.federated.local.client import Batch
+from fedtt.federated.local.needed_logits import LogitLoss, Positions, needed_logits
 from fedtt.metrics import Score
 
-Batch = Mapping[str, Tensor]
 # What is known of every judged example: name -> a value or a row an example, (n,) or (n, k).
 Outcomes = Mapping[str, np.ndarray]
-LossOfLogits = Callable[[Tensor, Batch], Tensor]
-ClientLoss = Callable[[TokenizedTexts], LossOfLogits]  # of the client that has these examples
-TARGETS = "labels"  # the key of a batch that no model sees: the loss is computed from the logits
+ClassLogits = Callable[[Tensor, Batch], Tensor]
+ClientLoss = Callable[[TokenizedTexts], LogitLoss]  # of the client that has these examples
 
 
 class Loss(Protocol):
@@ -36,7 +36,8 @@ class Task:
     what it cuts. ``judge(model, data, indices)`` looks at these examples without training;
     ``metrics`` sums up any number of them, ``score`` first. ``class_logits(logits, batch)`` gives
     ``(b, classes)``; None where the task has no classes. Judging writes at most ``max_new_tokens``
-    tokens after a prompt.
+    tokens after a prompt. ``positions`` says at which tokens of a causal model ``loss`` and
+    ``class_logits`` need logits (see :class:`LogitLoss`); None: they get those at all of them.
     """
 
     model_class: str
@@ -45,8 +46,9 @@ class Task:
     loss: Loss
     judge: Callable[[nn.Module, TokenizedTexts, np.ndarray], Outcomes]
     metrics: Callable[[Outcomes], dict[str, float]]
-    class_logits: Callable[[Tensor, Batch], Tensor] | None = None
+    class_logits: ClassLogits | None = None
     max_new_tokens: int = 0
+    positions: Positions | None = None
 
 
 class Tokenize(Protocol):
@@ -57,16 +59,12 @@ class Tokenize(Protocol):
         ...
 
 
-def logits_of(model: nn.Module, batch: Batch) -> Tensor:
-    """The model's logits for the inputs of a batch, on the model's device.
-
-    ``(b, classes)``, or ``(b, length, vocabulary)`` of a language model, at the batch's own
-    positions: those of virtual tokens, which prompt methods put before them, are left out.
-    """
-    device = next(model.parameters()).device
-    inputs = {key: tensor.to(device) for key, tensor in batch.items() if key != TARGETS}
-    logits: Tensor = model(**inputs).logits
-    return logits if logits.ndim == 2 else logits[:, -batch["input_ids"].shape[1] :]
+def class_scores(
+    class_logits: ClassLogits, positions: Positions | None, model: nn.Module, batch: Batch
+) -> Tensor:
+    """What the model has for each class, ``(b, classes)``, in float32 on the CPU, to look at."""
+    logits, seen = needed_logits(model, batch, positions=positions)
+    return class_logits(logits.detach(), seen).float().cpu()
 
 
 def log_prior(label_counts: Sequence[int], *, strength: float) -> Tensor:
@@ -84,12 +82,12 @@ def log_prior(label_counts: Sequence[int], *, strength: float) -> Tensor:
 def client_loss(task: Task, *, num_classes: int, logit_adjustment: float) -> ClientLoss:
     """The task's loss; with logit adjustment, each client's :func:`log_prior` on its logits."""
 
-    def loss_of(data: TokenizedTexts) -> LossOfLogits:
+    def loss_of(data: TokenizedTexts) -> LogitLoss:
         shift = None
         if logit_adjustment:
             counts = np.bincount(data.labels, minlength=num_classes).tolist()
             shift = log_prior(counts, strength=logit_adjustment)
-        return partial(task.loss, shift=shift)
+        return LogitLoss(of=partial(task.loss, shift=shift), positions=task.positions)
 
     return loss_of
 

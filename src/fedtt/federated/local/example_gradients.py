@@ -9,18 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fedtt.federated.local.alone import LossFunction
 from fedtt.federated.local.client import Batch
-from fedtt.federated.local.stacked_cohort import LossOfLogits, client_losses
+from fedtt.federated.local.needed_logits import LogitLoss, call_with, needed_logits
+from fedtt.federated.local.stacked_cohort import client_losses
 from fedtt.peft import stacked_forwards
 
 # (model, the parameters in the order of the row, a batch (b, ...)) -> gradients (b, D)
 ExampleGradients = Callable[[nn.Module, Mapping[str, nn.Parameter], Batch], Tensor]
 
 
-def stacked_gradients(loss: LossOfLogits) -> ExampleGradients:
+def stacked_gradients(loss: LogitLoss) -> ExampleGradients:
     """In one forward and backward, for a model of which ``try_stacking`` says that it can.
 
     Dropout draws an example's mask from one stream for all: what is hidden is who gets which, not
@@ -33,12 +33,12 @@ def stacked_gradients(loss: LossOfLogits) -> ExampleGradients:
             weight.detach().expand(count, *weight.shape).requires_grad_()
             for weight in weights.values()
         ]
-        inputs = {key: tensor for key, tensor in batch.items() if key != "labels"}
+        own = dict(zip(weights, leaves, strict=True))
         with stacked_forwards(model, weights):
-            logits = functional_call(
-                model, dict(zip(weights, leaves, strict=True)), kwargs=inputs, tie_weights=False
-            ).logits
-        losses = client_losses(logits, batch, rows=[1] * count, losses=[loss] * count)
+            logits, batch = needed_logits(
+                model, batch, positions=loss.positions, call=call_with(model, own)
+            )
+        losses = client_losses(logits, batch, rows=[1] * count, losses=[loss.of] * count)
         found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
         return _rows(found, leaves)
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fedtt import params as p
 from fedtt.errors import FedttError
@@ -22,6 +21,13 @@ from fedtt.federated.local.alone import check_finite, freeze_all_but, raise_dive
 from fedtt.federated.local.client import Batch, LocalClient
 from fedtt.federated.local.dropout_streams import ClientStreams
 from fedtt.federated.local.forward_groups import BatchShape, ForwardLimits, group_batches
+from fedtt.federated.local.needed_logits import (
+    LogitLoss,
+    LossOfLogits,
+    Positions,
+    call_with,
+    needed_logits,
+)
 from fedtt.federated.local.stacked_state import StackedState
 from fedtt.federated.local.step import LocalTraining
 from fedtt.federated.subspace import Projection
@@ -29,11 +35,10 @@ from fedtt.federated.types import ClientUpdate
 from fedtt.peft import stacked_forwards
 from fedtt.seeds import random_stream
 
-LossOfLogits = Callable[[Tensor, Batch], Tensor]
 Stack = Callable[[Sequence[Batch]], Batch]
 
 
-CohortClient = LocalClient[LossOfLogits]  # ``loss(logits, batch)``: the mean of its own rows
+CohortClient = LocalClient[LogitLoss]  # the mean of its own rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,12 @@ def train_cohort(
     )
     seeds = [client.dropout_seed for client in clients]
     streams = ClientStreams(seeds, device=device) if sharing.draws else None
-    forward = _Forward(model=model, stack=sharing.stack, streams=streams)
+    forward = _Forward(
+        model=model,
+        stack=sharing.stack,
+        streams=streams,
+        positions=clients[0].loss.positions,
+    )
     batches = [iter(client.batches) for client in clients]
     losses: list[list[float]] = [[] for _ in clients]
     with stacked_forwards(model, state.names), random_stream(0):
@@ -125,17 +135,18 @@ class _Forward:
     model: nn.Module
     stack: Stack
     streams: ClientStreams | None
+    positions: Positions | None
 
-    def logits(self, members: Sequence[int], leaves: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """``(n * b, ...)``, the rows of a client contiguous."""
-        inputs = {key: tensor for key, tensor in batch.items() if key != "labels"}
+    def logits(
+        self, members: Sequence[int], leaves: Mapping[str, Tensor], batch: Batch
+    ) -> tuple[Tensor, Batch]:
+        """``(n * b, ...)``, the rows of a client contiguous, and the batch that they are of."""
         with ExitStack() as inside:
             if self.streams is not None:
                 inside.enter_context(self.streams.rows_of(members))
-            logits: Tensor = functional_call(
-                self.model, dict(leaves), kwargs=inputs, tie_weights=False
-            ).logits
-        return logits
+            return needed_logits(
+                self.model, batch, positions=self.positions, call=call_with(self.model, leaves)
+            )
 
 
 def _one_forward(
@@ -152,12 +163,12 @@ def _one_forward(
     batch = forward.stack(batches)
     leaves = state.leaves(members)
     named = dict(zip(state.names, leaves, strict=True))
-    logits = forward.logits(members, named, batch)
+    logits, batch = forward.logits(members, named, batch)
     means = client_losses(
         logits,
         batch,
         rows=[_shape(own).rows for own in batches],
-        losses=[clients[index].loss for index in members],
+        losses=[clients[index].loss.of for index in members],
     )
     for index, loss in zip(members, means.detach().tolist(), strict=True):
         losses[index].append(loss)

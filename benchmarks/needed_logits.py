@@ -1,0 +1,122 @@
+"""A causal model's training step with the logits that its loss needs, and with those of all tokens.
+
+    python benchmarks/needed_logits.py [--model smollm2] [--rows 8] [--turns 7] [--json FILE]
+
+Label words need one token's logits of each text, a completion those of its few tokens. Random
+tokens; a text is half of the longest to the longest, ended by what is learned of it. A step is
+forward, backward and optimizer of LoRA r=8; turns alternate, times are medians. One thread.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from report import describe_machine, print_table, write_json
+from torch import Tensor, nn
+
+from fedtt.config import parse_config
+from fedtt.engine.build_base_model import build_model
+from fedtt.engine.build_method import build_method
+from fedtt.engine.freed_memory import keep_freed_memory
+from fedtt.federated.local.client import Batch
+from fedtt.federated.local.needed_logits import TARGETS, Positions, needed_logits
+from fedtt.tasks.language_modeling import before_targets, token_loss
+
+# longest text, tokens that are learned
+SETTINGS = {
+    "label words, 64 tokens": (64, 1),
+    "completion, 64": (64, 8),
+    "completion, 256": (256, 8),
+}
+
+
+def batch_of(rows: int, length: int, completion: int) -> dict[str, Tensor]:
+    """Texts that are padded on the right; the last ``completion`` tokens of each are targets."""
+    stream = torch.Generator().manual_seed(0)
+    lengths = torch.randint(length // 2, length + 1, (rows,), generator=stream)
+    lengths[0] = length
+    place = torch.arange(length)
+    real = place < lengths[:, None]
+    ids = torch.randint(1000, 20_000, (rows, length), generator=stream) * real
+    target = real & (place >= lengths[:, None] - completion)
+    return {
+        "input_ids": ids,
+        "attention_mask": real.long(),
+        TARGETS: ids.masked_fill(~target, -100),
+    }
+
+
+def step_of(model: nn.Module, batch: Batch, positions: Positions | None) -> Callable[[], None]:
+    """One training step."""
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
+
+    def step() -> None:
+        token_loss(*needed_logits(model, batch, positions=positions)).backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    table = {
+        "rounds": 1,
+        "model": {"name": arguments.model, "dropout": 0.0, "dtype": arguments.dtype},
+        "data": {"path": "unused.csv"},
+        "task": {"kind": "language-modeling"},
+        "method": {"name": "lora", "rank": 8},
+    }
+    config = parse_config(table, where="benchmarks/needed_logits.py")
+    method = build_method(config.method, task="causal", server=config.server)
+    model = build_model(config, method, label_names=(), pad_token_id=0).train()
+    machine = describe_machine("transformers", "peft")
+    print(f"{machine}; {arguments.rows} texts, {arguments.dtype}\n")
+    ratios, rows = {}, []
+    for name, (length, learned) in SETTINGS.items():
+        batch = batch_of(arguments.rows, length, learned)
+        steps = {
+            "all": step_of(model, batch, None),
+            "needed": step_of(model, batch, before_targets),
+        }
+        times: dict[str, list[float]] = {key: [] for key in steps}
+        for turn in range(arguments.turns + 1):
+            for key, step in steps.items():
+                began = time.perf_counter()
+                step()
+                if turn:  # the first one warms up
+                    times[key].append(time.perf_counter() - began)
+        of_all, of_needed = (statistics.median(times[key]) for key in steps)
+        ratios[name] = of_needed / of_all
+        megabytes = arguments.rows * length * model.config.vocab_size * 4 / 1e6
+        rows.append(
+            (
+                name,
+                f"{1e3 * of_all:.0f}",
+                f"{1e3 * of_needed:.0f}",
+                f"{ratios[name]:.2f}",
+                f"{megabytes:.0f}",
+                f"{megabytes * learned / length:.1f}",
+            )
+        )
+    header = ("learned", "ms, all logits", "ms, needed", "ratio", "MB of logits, all", "needed")
+    print_table(header, rows)
+    write_json(arguments.json, ratios=ratios, figures={}, machine=machine)
+
+
+if __name__ == "__main__":
+    main()
