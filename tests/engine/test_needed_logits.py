@@ -61,13 +61,12 @@ def test_they_are_those_of_all_tokens(
     assert at.shape[1] < 4 < everywhere.shape[1] == batch["input_ids"].shape[1]
     expected = everywhere.gather(1, at[..., None].expand(-1, -1, everywhere.shape[2]))
     torch.testing.assert_close(few, expected)
-    # As the loss of a peer that has all logits: the same value, and the same gradients.
+    # A loss that is given all logits has the same value, and the same gradients.
     loss = federation.loss(data).of
-    if task is COMPLETIONS:
-        torch.testing.assert_close(loss(few, seen), loss(everywhere, batch))
-        torch.testing.assert_close(
-            gradients(federation, loss(few, seen)), gradients(federation, loss(everywhere, batch))
-        )
+    torch.testing.assert_close(loss(few, seen), loss(everywhere, batch))
+    torch.testing.assert_close(
+        gradients(federation, loss(few, seen)), gradients(federation, loss(everywhere, batch))
+    )
     head = model.get_base_model().get_output_embeddings()
     assert not head._forward_pre_hooks  # nothing is left on the model
 
@@ -85,29 +84,42 @@ def test_the_positions_are_each_texts_own() -> None:
     assert at.tolist() == [[1, 2, NO_TOKEN], [0, 2, 3], [0, NO_TOKEN, NO_TOKEN]]
 
 
-class Tied(nn.Module):
-    """A language model without an output layer: its embeddings are multiplied by hand."""
+class Unlike(nn.Module):
+    """A language model whose output layer is none, is not called, or is called another way."""
 
-    def __init__(self) -> None:
+    def __init__(self, way: str) -> None:
         super().__init__()
+        self.way = way
         self.embeddings = nn.Embedding(7, 3)
+        self.head = nn.Linear(3, 7)
 
     def get_output_embeddings(self) -> nn.Module | None:
-        return self.embeddings if self.training else None
+        return None if self.way == "none" else self.head
 
     def forward(self, input_ids: Tensor) -> CausalLMOutput:
         hidden = self.embeddings.weight[input_ids].cumsum(dim=1)
-        return CausalLMOutput(logits=hidden @ self.embeddings.weight.T)
+        if self.way == "in parts":
+            logits = torch.cat([self.head(hidden[:, :2]), self.head(hidden[:, 2:])], dim=1)
+        elif self.way == "of four dimensions":
+            logits = self.head(hidden[:, None])[:, 0]
+        elif self.way == "by name":
+            logits = self.head(input=hidden)
+        else:
+            logits = nn.functional.linear(hidden, self.head.weight, self.head.bias)
+        return CausalLMOutput(logits=logits)
 
 
-@pytest.mark.parametrize("names_one", [True, False])
-def test_a_model_that_calls_no_output_layer_has_them_too(names_one: bool) -> None:
-    model = Tied().train(names_one)
+WAYS = ("none", "not called", "in parts", "of four dimensions", "by name")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_model_whose_output_layer_is_unlike_others_has_them_too(way: str) -> None:
+    model = Unlike(way)
     batch = {"input_ids": torch.tensor([[1, 2, 3], [4, 5, 6]])}
     at = torch.tensor([[2], [0]])
     few, seen = needed_logits(model, batch, positions=lambda _batch: at)
     everywhere, _ = needed_logits(model, batch)
-    assert torch.equal(few[:, 0], everywhere[[0, 1], [2, 0]])
+    torch.testing.assert_close(few[:, 0], everywhere[[0, 1], [2, 0]])
     assert seen[AT] is at
 
 

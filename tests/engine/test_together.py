@@ -1,5 +1,7 @@
 """Clients that train in one step against the same clients one by one."""
 
+import json
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -341,3 +343,58 @@ def test_the_hook_sees_every_step_of_every_client(
     names = federation.population
     assert seen == [*((name, 0, 3) for name in names), *((name, 1, 3) for name in names[:2])]
     assert cohorts == [3]
+
+
+ON_THE_HEAD = {"r": 2, "target_modules": ["q_proj", "lm_head"], "lora_dropout": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("method", "task"),
+    [
+        ({"name": "lora", "rank": 2}, {"kind": "generation"}),
+        ({"name": "peft:lora", "options": ON_THE_HEAD}, {"kind": "generation"}),
+        (
+            {"name": "lora", "rank": 2},
+            {"kind": "label-words", "prompt": "the {text} was", "words": ["so", "good"]},
+        ),
+    ],
+    ids=["completions", "dropout on the output layer", "label words"],
+)
+def test_clients_whose_completions_differ_in_length(
+    method: dict, task: dict, configured: Configured, tmp_path: Path, tiny_llama: Path
+) -> None:
+    """As many logits a text as the longest completion has, of the cohort or of the client alone."""
+    stream, rows = random.Random(0), []
+    words = [
+        "the",
+        "film",
+        "was",
+        "really",
+        "a",
+        "plot",
+        "and",
+        "cast",
+        "quite",
+        "so",
+        "good",
+        "bad",
+    ]
+    for client, longest in {"north": 1, "south": 6, "west": 3}.items():
+        for index in range(20):
+            completion = " ".join(stream.choices(words, k=stream.randint(1, longest)))
+            prompt = " ".join(stream.choices(words, k=stream.randint(2, 6)))
+            label = "good" if index % 2 else "bad"
+            rows.append(
+                {"prompt": prompt, "completion": completion, "text": prompt, "label": label}
+                | {"client": client}
+            )
+    path = tmp_path / "completions.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    model = {"name": str(tiny_llama), "max_length": 12, "device": "cpu"}
+    table = configured(client={**CLIENT, "batch_size": 7}).model_dump() | {
+        "model": model,
+        "data": {"path": str(path), "test": 0.2, "validation": 0.2},
+        "method": method,
+        "task": task,
+    }
+    assert_equal(RunConfig.model_validate(table))

@@ -15,6 +15,7 @@ from fedtt.data.token_ids import encode
 from fedtt.data.tokens import Tokenizer, join_rows
 from fedtt.errors import ConfigError
 from fedtt.federated.local.client import Batch
+from fedtt.federated.local.needed_logits import AT, logits_at
 from fedtt.tasks.classification import task_of_classes
 from fedtt.tasks.inputs import TaskInputs
 from fedtt.tasks.task import Task
@@ -120,8 +121,11 @@ def _last_token(batch: Batch) -> Tensor:
     return batch["attention_mask"].sum(dim=1, keepdim=True) - 1
 
 
-def _logits_of_words(tokens: Tensor, logits: Tensor, batch: Batch) -> Tensor:  # noqa: ARG001 (as ClassLogits is)
-    """``(b, classes)`` of ``(b, 1, vocabulary)`` at the last token of each text."""
+def _logits_of_words(tokens: Tensor, logits: Tensor, batch: Batch) -> Tensor:
+    """``(b, classes)`` at the last token of each text, of the logits there or at all tokens."""
+    if AT not in batch:
+        length = batch["input_ids"].shape[1]
+        logits = logits_at(logits, _last_token(batch), length=length)
     return logits[:, 0, tokens.to(logits.device)]
 
 

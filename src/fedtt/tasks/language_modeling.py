@@ -55,8 +55,7 @@ def judge_tokens(
 ) -> Outcomes:
     """For every example the nats of its target tokens, and how many these are."""
     batch = collate(data, indices, pad_token_id=pad_token_id)
-    few = None if data.learned is None else before_targets
-    logits, seen = needed_logits(model, batch, positions=few)
+    logits, seen = needed_logits(model, batch, positions=before_targets)
     kept, targets, rows = _at_targets(logits.detach(), seen)
     nats = cross_entropy(kept, targets, reduction="none").double().cpu()
     rows = rows.cpu()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -59,8 +60,8 @@ def needed_logits(
     at = positions(batch)
     with _only_at(at, model, length=length) as kept:
         logits = call(**inputs).logits
-    if not kept:  # a model whose output layer is no module that it calls
-        logits = _rows_at(logits, at, length=length)
+    if not kept:
+        logits = logits_at(logits, at, length=length)
     return logits, {**batch, AT: at}
 
 
@@ -71,18 +72,24 @@ def call_with(model: nn.Module, values: Mapping[str, Tensor]) -> Callable[..., A
 
 @contextmanager
 def _only_at(at: Tensor, model: nn.Module, *, length: int) -> Iterator[list[bool]]:
-    """The output layer sees these hidden states alone; the list is empty if it saw none."""
+    """The output layer sees these hidden states alone; the list stays empty where it does not.
+
+    As where it is no module that the model calls, or sees the text in parts; and where an adapter
+    is on it, whose dropout draws for all tokens, or which looks for its own.
+    """
     kept: list[bool] = []
 
-    def keep(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def keep(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not args or args[0].ndim != 3 or args[0].shape[1] < length:
+            return None
         kept.append(True)
-        return (_rows_at(args[0], at, length=length), *args[1:])
+        return (logits_at(args[0], at, length=length), *args[1:])
 
     base: Any = model
     if hasattr(base, "get_base_model"):  # PEFT's
         base = base.get_base_model()
     head = base.get_output_embeddings()
-    if head is None:
+    if head is None or isinstance(head, BaseTunerLayer):
         yield kept
         return
     hook = head.register_forward_pre_hook(keep)
@@ -92,7 +99,7 @@ def _only_at(at: Tensor, model: nn.Module, *, length: int) -> Iterator[list[bool
         hook.remove()
 
 
-def _rows_at(states: Tensor, at: Tensor, *, length: int) -> Tensor:
-    """``(b, k, n)`` of ``(b, virtual tokens + length, n)``."""
+def logits_at(states: Tensor, at: Tensor, *, length: int) -> Tensor:
+    """``(b, k, n)`` of ``(b, virtual tokens + length, n)``: logits, or what becomes them."""
     index = at.clamp(min=0).to(states.device) + (states.shape[1] - length)
     return torch.take_along_dim(states, index[..., None], dim=1)
