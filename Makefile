@@ -32,7 +32,7 @@ docs: $(READY)
 # Every benchmark, one after another; about an hour on two cores that do nothing else.
 bench: $(READY)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench,flower]"
-	for name in startup layer step needed_logits subspace cohort round codec scale aggregation example_privacy deployment; do \
+	for name in startup layer step logits subspace cohort round codec scale aggregation example_privacy deployment; do \
 		echo; echo "benchmarks/$$name.py"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; \
 	done
 

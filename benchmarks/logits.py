@@ -1,6 +1,6 @@
 """A causal model's training step with the logits that its loss needs, and with those of all tokens.
 
-    python benchmarks/needed_logits.py [--model smollm2] [--rows 8] [--turns 7] [--json FILE]
+    python benchmarks/logits.py [--model smollm2] [--rows 8] [--turns 7] [--json FILE]
 
 Label words need one token's logits of each text, a completion those of its few tokens. Random
 tokens; a text is half of the longest to the longest, ended by what is learned of it. A step is
@@ -81,7 +81,7 @@ def main() -> None:
         "task": {"kind": "language-modeling"},
         "method": {"name": "lora", "rank": 8},
     }
-    config = parse_config(table, where="benchmarks/needed_logits.py")
+    config = parse_config(table, where="benchmarks/logits.py")
     method = build_method(config.method, task="causal", server=config.server)
     model = build_model(config, method, label_names=(), pad_token_id=0).train()
     machine = describe_machine("transformers", "peft")
