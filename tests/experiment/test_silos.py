@@ -10,7 +10,6 @@ from fedtt.data import find_cached
 from fedtt.data.silos import FILENAME, SHA256
 from fedtt.engine.build import build_federation
 from fedtt.experiment import create_run, run_experiment
-from fedtt.experiment.round_tail import read_rounds
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,6 +33,6 @@ def test_fedtt_learns_the_silos(tmp_path: Path) -> None:
     federation = build_federation(config)
     directory = create_run(tmp_path / "run", config, overwrite=False)
     run_experiment(config, federation, directory, notify=lambda _event: None)
-    accuracy = read_rounds(directory)[-1]["validation"]["accuracy"]
+    accuracy = directory.rounds()[-1]["validation"]["accuracy"]
     assert accuracy["mean"] > 0.7
     assert all(accuracy[client] > 0.6 for client in federation.population)
