@@ -27,7 +27,7 @@ def answerable(wheel: Path) -> list[Row]:
     return [row for row in rows if row["answer"] in row["passage"]]
 
 
-def test_passages(rows: list[Row]) -> set[str]:
+def held_out_passages(rows: list[Row]) -> set[str]:
     """A third of the passages, drawn with a fixed seed."""
     passages = sorted({row["passage"] for row in rows})
     return set(random.Random(0).sample(passages, len(passages) // 3))
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     asked = parser.parse_args()
     rows = answerable(asked.wheel)
-    held_out = test_passages(rows)
+    held_out = held_out_passages(rows)
     asked.out.mkdir(parents=True, exist_ok=True)
     for split, wanted in (("train", False), ("test", True)):
         kept = [row for row in rows if (row["passage"] in held_out) is wanted]

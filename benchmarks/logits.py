@@ -1,6 +1,6 @@
-"""A causal model's training step with the logits that its loss needs, and with those of all tokens.
+"""SmolLM2's training step with the logits that its loss needs, and with those of all tokens.
 
-    python benchmarks/logits.py [--model smollm2] [--rows 8] [--turns 7] [--json FILE]
+    python benchmarks/logits.py [--rows 8] [--turns 7] [--json FILE]
 
 Label words need one token's logits of each text, a completion those of its few tokens. Random
 tokens; a text is half of the longest to the longest, ended by what is learned of it. A step is
@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 from report import describe_machine, print_table, write_json
+from step import METHODS, config_of, training_step
 from torch import Tensor, nn
 
-from fedtt.config import parse_config
+from fedtt.data.tokens import IGNORED
 from fedtt.engine.build_base_model import build_model
 from fedtt.engine.build_method import build_method
 from fedtt.engine.freed_memory import keep_freed_memory
@@ -45,28 +46,20 @@ def batch_of(rows: int, length: int, completion: int) -> dict[str, Tensor]:
     return {
         "input_ids": ids,
         "attention_mask": real.long(),
-        TARGETS: ids.masked_fill(~target, -100),
+        TARGETS: ids.masked_fill(~target, IGNORED),
     }
 
 
 def step_of(model: nn.Module, batch: Batch, positions: Positions | None) -> Callable[[], None]:
     """One training step."""
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
-
-    def step() -> None:
-        token_loss(*needed_logits(model, batch, positions=positions)).backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+    return training_step(
+        model, lambda: token_loss(*needed_logits(model, batch, positions=positions))
+    )
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="smollm2")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--turns", type=int, default=7)
@@ -74,14 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    table = {
-        "rounds": 1,
-        "model": {"name": arguments.model, "dropout": 0.0, "dtype": arguments.dtype},
-        "data": {"path": "unused.csv"},
-        "task": {"kind": "language-modeling"},
-        "method": {"name": "lora", "rank": 8},
-    }
-    config = parse_config(table, where="benchmarks/logits.py")
+    config = config_of("smollm2", METHODS["lora r=8"], dtype=arguments.dtype)
     method = build_method(config.method, task="causal", server=config.server)
     model = build_model(config, method, label_names=(), pad_token_id=0).train()
     machine = describe_machine("transformers", "peft")

@@ -61,12 +61,19 @@ def adapted_step(
     method = build_method(config.method, task=kind, server=config.server)
     model = build_model(config, method, label_names=("no", "yes"), pad_token_id=0)
     model.train()
+    forward = torch.compile(model) if compiled else model
+    return training_step(model, lambda: forward(**batch).loss)
+
+
+def training_step(
+    model: nn.Module, loss_of_batch: Callable[[], torch.Tensor]
+) -> Callable[[], None]:
+    """Forward, backward and optimizer, of whatever the model has to train."""
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
-    forward = torch.compile(model) if compiled else model
 
     def step() -> None:
-        forward(**batch).loss.backward()
+        loss_of_batch().backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()

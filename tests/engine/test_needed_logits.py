@@ -10,6 +10,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from fedtt.config import RunConfig
 from fedtt.data import LabeledTexts, collate
+from fedtt.data.tokens import IGNORED
 from fedtt.engine.build import Federation, build_federation
 from fedtt.federated.local.needed_logits import AT, NO_TOKEN, needed_logits
 from fedtt.tasks.language_modeling import before_targets
@@ -72,12 +73,11 @@ def test_they_are_those_of_all_tokens(
 
 
 def test_the_positions_are_each_texts_own() -> None:
-    ignored = -100
     labels = torch.tensor(
         [
-            [ignored, ignored, 5, 6, ignored],
-            [ignored, 7, ignored, 8, 9],
-            [ignored, 4, ignored, ignored, ignored],
+            [IGNORED, IGNORED, 5, 6, IGNORED],
+            [IGNORED, 7, IGNORED, 8, 9],
+            [IGNORED, 4, IGNORED, IGNORED, IGNORED],
         ]
     )
     at = before_targets({"labels": labels})
@@ -124,7 +124,7 @@ def test_a_model_whose_output_layer_is_unlike_others_has_them_too(way: str) -> N
 
 
 def test_nothing_is_left_on_a_model_that_failed(
-    build: Callable[[dict, dict], Federation], monkeypatch: pytest.MonkeyPatch
+    build: Callable[[dict, dict], Federation],
 ) -> None:
     federation = build(METHODS[1], WORDS)
     head = federation.model.get_base_model().get_output_embeddings()

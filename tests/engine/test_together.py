@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from _pytest.mark.structures import ParameterSet
+from tests.tiny import BAD, FILLER, GOOD
 
 from fedtt.config import RunConfig
 from fedtt.engine import cohort_work as together
@@ -365,28 +366,20 @@ def test_clients_whose_completions_differ_in_length(
 ) -> None:
     """As many logits a text as the longest completion has, of the cohort or of the client alone."""
     stream, rows = random.Random(0), []
-    words = [
-        "the",
-        "film",
-        "was",
-        "really",
-        "a",
-        "plot",
-        "and",
-        "cast",
-        "quite",
-        "so",
-        "good",
-        "bad",
-    ]
+    words = [*GOOD, *BAD, *FILLER]
     for client, longest in {"north": 1, "south": 6, "west": 3}.items():
         for index in range(20):
             completion = " ".join(stream.choices(words, k=stream.randint(1, longest)))
             prompt = " ".join(stream.choices(words, k=stream.randint(2, 6)))
             label = "good" if index % 2 else "bad"
             rows.append(
-                {"prompt": prompt, "completion": completion, "text": prompt, "label": label}
-                | {"client": client}
+                {
+                    "prompt": prompt,
+                    "completion": completion,
+                    "text": prompt,
+                    "label": label,
+                    "client": client,
+                }
             )
     path = tmp_path / "completions.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))

@@ -56,9 +56,9 @@ def judge_tokens(
     """For every example the nats of its target tokens, and how many these are."""
     batch = collate(data, indices, pad_token_id=pad_token_id)
     logits, seen = needed_logits(model, batch, positions=before_targets)
-    kept, targets, rows = _at_targets(logits.detach(), seen)
+    kept, targets, here = _at_targets(logits.detach(), seen)
     nats = cross_entropy(kept, targets, reduction="none").double().cpu()
-    rows = rows.cpu()
+    rows = here.nonzero()[:, 0]
     total = torch.zeros(len(indices), dtype=torch.float64).index_add_(0, rows, nats)
     return {"nats": total.numpy(), "tokens": rows.bincount(minlength=len(indices)).numpy()}
 
@@ -74,7 +74,7 @@ def _is_target(batch: Batch) -> Tensor:
 
 
 def _at_targets(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits ``(targets, vocabulary)`` in float32 where a target follows, these tokens, their rows.
+    """Logits ``(targets, vocabulary)`` in float32 where a target follows, these tokens, and where.
 
     The logits are those of all tokens or, where the batch has ``AT``, at those positions.
     """
@@ -86,4 +86,4 @@ def _at_targets(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     else:
         logits, here = logits[:, :-1], _is_target(batch)
     kept = logits[here.to(logits.device)].float()
-    return kept, following[here].to(logits.device), here.nonzero()[:, 0]
+    return kept, following[here].to(logits.device), here
