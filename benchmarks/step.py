@@ -10,7 +10,9 @@ alternate; times are medians. The same random tokens for all, every row of the w
 thread. ``--compile`` adds each method's step with the model compiled by ``torch.compile``, and
 the seconds of its first step: what has to be won back first. Pages are those that the system hands
 out in a step: with ``--give-back`` what it freed is given back, as glibc does where
-:mod:`fedtt.engine.freed_memory` has not told it otherwise.
+:mod:`fedtt.engine.freed_memory` has not told it otherwise. Calls are torch's operators in a step,
+but for those that only look at memory another way: on a GPU most are a kernel. *Layer by layer* is
+FedTT without what its tuner does for all layers at once.
 """
 
 import argparse
@@ -19,10 +21,12 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from report import describe_machine, print_table, write_json
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from fedtt.config import RunConfig, parse_config
@@ -38,6 +42,10 @@ METHODS: dict[str, dict[str, object]] = {
     "metatt r=8": {"name": "metatt", "rank": 8},
     "houlsby": {"name": "adapter"},
 }
+LAYER_BY_LAYER = "fedtt, layer by layer"
+# Operators that compute nothing.
+VIEWS = {"alias", "as_strided", "detach", "empty", "expand", "permute", "select", "slice", "split"}
+VIEWS |= {"_unsafe_view", "squeeze", "t", "transpose", "unbind", "unsqueeze", "view"}
 TASKS = {"minilm": "classification", "smollm2": "language-modeling"}
 
 
@@ -53,15 +61,40 @@ def config_of(model: str, method: dict[str, object], *, dtype: str) -> RunConfig
     return parse_config(table, where="benchmarks/step.py")
 
 
+class Calls(TorchDispatchMode):
+    """Counts torch's operators."""
+
+    number: int = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.number += func._schema.name.removeprefix("aten::") not in VIEWS
+        return func(*args, **(kwargs or {}))
+
+
+def calls_of(step: Callable[[], None]) -> int:
+    """Torch's operators in a step."""
+    calls = Calls()  # type: ignore[no-untyped-call]
+    with calls:
+        step()
+    return calls.number
+
+
 def adapted_step(
-    config: RunConfig, batch: dict[str, torch.Tensor], *, compiled: bool = False
+    config: RunConfig,
+    batch: dict[str, torch.Tensor],
+    *,
+    compiled: bool = False,
+    layer_by_layer: bool = False,
 ) -> Callable[[], None]:
     """One training step of the method, as a client takes it."""
     kind = model_class_of(config.task)
     method = build_method(config.method, task=kind, server=config.server)
     model = build_model(config, method, label_names=("no", "yes"), pad_token_id=0)
     model.train()
-    forward = torch.compile(model) if compiled else model
+    forward = model.get_base_model() if layer_by_layer else model
+    forward = torch.compile(forward) if compiled else forward
     return training_step(model, lambda: forward(**batch).loss)
 
 
@@ -147,6 +180,7 @@ def main() -> None:
         batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
         steps = {"frozen": frozen_step(frozen_model(config), batch)}
         steps |= {method: adapted_step(own, batch) for method, own in configs.items()}
+        steps[LAYER_BY_LAYER] = adapted_step(config, batch, layer_by_layer=True)
         first: dict[str, float] = {}
         if arguments.compile:
             for method, own in configs.items():
@@ -171,13 +205,15 @@ def main() -> None:
             faults = round(statistics.median(pages[method]))
             figures[f"{name}, {method}"] = {
                 "ms": 1e3 * seconds,
+                "calls": calls_of(steps[method]),
                 "pages": faults,
                 "first_s": first.get(method),
             }
             once = f"{first[method]:.1f}" if method in first else ""
             times_limit = f"{seconds / limit:.3f}"
-            rows.append((name, method, f"{1e3 * seconds:.1f}", times_limit, f"{faults:,}", once))
-    header = ("model", "method", "ms a step", "times the frozen model", "pages", "s to compile")
+            numbers = (f"{1e3 * seconds:.1f}", times_limit, calls_of(steps[method]))
+            rows.append((name, method, *numbers, f"{faults:,}", once))
+    header = ("model", "method", "ms", "times the frozen model", "calls", "pages", "s to compile")
     columns = len(header) if arguments.compile else len(header) - 1
     print_table(header[:columns], [row[:columns] for row in rows])
     write_json(arguments.json, ratios=ratios, figures=figures, machine=machine)

@@ -10,26 +10,45 @@ from fedtt.engine.build import build_federation, resolve_auto
 from fedtt.engine.build_method import build_method
 from fedtt.engine.method_and_dtype import choose_dtype
 from fedtt.engine.token_budget import auto_max_tokens
-from fedtt.models import ModelOptions, options
+from fedtt.models import ModelOptions, fast_dtype
+from fedtt.models.number_type import TURNS, share_of_float32_time
 
 MakeConfig = Callable[..., RunConfig]
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("able", "dtype"),
+    ("able", "share", "dtype"),
     [
-        ({"avx512_bf16": True, "amx_bf16": False}, "float32"),
-        ({"amx_bf16": True, "avx512_bf16": False}, "bfloat16"),
-        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, "float32"),
-        ({}, "float32"),  # of another architecture
+        ({"avx512_bf16": True, "amx_bf16": False}, 1.5, "float32"),
+        ({"avx512_bf16": True, "amx_bf16": False}, 0.8, "float32"),  # a step is more than products
+        ({"avx512_bf16": True, "amx_bf16": False}, 0.25, "bfloat16"),
+        ({"amx_bf16": True, "avx512_bf16": False}, 1.0, "bfloat16"),
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, 0.25, "float32"),
+        ({}, 0.25, "float32"),  # of another architecture
     ],
 )
 def test_a_processor_gets_the_type_that_it_is_fast_in(
-    monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], dtype: str
+    monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], share: float, dtype: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
-    assert options.fast_dtype(CPU) == dtype
+    monkeypatch.setattr("fedtt.models.number_type.share_of_float32_time", lambda: share)
+    assert fast_dtype(CPU) == dtype
+
+
+def test_the_time_of_a_product_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    products: list[tuple[torch.Tensor, ...]] = []
+    seconds = iter(range(1000))
+    share_of_float32_time.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("fedtt.models.number_type.time.perf_counter", lambda: next(seconds))
+        patch.setattr(
+            "fedtt.models.number_type.functional.linear", lambda *pair: products.append(pair)
+        )
+        assert share_of_float32_time() == share_of_float32_time() == 1.0
+    share_of_float32_time.cache_clear()
+    assert {x.dtype for pair in products for x in pair} == {torch.float32, torch.bfloat16}
+    assert len(products) == 2 * TURNS
 
 
 @pytest.mark.parametrize(("capability", "dtype"), [((8, 0), "bfloat16"), ((7, 5), "float32")])
@@ -37,7 +56,7 @@ def test_a_gpu_too(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert options.fast_dtype(torch.device("cuda")) == dtype
+    assert fast_dtype(torch.device("cuda")) == dtype
 
 
 @pytest.mark.parametrize(

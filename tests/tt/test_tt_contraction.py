@@ -14,7 +14,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedtt.errors import ShapeError
-from fedtt.tt import TTShape, contract_sides, init_cores, to_dense, tt_linear, tt_shape
+from fedtt.tt import (
+    TTShape,
+    contract_all_sides,
+    contract_sides,
+    init_cores,
+    to_dense,
+    tt_linear,
+    tt_shape,
+    tt_sides,
+)
 
 ASYMMETRIC = TTShape(in_modes=(2, 5, 3), out_modes=(4, 2), ranks=(1, 2, 4, 3, 2, 1))
 
@@ -68,6 +77,28 @@ def test_clients_in_one_product_equal_clients_one_by_one(
         own = dense_oracle([core[client] for core in cores], shape.split)
         torch.testing.assert_close(y[rows], x[rows] @ own)
         torch.testing.assert_close(to_dense(cores, split=shape.split)[client], own)
+
+
+@settings(deadline=None)
+@given(tt_shapes(), seeds, st.integers(1, 3), st.sampled_from([None, 1, 3]))
+def test_sides_of_many_trains_equal_those_of_each(
+    shape: TTShape, seed: int, many: int, clients: int | None
+) -> None:
+    trains = [random_cores(shape, seed + index, clients=clients) for index in range(many)]
+    together = contract_all_sides(trains, split=shape.split, dtype=torch.float64)
+    x = random_input(clients or 1, shape.in_features)
+    assert len(together) == many
+    for sides, cores in zip(together, trains, strict=True):
+        for side, own in zip(sides, tt_sides(x, cores, split=shape.split), strict=True):
+            torch.testing.assert_close(side, own)
+
+
+def test_trains_of_different_shapes_are_not_contracted_together() -> None:
+    other = TTShape(in_modes=(2, 5, 3), out_modes=(4, 2), ranks=(1, 2, 4, 3, 1, 1))
+    trains = [random_cores(ASYMMETRIC, 0), random_cores(other, 0)]
+    for wrong in (trains, []):
+        with pytest.raises(ShapeError, match="one shape"):
+            contract_all_sides(wrong, split=3, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("clients", [None, 1, 3])

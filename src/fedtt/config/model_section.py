@@ -27,10 +27,11 @@ class ModelConfig(Section):
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="of the base model; `auto` is `bfloat16` where it is the faster one (AMX, a "
-        "GPU since Ampere; AVX512-BF16 alone is not enough) and the method does not "
-        "compute from the base weights, else `float32`; the run saves which it was. "
-        "What is trained and sent, head and all, is float32",
+        description="of the base model; `auto` is `bfloat16` where it is the faster one (a GPU "
+        "since Ampere, AMX, and AVX512-BF16 where products are seen to take half of their time "
+        "in float32 or less) and the method does not compute from the base weights, else "
+        "`float32`; the run saves which it was. What is trained and sent, head and all, is "
+        "float32",
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`")
     device_map: DeviceMap | None = Field(

@@ -20,8 +20,9 @@ from fedtt.models.model_files import (
     public_name,
     revision_notes,
 )
+from fedtt.models.number_type import fast_dtype
 from fedtt.models.option_checks import check_options
-from fedtt.models.options import ModelOptions, fast_dtype, resolve_device
+from fedtt.models.options import ModelOptions, resolve_device
 from fedtt.models.tokenizer import load_tokenizer
 
 __all__ = [

@@ -49,21 +49,6 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def fast_dtype(device: torch.device) -> str:
-    """``bfloat16`` where the device multiplies it faster than ``float32``, else that.
-
-    A CPU does with AMX. With AVX512-BF16 alone a step takes longer than in float32
-    (docs/performance.md), without either several times as long.
-    """
-    if device.type == "cuda":
-        fast = torch.cuda.get_device_capability(device) >= (8, 0)
-    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        fast = bool(torch.cpu.get_capabilities().get("amx_bf16"))
-    else:
-        fast = False
-    return "bfloat16" if fast else "float32"
-
-
 def loading_arguments(
     options: ModelOptions, empty: PreTrainedModel, *, dtype: torch.dtype, target: torch.device
 ) -> dict[str, Any]:

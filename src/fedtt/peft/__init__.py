@@ -27,6 +27,7 @@ from fedtt.peft.metatt_config import MetaTTConfig
 from fedtt.peft.options_of_peft import peft_config_from_table
 from fedtt.peft.peft_type import peft_type
 from fedtt.peft.precision import keep_in_float32
+from fedtt.peft.recomputing import recomputes_activations
 from fedtt.peft.register import register_adapter
 from fedtt.peft.sizes import want_of_memory_explained
 from fedtt.peft.stacked import can_batch, stacked_forwards
@@ -80,6 +81,7 @@ __all__ = [
     "prefix_config",
     "present",
     "prompt_config",
+    "recomputes_activations",
     "register_adapter",
     "save_also_trained",
     "stacked_forwards",

@@ -3,25 +3,42 @@
 import re
 from typing import Any
 
+import torch
 from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
 
 from fedtt.errors import ConfigError
 from fedtt.peft.added_layer import AddedLayer
 from fedtt.peft.anatomy import classifier_dense_name
+from fedtt.peft.contracted_together import contracted_together
 from fedtt.peft.head import narrow_modules_to_save, wrap_whole_names
+from fedtt.peft.modules_of_type import modules_of_type
+from fedtt.peft.recomputing import recomputes_activations
 from fedtt.peft.register import register_adapter
 from fedtt.peft.residual_adapter import AdapterSettings
 from fedtt.peft.residual_tuner import ResidualAdapterModel
 from fedtt.peft.tt_adapter_config import TTAdapterConfig
 from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer
 from fedtt.peft.tt_layer_shapes import adapter_shapes, dense_shape, initializer_range, known_width
+from fedtt.peft.tt_linear import TTLinear
 
 
 class TTAdapterModel(ResidualAdapterModel):
     """PEFT's tuner for :class:`TTAdapterConfig`; made by ``get_peft_model``."""
 
     prefix = "tt_adapter_"
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's, with the trains of all its layers contracted together."""
+        with contracted_together(self._trains()):
+            return super().forward(*args, **kwargs)
+
+    def _trains(self) -> list[TTLinear]:
+        """Those of the active adapters; none where a compiler, or the backward, does it over."""
+        if torch.compiler.is_compiling() or recomputes_activations(self.model):
+            return []
+        layers = modules_of_type(self.model, TTAdapterLayer)
+        return [train for _, layer in layers for train in layer.active_trains()]
 
     def inject_adapter(
         self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any

@@ -39,6 +39,13 @@ class TTAdapterLayer(ResidualAdapterLayer):
             settings=settings,
         )
 
+    def active_trains(self) -> list[TTLinear]:
+        """Down and Up of the active adapters."""
+        if self.disable_adapters:
+            return []
+        layers = (getattr(self, container) for container in self.adapter_layer_names)
+        return [own[name] for own in layers for name in present(self.active_adapters, own)]
+
     def _adapted(
         self, hidden: Tensor, down: nn.Module, up: nn.Module, *, settings: AdapterSettings
     ) -> Tensor:
@@ -52,7 +59,8 @@ class TTAdapterLayer(ResidualAdapterLayer):
         inner = inner if down.bias is None else add_bias(inner, down.bias)
         inner = self._between(inner, settings).reshape(*clients, -1, inner.shape[-1])
         left, right = up.sides(inner)
-        total = close_residual(rows, left.mT @ inner.mT, settings.scaling * right)
+        right = right if settings.scaling == 1 else settings.scaling * right
+        total = close_residual(rows, left.mT @ inner.mT, right)
         total = total.reshape(hidden.shape)
         return total if up.bias is None else add_bias(total, settings.scaling * up.bias)
 

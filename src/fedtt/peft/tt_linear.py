@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fedtt.errors import ShapeError
+from fedtt.peft.contracted_together import sides_together
 from fedtt.peft.kinds import ParameterKind
 from fedtt.tt import TTShape, init_cores, tt_linear, tt_sides
 
@@ -46,6 +47,11 @@ class TTLinear(nn.Module):
             return cores
         return [c if c.ndim == 4 else c.expand(clients, *c.shape) for c in cores]
 
+    @property
+    def split(self) -> int:
+        """Number of cores that carry input modes."""
+        return self.shape.split
+
     @staticmethod
     def kind_of(name: str) -> ParameterKind:
         """Kind of the parameter called ``name``."""
@@ -55,7 +61,8 @@ class TTLinear(nn.Module):
         self, x: Float[Tensor, "*rows M"]
     ) -> tuple[Float[Tensor, "*clients M r"], Float[Tensor, "*clients r N"]]:
         """``L`` and ``R`` of ``x W = (x L) R``; raises like :meth:`forward`."""
-        return tt_sides(x, self.cores, split=self.shape.split)
+        together = sides_together(self, x.dtype)
+        return tt_sides(x, self.cores, split=self.split) if together is None else together
 
     def forward(self, x: Float[Tensor, "*rows M"]) -> Float[Tensor, "*rows N"]:
         """``x W + b``, in the dtype of ``x``.
@@ -63,7 +70,7 @@ class TTLinear(nn.Module):
         Raises:
             ShapeError: an ``x`` that does not fit the modes or the number of clients.
         """
-        product = tt_linear(x, self.cores, split=self.shape.split)
+        product = tt_linear(x, self.cores, split=self.split)
         return product if self.bias is None else add_bias(product, self.bias)
 
     def extra_repr(self) -> str:

@@ -1,6 +1,6 @@
 """Tensor-train mathematics on plain tensors: shapes, initialization, products, rounding."""
 
-from fedtt.tt.contraction import contract_sides, to_dense, tt_linear, tt_sides
+from fedtt.tt.contraction import contract_all_sides, contract_sides, to_dense, tt_linear, tt_sides
 from fedtt.tt.cores import core_std, init_cores
 from fedtt.tt.cross_layer import (
     CrossLayerShape,
@@ -30,6 +30,7 @@ __all__ = [
     "balanced_modes",
     "block_of",
     "close_residual",
+    "contract_all_sides",
     "contract_sides",
     "core_std",
     "cross_layer_factors",

@@ -76,6 +76,41 @@ def tt_sides(
     return left.to(x.dtype), right.to(x.dtype)
 
 
+def contract_all_sides(
+    trains: Sequence[Sequence[Float[Tensor, "*clients _left _mode _right"]]],
+    *,
+    split: int,
+    dtype: torch.dtype,
+) -> list[tuple[Float[Tensor, "*many M r"], Float[Tensor, "*many r N"]]]:
+    """What :func:`tt_sides` gives for each of several trains of one shape, on one device.
+
+    Cores of the same place are multiplied in one product, so that many trains take as many calls
+    as one; the gradients of all of them come back the same way. Contracted in the dtype of the
+    cores, of ``dtype`` afterwards. ``L`` lies in memory as its transpose does.
+
+    Raises:
+        ShapeError: no trains, trains of different shapes, or as :func:`contract_sides`.
+    """
+    if len({tuple(core.shape for core in cores) for cores in trains}) != 1:
+        raise ShapeError(
+            "trains that are contracted together must be of one shape",
+            where="contract_all_sides",
+            got=[[tuple(core.shape) for core in cores] for cores in trains],
+            expected="one list of core shapes, of every train",
+        )
+    clients = _check_split(trains[0], split, where="contract_all_sides")
+    many = () if clients in {None, 1} else (clients,)
+    # Of all trains and clients in one dimension: (trains * K, r, k, r').
+    stacked = [
+        torch.stack(cores).reshape(-1, *cores[0].shape[-3:]) for cores in zip(*trains, strict=True)
+    ]
+    left, right = _contract(stacked, split)
+    left = left.mT.to(dtype).contiguous()
+    lefts = left.reshape(len(trains), *many, *left.shape[1:]).unbind()
+    rights = right.to(dtype).reshape(len(trains), *many, *right.shape[1:]).unbind()
+    return [(left.mT, right) for left, right in zip(lefts, rights, strict=True)]
+
+
 def to_dense(
     cores: Sequence[Float[Tensor, "*clients _left _mode _right"]], *, split: int
 ) -> Float[Tensor, "*clients M N"]:

@@ -11,7 +11,7 @@ from fedtt import params as p
 from fedtt.federated.local.client import Batch
 from fedtt.federated.local.dropout_streams import ClientStreams, moves_random_state
 from fedtt.params import Params
-from fedtt.peft import can_batch, stacked_forwards
+from fedtt.peft import can_batch, recomputes_activations, stacked_forwards
 from fedtt.seeds import random_stream
 
 # How far two clients may be from their own forwards, relative to the largest logit. What mixes
@@ -41,8 +41,7 @@ def try_stacking(
     """
     names = sorted(trained)
     # A recomputed forward runs in the backward, when the stacked parameters are out of place again.
-    recomputes = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
-    if recomputes or not can_batch(model, names):
+    if recomputes_activations(model) or not can_batch(model, names):
         return None
     p.write_params(model, start)
     device = next(model.parameters()).device

@@ -1,0 +1,46 @@
+"""Which type a device multiplies fastest in, of those that a base model can have."""
+
+import time
+from functools import cache
+
+import torch
+from torch.nn import functional
+
+# A step is not products alone: they must take at most this share of their time in float32.
+MOST_TIME = 0.5
+TURNS = 7
+
+
+def fast_dtype(device: torch.device) -> str:
+    """``bfloat16`` where the device multiplies it much faster than ``float32``, else that.
+
+    A CPU does with AMX. AVX512-BF16 alone says little: AMD's Zen 5 multiplies four times as fast by
+    it, and an Intel Xeon's step takes longer (docs/performance.md); so it is measured, once in a
+    process, which takes some 20 ms. Without either bfloat16 is several times as slow.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        able = torch.cpu.get_capabilities()
+        fast = bool(able.get("amx_bf16")) or (
+            bool(able.get("avx512_bf16")) and share_of_float32_time() <= MOST_TIME
+        )
+    else:
+        fast = False
+    return "bfloat16" if fast else "float32"
+
+
+@cache
+def share_of_float32_time() -> float:
+    """Time of a product in bfloat16, as a share of its time in float32; 256 rows, 768 wide."""
+    pairs = {
+        dtype: (torch.zeros(256, 768, dtype=dtype), torch.zeros(768, 768, dtype=dtype))
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    best = dict.fromkeys(pairs, float("inf"))
+    for _ in range(TURNS):  # in turns, and the fastest counts: other work weighs on both alike
+        for dtype, pair in pairs.items():
+            began = time.perf_counter()
+            functional.linear(*pair)
+            best[dtype] = min(best[dtype], time.perf_counter() - began)
+    return best[torch.bfloat16] / best[torch.float32]
