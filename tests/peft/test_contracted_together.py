@@ -1,7 +1,10 @@
 """Trains of all layers contracted in one forward: the numbers of layer by layer, in fewer calls."""
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,3 +202,39 @@ def test_recomputed_forwards_have_the_same_gradients(reentrant: bool) -> None:
     model(input_ids=IDS, labels=IDS).loss.backward()
     for name, parameter in values.items():
         torch.testing.assert_close(parameter.grad, expected[name], msg=name)
+
+
+WHOLE = """
+import torch
+from peft import get_peft_model
+from tests.peft.tiny_architectures import tiny_classifier, tokens
+from fedtt.peft import TTAdapterConfig
+
+config = TTAdapterConfig(task_type="SEQ_CLS", rank=2, bottleneck=8, init_weights=False)
+model = get_peft_model(tiny_classifier("bert"), config).double()
+ids = tokens(6, 5)
+compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+results = []
+for forward in (model, compiled):
+    model.zero_grad()
+    logits = forward(input_ids=ids).logits
+    logits.square().sum().backward()
+    results.append([logits, *(p.grad for p in model.parameters() if p.requires_grad)])
+for own, other in zip(*results, strict=True):
+    torch.testing.assert_close(own, other)
+"""
+
+
+@pytest.mark.slow
+def test_a_compiler_sees_the_whole_forward() -> None:
+    """In a process of its own: it cannot look through the shape checks of the tests."""
+    root = Path(__file__).parents[2]
+    ran = subprocess.run(
+        [sys.executable, "-c", WHOLE],
+        check=False,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]

@@ -71,6 +71,8 @@ def contracted_together(layers: Iterable[Train]) -> Iterator[None]:
 
 def sides_together(layer: Train, dtype: torch.dtype) -> Sides | None:
     """``L`` and ``R`` of the layer, of that dtype; None where it is not contracted with others."""
+    if torch.compiler.is_compiling():  # a compiler cannot follow, and does the like itself
+        return None
     contracted = _OF_THIS_FORWARD.get()
     return None if contracted is None else contracted.sides(layer, dtype)
 

@@ -20,7 +20,6 @@ from fedtt.peft.residual_tuner import ResidualAdapterModel
 from fedtt.peft.tt_adapter_config import TTAdapterConfig
 from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer
 from fedtt.peft.tt_layer_shapes import adapter_shapes, dense_shape, initializer_range, known_width
-from fedtt.peft.tt_linear import TTLinear
 
 
 class TTAdapterModel(ResidualAdapterModel):
@@ -30,15 +29,13 @@ class TTAdapterModel(ResidualAdapterModel):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's, with the trains of all its layers contracted together."""
-        with contracted_together(self._trains()):
-            return super().forward(*args, **kwargs)
-
-    def _trains(self) -> list[TTLinear]:
-        """Those of the active adapters; none where a compiler, or the backward, does it over."""
+        # What the backward recomputes it recomputes layer by layer, and must find what it did then.
         if torch.compiler.is_compiling() or recomputes_activations(self.model):
-            return []
+            return super().forward(*args, **kwargs)
         layers = modules_of_type(self.model, TTAdapterLayer)
-        return [train for _, layer in layers for train in layer.active_trains()]
+        trains = [train for _, layer in layers for train in layer.active_trains()]
+        with contracted_together(trains):
+            return super().forward(*args, **kwargs)
 
     def inject_adapter(
         self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any
