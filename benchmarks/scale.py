@@ -61,7 +61,10 @@ def measure(path: Path, *, population: int, cohort: int) -> dict[str, float]:
     built = time.perf_counter() - began
     state = federation.initial
     call = local_clients(
-        federation, state=state, seed=0, max_tokens=auto_max_tokens(federation.model)
+        federation,
+        state=state,
+        seed=0,
+        max_tokens=auto_max_tokens(federation.model, model_class="classification"),
     )
     seconds = []
     for _ in range(ROUNDS):

@@ -121,7 +121,7 @@ def test_a_run_keeps_the_budget_of_tokens_that_it_began_with(
     settled = resolve_auto(given)
     # 2**27 / 8 bytes, over 4 bytes of 34 numbers in each of 2 layers of width 32.
     assert settled.cohort.max_tokens == 2**24 // (4 * 34 * 2 * 32) == 1927
-    assert auto_max_tokens(build_federation(given).model) == 1927
+    assert auto_max_tokens(build_federation(given).model, model_class="classification") == 1927
     monkeypatch.setattr("fedtt.engine.token_budget.memory_bytes", lambda _: large)
     assert resolve_auto(settled) == settled
     assert resolve_auto(given).cohort.max_tokens == 3855

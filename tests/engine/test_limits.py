@@ -11,9 +11,12 @@ from fedtt.engine import token_budget as limits
 from fedtt.engine.token_budget import auto_max_tokens, forward_worth
 
 
-def model(width: int, layers: int) -> nn.Module:
+def model(width: int, layers: int, *, vocabulary: int = 10) -> nn.Module:
     module = nn.Linear(1, 1)
-    module.config = SimpleNamespace(hidden_size=width, num_hidden_layers=layers)
+    text = SimpleNamespace(vocab_size=vocabulary)
+    module.config = SimpleNamespace(
+        hidden_size=width, num_hidden_layers=layers, get_text_config=lambda: text
+    )
     return module
 
 
@@ -24,12 +27,15 @@ def test_the_budget_is_an_eighth_of_the_memory(
     monkeypatch.setattr(limits, "CGROUP_LIMIT", limit)
     limit.write_text("100000000\n")
     # 34 numbers x 4 bytes x 6 layers x 384 = 313,344 bytes a token; 12,500,000 bytes hold 39
-    assert auto_max_tokens(model(384, 6)) == 256  # at least
+    assert auto_max_tokens(model(384, 6), model_class="classification") == 256  # at least
     # 34 x 4 x 2 x 32 = 8,704
-    assert auto_max_tokens(model(32, 2)) == 1436
-    assert auto_max_tokens(model(32, 2).to(torch.bfloat16)) == 2872
+    assert auto_max_tokens(model(32, 2), model_class="classification") == 1436
+    assert auto_max_tokens(model(32, 2).to(torch.bfloat16), model_class="classification") == 2872
+    # and 4 x 4 x 1,000 of logits
+    causal = model(32, 2, vocabulary=1000)
+    assert auto_max_tokens(causal, model_class="causal") == 12_500_000 // (8704 + 16_000)
     limit.write_text("max")
-    assert auto_max_tokens(model(32, 2)) == 4096  # at most, on a CPU
+    assert auto_max_tokens(model(32, 2), model_class="classification") == 4096  # at most, on a CPU
 
 
 def test_a_forward_is_worth_fewer_tokens_in_a_wide_model() -> None:

@@ -176,12 +176,11 @@ def _max_tokens(config: RunConfig) -> int | str:
     if config.cohort.batched == "off" or config.cohort.max_tokens != "auto":
         return config.cohort.max_tokens
     model_config = load_model_config(config.model.name, revision=config.model.revision)
-    causal = model_class_of(config.task) == "causal"
     return tokens_that_fit(
         model_config,
         device=resolve_device(config.model.device),
         dtype=getattr(torch, config.model.dtype),
-        outputs=model_config.get_text_config().vocab_size if causal else 0,
+        model_class=model_class_of(config.task),
     )
 
 

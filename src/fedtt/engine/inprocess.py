@@ -188,6 +188,4 @@ def local_clients(
 
 
 def _part_tokens(federation: Federation) -> int:
-    causal = federation.task.model_class == "causal"
-    vocabulary = federation.model.config.get_text_config().vocab_size if causal else 0
-    return auto_max_tokens(federation.model, outputs=vocabulary)
+    return auto_max_tokens(federation.model, model_class=federation.task.model_class)

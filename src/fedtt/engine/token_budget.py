@@ -20,22 +20,25 @@ FEWEST_TOKENS = 256
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def auto_max_tokens(model: nn.Module, *, outputs: int = 0) -> int:
+def auto_max_tokens(model: nn.Module, *, model_class: str) -> int:
     """The budget of tokens that fits an eighth of the device's memory, within bounds.
 
-    ``outputs`` are the logits of every token, of a language model its vocabulary. All of the memory
-    counts, not what is free at the moment.
+    All of the memory counts, not what is free at the moment. ``model_class`` is a key of
+    ``models.TASK_CLASSES``: a causal model may need the logits of its vocabulary at every token.
     """
     weight = next(model.parameters())
-    return tokens_that_fit(model.config, device=weight.device, dtype=weight.dtype, outputs=outputs)
+    return tokens_that_fit(
+        model.config, device=weight.device, dtype=weight.dtype, model_class=model_class
+    )
 
 
 def tokens_that_fit(
-    config: PretrainedConfig, *, device: torch.device, dtype: torch.dtype, outputs: int
+    config: PretrainedConfig, *, device: torch.device, dtype: torch.dtype, model_class: str
 ) -> int:
     """As :func:`auto_max_tokens`, of a model that is not loaded yet."""
     layers = int(getattr(config, "num_hidden_layers", 1))
     width = int(getattr(config, "hidden_size", 1))
+    outputs = config.get_text_config().vocab_size if model_class == "causal" else 0
     a_token = (NUMBERS_KEPT * layers * width + LOGITS_KEPT * outputs) * dtype.itemsize
     fits = int(memory_bytes(device) * SHARE_OF_MEMORY) // a_token
     most = MOST_TOKENS.get(device.type, MOST_TOKENS_ELSEWHERE)

@@ -107,7 +107,5 @@ def _max_tokens(config: RunConfig, federation: Federation) -> int | None:
     if cohort.batched == "off" or config.client.optimizer_state == "kept":
         return None
     if cohort.max_tokens == "auto":
-        causal = federation.task.model_class == "causal"
-        vocabulary = federation.model.config.get_text_config().vocab_size if causal else 0
-        return auto_max_tokens(federation.model, outputs=vocabulary)
+        return auto_max_tokens(federation.model, model_class=federation.task.model_class)
     return cohort.max_tokens
