@@ -12,7 +12,7 @@ the seconds of its first step: what has to be won back first. Pages are those th
 out in a step: with ``--give-back`` what it freed is given back, as glibc does where
 :mod:`fedtt.engine.freed_memory` has not told it otherwise. Calls are torch's operators in a step,
 but for those that only look at memory another way: on a GPU most are a kernel. *Layer by layer* is
-FedTT without what its tuner does for all layers at once.
+FedTT where every layer contracts its own cores.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from fedtt.engine.build_base_model import build_model
 from fedtt.engine.build_method import build_method
 from fedtt.engine.build_task import model_class_of
 from fedtt.engine.freed_memory import keep_freed_memory
+from fedtt.peft import contracted_together
 
 METHODS: dict[str, dict[str, object]] = {
     "fedtt": {"name": "fedtt", "rank": 5},
@@ -93,9 +95,14 @@ def adapted_step(
     method = build_method(config.method, task=kind, server=config.server)
     model = build_model(config, method, label_names=("no", "yes"), pad_token_id=0)
     model.train()
-    forward = model.get_base_model() if layer_by_layer else model
-    forward = torch.compile(forward) if compiled else forward
-    return training_step(model, lambda: forward(**batch).loss)
+    forward = torch.compile(model) if compiled else model
+
+    def loss() -> torch.Tensor:
+        with nullcontext() if layer_by_layer else contracted_together(model):
+            found: torch.Tensor = forward(**batch).loss
+        return found
+
+    return training_step(model, loss)
 
 
 def training_step(

@@ -34,7 +34,7 @@ from fedtt.peft.stacked import can_batch, stacked_forwards
 from fedtt.peft.traits import Traits, traits_of
 from fedtt.peft.tt_adapter import TTAdapterModel
 from fedtt.peft.tt_adapter_config import TTAdapterConfig
-from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer
+from fedtt.peft.tt_adapter_layer import TTAdapterLayer, TTDenseLayer, contracted_together
 from fedtt.peft.tt_linear import TTLinear
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "also_trained",
     "bitfit_config",
     "can_batch",
+    "contracted_together",
     "count_by_kind",
     "exchanged_parameters",
     "full_config",

@@ -3,17 +3,13 @@
 import re
 from typing import Any
 
-import torch
 from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
 
 from fedtt.errors import ConfigError
 from fedtt.peft.added_layer import AddedLayer
 from fedtt.peft.anatomy import classifier_dense_name
-from fedtt.peft.contracted_together import contracted_together
 from fedtt.peft.head import narrow_modules_to_save, wrap_whole_names
-from fedtt.peft.modules_of_type import modules_of_type
-from fedtt.peft.recomputing import recomputes_activations
 from fedtt.peft.register import register_adapter
 from fedtt.peft.residual_adapter import AdapterSettings
 from fedtt.peft.residual_tuner import ResidualAdapterModel
@@ -26,16 +22,6 @@ class TTAdapterModel(ResidualAdapterModel):
     """PEFT's tuner for :class:`TTAdapterConfig`; made by ``get_peft_model``."""
 
     prefix = "tt_adapter_"
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The model's, with the trains of all its layers contracted together."""
-        # What the backward recomputes it recomputes layer by layer, and must find what it did then.
-        if torch.compiler.is_compiling() or recomputes_activations(self.model):
-            return super().forward(*args, **kwargs)
-        layers = modules_of_type(self.model, TTAdapterLayer)
-        trains = [train for _, layer in layers for train in layer.active_trains()]
-        with contracted_together(trains):
-            return super().forward(*args, **kwargs)
 
     def inject_adapter(
         self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any

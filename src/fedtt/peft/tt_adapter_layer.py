@@ -1,13 +1,18 @@
 """The modules that the TT adapter puts in place of a model's own linear layers."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from fedtt.peft.added_layer import AddedLayer, present
 from fedtt.peft.mixed_batch import rows_of_adapters
+from fedtt.peft.recomputing import may_recompute, recomputes
 from fedtt.peft.residual_adapter import AdapterSettings, ResidualAdapterLayer
+from fedtt.peft.shared_contraction import shared_contraction
 from fedtt.peft.tt_linear import TTLinear, add_bias
 from fedtt.tt import TTShape, close_residual, open_residual
 
@@ -97,3 +102,41 @@ class TTDenseLayer(AddedLayer):
         layer = self.tt_adapter_dense[names[0]] if names else self.base_layer
         output: Tensor = (self.base_layer if self.disable_adapters else layer)(x)
         return output
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """Modules of a model: to look for them takes as long as calling some fifty products."""
+
+    adapted: Sequence[TTAdapterLayer]
+    may_recompute: Sequence[nn.Module]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "_Parts":
+        modules = list(model.modules())
+        return cls(
+            adapted=[module for module in modules if isinstance(module, TTAdapterLayer)],
+            may_recompute=[module for module in modules if may_recompute(module)],
+        )
+
+
+_PARTS: WeakKeyDictionary[nn.Module, _Parts] = WeakKeyDictionary()
+
+
+def contracted_together(model: nn.Module) -> AbstractContextManager[None]:
+    """For one forward of a training step: the trains of all layers are contracted together.
+
+    The numbers are those of layer by layer, up to rounding, in a third fewer calls. Nothing
+    changes where gradients are off, where a model has no TT adapter, and where it recomputes
+    activations: what the backward recomputes it recomputes layer by layer. Who recomputes parts by
+    other means, shards parameters, or takes the backward in several parts does without. Layers that
+    were put into ``model`` after its first time here contract their own.
+    """
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return nullcontext()
+    if model not in _PARTS:
+        _PARTS[model] = _Parts.of(model)
+    parts = _PARTS[model]
+    if not parts.adapted or any(map(recomputes, parts.may_recompute)):
+        return nullcontext()
+    return shared_contraction(train for layer in parts.adapted for train in layer.active_trains())

@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fedtt.errors import ShapeError
-from fedtt.peft.contracted_together import sides_together
 from fedtt.peft.kinds import ParameterKind
-from fedtt.tt import TTShape, init_cores, tt_linear, tt_sides
+from fedtt.peft.shared_contraction import shared_sides
+from fedtt.tt import TTShape, check_input, init_cores, tt_linear, tt_sides
 
 
 class TTLinear(nn.Module):
@@ -61,8 +61,12 @@ class TTLinear(nn.Module):
         self, x: Float[Tensor, "*rows M"]
     ) -> tuple[Float[Tensor, "*clients M r"], Float[Tensor, "*clients r N"]]:
         """``L`` and ``R`` of ``x W = (x L) R``; raises like :meth:`forward`."""
-        together = sides_together(self, x.dtype)
-        return tt_sides(x, self.cores, split=self.split) if together is None else together
+        shared = shared_sides(self, x.dtype)
+        if shared is None:
+            return tt_sides(x, self.cores, split=self.split)
+        left, _ = shared
+        check_input(x, self.shape.in_modes, clients=left.shape[0] if left.ndim == 3 else None)
+        return shared
 
     def forward(self, x: Float[Tensor, "*rows M"]) -> Float[Tensor, "*rows N"]:
         """``x W + b``, in the dtype of ``x``.

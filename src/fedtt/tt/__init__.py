@@ -1,6 +1,13 @@
 """Tensor-train mathematics on plain tensors: shapes, initialization, products, rounding."""
 
-from fedtt.tt.contraction import contract_all_sides, contract_sides, to_dense, tt_linear, tt_sides
+from fedtt.tt.contraction import (
+    check_input,
+    contract_all_sides,
+    contract_sides,
+    to_dense,
+    tt_linear,
+    tt_sides,
+)
 from fedtt.tt.cores import core_std, init_cores
 from fedtt.tt.cross_layer import (
     CrossLayerShape,
@@ -29,6 +36,7 @@ __all__ = [
     "TTShape",
     "balanced_modes",
     "block_of",
+    "check_input",
     "close_residual",
     "contract_all_sides",
     "contract_sides",

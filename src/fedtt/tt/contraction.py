@@ -69,7 +69,7 @@ def tt_sides(
         ShapeError: as :func:`tt_linear`.
     """
     clients = _check_split(cores, split, where="tt_linear")
-    _check_input(x, cores[:split], clients)
+    check_input(x, [core.shape[-2] for core in cores[:split]], clients=clients)
     if clients == 1:
         cores = [core.squeeze(0) for core in cores]
     left, right = _contract(cores, split)
@@ -86,20 +86,21 @@ def contract_all_sides(
 
     Cores of the same place are multiplied in one product, so that many trains take as many calls
     as one; the gradients of all of them come back the same way. Contracted in the dtype of the
-    cores, of ``dtype`` afterwards. ``L`` lies in memory as its transpose does.
+    cores, and cast afterwards. The transpose of ``L`` is contiguous.
 
     Raises:
         ShapeError: no trains, trains of different shapes, or as :func:`contract_sides`.
     """
-    if len({tuple(core.shape for core in cores) for cores in trains}) != 1:
+    shapes = [[tuple(core.shape) for core in cores] for cores in trains]
+    if not trains or shapes.count(shapes[0]) < len(shapes):
         raise ShapeError(
             "trains that are contracted together must be of one shape",
             where="contract_all_sides",
-            got=[[tuple(core.shape) for core in cores] for cores in trains],
+            got=shapes,
             expected="one list of core shapes, of every train",
         )
     clients = _check_split(trains[0], split, where="contract_all_sides")
-    many = () if clients in {None, 1} else (clients,)
+    many = () if clients is None or clients == 1 else (clients,)
     # Of all trains and clients in one dimension: (trains * K, r, k, r').
     stacked = [
         torch.stack(cores).reshape(-1, *cores[0].shape[-3:]) for cores in zip(*trains, strict=True)
@@ -178,15 +179,17 @@ def _check_split(cores: Sequence[Tensor], split: int, *, where: str) -> int | No
     return clients
 
 
-def _check_input(x: Tensor, in_cores: Sequence[Tensor], clients: int | None) -> None:
-    modes = [core.shape[-2] for core in in_cores]
-    features = math.prod(modes)
+def check_input(
+    x: Float[Tensor, "*rows M"], in_modes: Sequence[int], *, clients: int | None
+) -> None:
+    """Raise :class:`ShapeError` for rows that do not fit a train, or ``K`` clients equally."""
+    features = math.prod(in_modes)
     if x.ndim == 0 or x.shape[-1] != features:
         raise ShapeError(
             "the input does not match the input modes",
             where="tt_linear",
             got=tuple(x.shape),
-            expected=f"(..., {features}), for in_modes {format_product(modes)}",
+            expected=f"(..., {features}), for in_modes {format_product(in_modes)}",
         )
     if clients is not None and (x.ndim == 1 or x.shape[0] % clients):
         raise ShapeError(

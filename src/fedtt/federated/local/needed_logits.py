@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedtt.federated.local.client import Batch
+from fedtt.peft import contracted_together
 
 TARGETS = "labels"  # the key of a batch that no model sees: the loss is computed from the logits
 AT = "logits_at"  # nor this one: (b, k), the positions of a text at which it has logits
@@ -55,10 +56,11 @@ def needed_logits(
     call = call or model
     length = batch["input_ids"].shape[1]
     if positions is None:
-        logits: Tensor = call(**inputs).logits
+        with contracted_together(model):
+            logits: Tensor = call(**inputs).logits
         return (logits if logits.ndim == 2 else logits[:, -length:]), batch
     at = positions(batch)
-    with _only_at(at, model, length=length) as kept:
+    with _only_at(at, model, length=length) as kept, contracted_together(model):
         logits = call(**inputs).logits
     if not kept:
         logits = logits_at(logits, at, length=length)
