@@ -1,14 +1,16 @@
 """Has training converged: a comparison beside the same one with three times its rounds.
 
-    python benchmarks/converged.py [TASK=SHORT[+SHORT...]=LONG ...]
+    python benchmarks/converged.py [TASK=SHORT[+SHORT...][@SETTING]=LONG[@SETTING] ...]
 
-SHORT and LONG are the ``results.csv`` of ``fedtt compare``; left out, those in docs/results. A
-method has converged where its validation accuracy after the long run is at most 0.005 above that
-after the short one, in the mean over the seeds that both have. In both the learning rate falls to
-zero at the end, so neither stands still for want of rounds at a low one.
+SHORT and LONG are the ``results.csv`` of ``fedtt compare``, or one of them whose settings are the
+rounds; left out, those in docs/results. A method has converged where its validation accuracy after
+the long run is at most 0.005 above that after the short one, in the mean over the seeds that both
+have. In both the learning rate falls to zero at the end, so neither stands still for want of rounds
+at a low one.
 """
 
 import argparse
+from typing import NamedTuple
 
 from accuracy_by_bytes import (
     FOLDER,
@@ -26,9 +28,34 @@ from fedtt.experiment.comparison.cell_statistics import Spread, spread
 
 STILL_IMPROVING = 0.005
 SHORT_SST2 = tuple(f"bytes-sst2{more}" for more in ("", "-published", "-hundredth", "-downlink"))
+CLIENTS = "converged-sst2-clients"
+
+
+class Task(NamedTuple):
+    """Names of files in docs/results, and of the settings in them."""
+
+    short: tuple[str, ...]
+    long: str
+    settings: tuple[str, str] = ("", "")
+
+    def as_asked(self, name: str) -> str:
+        """How the command line names it."""
+        short = "+".join(str(FOLDER / f"{file}.csv") for file in self.short)
+        places = (short, str(FOLDER / f"{self.long}.csv"))
+        both = (f"{p}@{s}" if s else p for p, s in zip(places, self.settings, strict=True))
+        return "=".join((name, *both))
+
+
 TASKS = {
-    "SST-2": (SHORT_SST2, "converged-sst2"),
-    "silos": (("bytes-silos",), "converged-silos"),
+    "SST-2": Task(SHORT_SST2, "converged-sst2"),
+    "silos": Task(("bytes-silos",), "converged-silos"),
+    "MRPC": Task(("converged-mrpc",), "converged-mrpc", ("20 rounds", "60 rounds")),
+}
+TASKS |= {
+    f"100 clients, Dirichlet {alpha}": Task(
+        (CLIENTS,), CLIENTS, (f"dirichlet {alpha}, 30 rounds", f"dirichlet {alpha}, 90 rounds")
+    )
+    for alpha in ("1", "0.1")
 }
 VALIDATION, TEST = "final_validation_accuracy", "test_accuracy"
 
@@ -36,9 +63,9 @@ VALIDATION, TEST = "final_validation_accuracy", "test_accuracy"
 def default_tasks() -> list[str]:
     """Those whose long comparison is there."""
     return [
-        f"{task}={'+'.join(str(FOLDER / f'{name}.csv') for name in short)}={long_file}"
-        for task, (short, long_name) in TASKS.items()
-        if (long_file := FOLDER / f"{long_name}.csv").exists()
+        task.as_asked(name)
+        for name, task in TASKS.items()
+        if (FOLDER / f"{task.long}.csv").exists()
     ]
 
 
