@@ -210,16 +210,16 @@ def main() -> None:
             seconds = statistics.median(taken)
             ratios[f"{name}, {method}"] = seconds / limit
             faults = round(statistics.median(pages[method]))
+            calls = calls_of(steps[method])
             figures[f"{name}, {method}"] = {
                 "ms": 1e3 * seconds,
-                "calls": calls_of(steps[method]),
+                "calls": calls,
                 "pages": faults,
                 "first_s": first.get(method),
             }
             once = f"{first[method]:.1f}" if method in first else ""
-            times_limit = f"{seconds / limit:.3f}"
-            numbers = (f"{1e3 * seconds:.1f}", times_limit, calls_of(steps[method]))
-            rows.append((name, method, *numbers, f"{faults:,}", once))
+            numbers = (f"{1e3 * seconds:.1f}", f"{seconds / limit:.3f}", calls, f"{faults:,}")
+            rows.append((name, method, *numbers, once))
     header = ("model", "method", "ms", "times the frozen model", "calls", "pages", "s to compile")
     columns = len(header) if arguments.compile else len(header) - 1
     print_table(header[:columns], [row[:columns] for row in rows])

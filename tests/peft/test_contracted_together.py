@@ -1,7 +1,9 @@
 """Trains of all layers contracted in one forward: the numbers of layer by layer, in fewer calls."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -213,6 +215,18 @@ def test_where_gradients_are_off_every_layer_contracts_its_own() -> None:
     with torch.no_grad():
         assert calls_of(lambda: together(model, input_ids=IDS))["aten::stack"] == 0
     assert calls_of(lambda: together(model, input_ids=IDS))["aten::stack"] > 0
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_model_is_forgotten_with_its_last_owner(wrapped: bool) -> None:
+    config = TTAdapterConfig(task_type="FEATURE_EXTRACTION", rank=2, bottleneck=8)
+    peft_model = get_peft_model(tiny_classifier("bert").bert, config)
+    model = peft_model if wrapped else peft_model.get_base_model()  # which can recompute itself
+    together(model, input_ids=IDS)
+    alive = weakref.ref(model)
+    del model, peft_model
+    gc.collect()
+    assert alive() is None
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

@@ -49,7 +49,8 @@ class TTAdapterLayer(ResidualAdapterLayer):
         if self.disable_adapters:
             return []
         layers = (getattr(self, container) for container in self.adapter_layer_names)
-        return [own[name] for own in layers for name in present(self.active_adapters, own)]
+        active = (own[name] for own in layers for name in present(self.active_adapters, own))
+        return [layer for layer in active if isinstance(layer, TTLinear)]
 
     def _adapted(
         self, hidden: Tensor, down: nn.Module, up: nn.Module, *, settings: AdapterSettings
@@ -106,14 +107,15 @@ class TTDenseLayer(AddedLayer):
 
 @dataclass(frozen=True, kw_only=True)
 class _Parts:
-    """Modules of a model: to look for them takes as long as calling some fifty products."""
+    """Modules inside a model: to look for them takes as long as calling some fifty products."""
 
     adapted: Sequence[TTAdapterLayer]
     may_recompute: Sequence[nn.Module]
 
     @classmethod
     def of(cls, model: nn.Module) -> "_Parts":
-        modules = list(model.modules())
+        # Not the model: it is forgotten with its last owner, and must not be held by its own parts.
+        modules = [module for module in model.modules() if module is not model]
         return cls(
             adapted=[module for module in modules if isinstance(module, TTAdapterLayer)],
             may_recompute=[module for module in modules if may_recompute(module)],
@@ -137,6 +139,6 @@ def contracted_together(model: nn.Module) -> AbstractContextManager[None]:
     if model not in _PARTS:
         _PARTS[model] = _Parts.of(model)
     parts = _PARTS[model]
-    if not parts.adapted or any(map(recomputes, parts.may_recompute)):
+    if not parts.adapted or any(map(recomputes, [model, *parts.may_recompute])):
         return nullcontext()
     return shared_contraction(train for layer in parts.adapted for train in layer.active_trains())
