@@ -1,13 +1,16 @@
 """One block's adapters alone, forward and backward: TT against other layers of the same purpose.
 
-    python benchmarks/layer.py [--tokens 1024] [--turns 20] [--json FILE]
+    python benchmarks/layer.py [--tokens 1024] [--turns 20] [--give-back] [--json FILE]
 
 The hidden states are (8, tokens / 8, width) and need gradients, as inside a model. A block has two
 adapters (after attention and after the MLP), or LoRA on queries and values; of LoRA, whose layers
 run the frozen projection too, the time of the frozen projections alone is taken off. Times are
 medians over turns in which all layers take their turn; memory is the peak of what torch allocates
-in a step, the inputs not counted. One thread. Needs `pip install "fedtt[bench]"`; what is not
-installed, or cannot be built at a width, is left out and named.
+in a step, the inputs not counted. One thread. As in training, what a step frees stays with the
+process; with ``--give-back`` glibc decides, which gives it back to the system in part, and then
+layers wait for pages that the system has to wipe (see ``step.py``). Needs
+`pip install "fedtt[bench]"`; what is not installed, or cannot be built at a width, is left out and
+named.
 """
 
 import argparse
@@ -23,6 +26,7 @@ from report import describe_machine, print_table, write_json
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from fedtt.engine.freed_memory import keep_freed_memory
 from fedtt.peft.residual_adapter import AdapterSettings
 from fedtt.peft.tt_adapter_layer import TTAdapterLayer
 from fedtt.tt import tt_shape
@@ -168,9 +172,12 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--turns", type=int, default=20)
+    parser.add_argument("--give-back", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if not arguments.give_back:
+        keep_freed_memory()
     machine = describe_machine("peft", "loretta", "tensorly-torch")
     print(f"{machine}\n")
     ratios: dict[str, float] = {}
