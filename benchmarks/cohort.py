@@ -98,7 +98,7 @@ def ways_of(
     """Way -> who trains, and how."""
     cohort = build_federation(config_of(arguments, method, clients=clients, rows=rows))
     union = build_federation(config_of(arguments, method, clients=1, rows=clients * rows))
-    budget = auto_max_tokens(cohort.model, model_class="classification")
+    budget = auto_max_tokens(cohort.model, model_class=cohort.task.model_class)
     return {
         "one by one": (cohort, engine(cohort, max_tokens=None)),
         "batched": (cohort, engine(cohort, max_tokens=budget)),

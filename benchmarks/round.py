@@ -77,7 +77,7 @@ def run_fedtt(job: dict[str, Any], *, method: str, dtype: str) -> list[float]:
 
     federation = build(job, method=method, dtype=dtype)
     state, seconds = federation.initial, []
-    budget = auto_max_tokens(federation.model, model_class="classification")
+    budget = auto_max_tokens(federation.model, model_class=federation.task.model_class)
     call = local_clients(federation, state=state, seed=0, max_tokens=budget)
     for _ in range(job["rounds"]):
         began = time.perf_counter()

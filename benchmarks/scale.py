@@ -64,7 +64,7 @@ def measure(path: Path, *, population: int, cohort: int) -> dict[str, float]:
         federation,
         state=state,
         seed=0,
-        max_tokens=auto_max_tokens(federation.model, model_class="classification"),
+        max_tokens=auto_max_tokens(federation.model, model_class=federation.task.model_class),
     )
     seconds = []
     for _ in range(ROUNDS):

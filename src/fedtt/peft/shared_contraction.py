@@ -36,17 +36,18 @@ class _Forward:
         self._trains = {id(train): train for train in trains}
         # Read when the first is asked for: what functional_call puts in place is in place then.
         self._cores: Mapping[int, list[Tensor]] = {}
+        self._kinds: Mapping[int, Hashable] = {}
         self._sides: dict[tuple[Hashable, torch.dtype], Mapping[int, Sides]] = {}
 
     def sides(self, train: Train, dtype: torch.dtype) -> Sides | None:
         if id(train) not in self._trains or not torch.is_grad_enabled():
             return None
-        self._cores = self._cores or {key: each.cores for key, each in self._trains.items()}
-        kind = _kind(train, self._cores[id(train)])
+        if not self._cores:
+            self._cores = {key: each.cores for key, each in self._trains.items()}
+            self._kinds = {key: _kind(self._trains[key], own) for key, own in self._cores.items()}
+        kind = self._kinds[id(train)]
         if (kind, dtype) not in self._sides:
-            alike = [
-                key for key, cores in self._cores.items() if _kind(self._trains[key], cores) == kind
-            ]
+            alike = [key for key, other in self._kinds.items() if other == kind]
             trains = [self._cores[key] for key in alike]
             found = contract_all_sides(trains, split=train.split, dtype=dtype)
             self._sides[kind, dtype] = dict(zip(alike, found, strict=True))
