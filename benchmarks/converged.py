@@ -83,7 +83,8 @@ def verdict(gained: Spread | None) -> str:
     """Whether it has converged."""
     if gained is None:
         return ""
-    return "no" if gained.mean > STILL_IMPROVING else "yes"
+    # Scores are fractions of some hundred texts: rounding is not improvement.
+    return "no" if gained.mean > STILL_IMPROVING + 1e-9 else "yes"
 
 
 def rows_of(short: Cells, long_cells: Cells) -> list[list[str]]:
