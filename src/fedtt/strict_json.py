@@ -17,7 +17,7 @@ def parse_json(text: str | bytes) -> Any:
     try:
         return json.loads(
             text,
-            object_pairs_hook=_table,
+            object_pairs_hook=unique_keys,
             parse_constant=_refuse_constant,
             parse_float=_finite,
             parse_int=_whole,
@@ -26,7 +26,8 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deep") from error
 
 
-def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object of these pairs. Raises ``ValueError`` for a key that stands twice."""
     table = dict(pairs)
     if len(table) < len(pairs):
         keys = [key for key, _ in pairs]

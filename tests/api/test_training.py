@@ -116,6 +116,7 @@ def test_rows_in_memory_train_like_their_file(
     ("rows", "message"),
     [
         (pd.DataFrame({"text": []}), "no rows"),
+        (pd.DataFrame({"text": ["a"], "label": [0], "Client": ["x"]}), "client_column"),
         ([{"text": "a", "label": "b"}], "no table"),
         (DatasetDict(), "no table"),
     ],

@@ -25,7 +25,7 @@ MakeConfig = Callable[..., RunConfig]
 Command = Callable[..., str]
 ROWS = [
     {"id": "7", "note": 'a, "b"\nc', "text": "the film was great"},
-    {"id": "8", "note": "", "text": "a dull plot"},
+    {"id": "8", "note": "OBX|1\rOBX|2", "text": "a dull plot"},
     {"id": "9", "note": "ü", "text": "really superb " * 20},
 ]
 
@@ -99,7 +99,13 @@ def test_a_list_keeps_nobody_from_going_on(run: fedtt.Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "message"), [('"\\ud800"', "surrogates"), ("NaN", "JSON"), ("1e999", "JSON")]
+    ("bad", "message"),
+    [
+        ('"\\ud800"', "surrogates"),
+        ("NaN", "JSON"),
+        ("1e999", "JSON"),
+        ('1, "text": "c"', "stands twice"),
+    ],
 )
 def test_a_value_that_is_no_json_is_refused_with_its_line(
     command: Command, run: fedtt.Run, tmp_path: Path, bad: str, message: str

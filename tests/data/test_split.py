@@ -1,5 +1,6 @@
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -233,6 +234,7 @@ def test_repeats_are_told() -> None:
         "text in one split.",
         "1 texts are held by more than one client; each is in the same split at all of its "
         "holders.",
+        "1 of 33 texts stand with more than one class.",
     )
 
 
@@ -328,3 +330,10 @@ def test_texts_with_a_nul_character_are_counted() -> None:
     held = LabeledTexts(texts=("nul \0", *texts.texts[1:]), labels=texts.labels)
     (note,) = split_clients(raw_data({"a": held}), seed=0).notes
     assert note == "1 texts hold a NUL character, which is no text: is the file whole?"
+
+
+def test_a_client_whose_texts_are_all_in_the_test_set_is_told_so() -> None:
+    texts = own_texts("a", 12)
+    raw = replace(raw_data({"a": texts, "b": own_texts("b", 12)}), shared_test=texts)
+    with pytest.raises(DataError, match="without the 12 whose texts the test set has too"):
+        split_clients(raw, seed=0)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedtt.data import GivenClasses, RawData, load_text_file
+from fedtt.data.unlabeled_files import load_texts
 from fedtt.errors import DataError
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda s: bool(s.strip()))
@@ -369,3 +370,33 @@ def test_a_label_means_the_same_in_every_format(tmp_path: Path, one: object) -> 
         assert contents(load_text_file(path)) == {"p": [("a", "1"), ("b", "2")]}
         named = load_text_file(path, classes=GivenClasses(names=("1", "2", "3")))
         assert contents(named) == {"p": [("a", "1"), ("b", "2")]}
+
+
+@pytest.mark.parametrize("name", ["Client", " client", "CLIENT ", "cli\u200bent"])
+def test_a_column_that_is_client_to_a_reader_alone_is_refused(tmp_path: Path, name: str) -> None:
+    rows: Rows = [("a", "no", "x"), ("b", "yes", "y")]
+    path = write(tmp_path / "data.csv", rows, ("text", "label", name))
+    with pytest.raises(DataError, match=r"set data\.client_column"):
+        load_text_file(path)
+    with pytest.raises(DataError, match=r"set data\.client_column"):
+        load_texts(path)
+    if name == name.strip():
+        assert {*load_text_file(path, client_column=name).texts_by_client} == {"x", "y"}
+
+
+def test_a_column_that_may_name_the_clients_is_told(tmp_path: Path) -> None:
+    rows: Rows = [("a", "no", "x"), ("b", "yes", "y")]
+    path = write(tmp_path / "data.csv", rows, ("text", "label", "client_id"))
+    assert (
+        load_text_file(path).notes[1].startswith("No column says who holds a row; if 'client_id'")
+    )
+    own = write(tmp_path / "own.csv", rows, ("text", "label", "site"))
+    assert len(load_text_file(own).notes) == 1
+    assert load_text_file(own, client_column="site").notes == ()
+
+
+def test_a_json_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"text": "a", "label": "no"}\n{"text": "b", "label": "yes", "text": "c"}\n')
+    with pytest.raises(DataError, match=r"data\.jsonl:2"):
+        load_text_file(path)

@@ -91,6 +91,7 @@ BAD = {
     "silos": ({"source": "sentiment-silos", "directory": "x"}, "directory goes with the name of"),
     "file": ({"path": "x.csv", "directory": "x"}, "directory goes with the name of a task"),
     "names": ({"source": "sst2", "label_names": ["a", "b"]}, "label_names goes with path"),
+    "pair with itself": ({"path": "x.csv", "pair_column": "text"}, "a text is no pair with itself"),
     "pair": ({"source": "mrpc", "pair_column": "b"}, "test_path and pair_column go with path"),
 }
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,6 +12,8 @@ from datasets import ClassLabel, Dataset
 
 from fedtt.atomic_write import replace_file
 from fedtt.config import RunConfig
+from fedtt.data.files import CLIENT_COLUMN
+from fedtt.data.label_meaning import look_of
 from fedtt.errors import ConfigError, DataError, RunError
 
 Examples: TypeAlias = pd.DataFrame | Dataset
@@ -38,6 +41,12 @@ class KeptExamples:
             ) from error
         return True
 
+    def remove(self) -> None:
+        """Take the file away, and the folder if nothing else is in it."""
+        self.path.unlink()
+        with suppress(OSError):  # it holds other runs' data
+            self.path.parent.rmdir()
+
 
 def pack_examples(examples: Examples, *, columns: set[str] | None, beside: Path) -> KeptExamples:
     """Those of the ``columns`` that there are (None: all), as the file that will hold them.
@@ -48,7 +57,8 @@ def pack_examples(examples: Examples, *, columns: set[str] | None, beside: Path)
     if frame.empty:
         raise DataError("the data has no rows", where="data=", expected="one row an example")
     if columns is not None:
-        frame = frame.loc[:, [name for name in frame.columns if name in columns]]
+        wanted = columns | _taken_for(CLIENT_COLUMN, frame) if CLIENT_COLUMN in columns else columns
+        frame = frame.loc[:, [name for name in frame.columns if name in wanted]]
     twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
     if twice:
         raise DataError("two columns of one name", where="data=", got=", ".join(twice))
@@ -78,6 +88,11 @@ def columns_of(config: RunConfig) -> set[str] | None:
     if partition is not None:
         named.add(partition.column)
     return {name for name in named if name is not None}
+
+
+def _taken_for(name: str, frame: pd.DataFrame) -> set[str]:
+    """Columns that a reader takes for ``name``: whoever reads the file refuses them."""
+    return {other for other in frame.columns if look_of(str(other)) == name}
 
 
 def with_path(table: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def train(
     check_model_place(given.model.name)
     with _stoppable() as check, ExitStack() as undo:
         if kept is not None and kept.write():
-            undo.callback(kept.path.unlink)
+            undo.callback(kept.remove)
         begun = begin_new(
             given, build_federation, place=place, overwrite=overwrite, before_writing=check
         )

@@ -88,6 +88,8 @@ class DataConfig(Section):
             raise ValueError('give either source, such as "sst2", or path = "FILE"')
         if self.path is None and (self.test_path or self.pair_column):
             raise ValueError("test_path and pair_column go with path, not with source")
+        if self.pair_column == self.text_column:
+            raise ValueError("pair_column is text_column: a text is no pair with itself")
         if self.path is None and self.label_names:
             raise ValueError("label_names goes with path; a source has names of its own")
         if self.label_values and len(self.label_values) != len(self.label_names or ()):

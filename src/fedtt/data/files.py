@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedtt.data.examples import LabeledTexts, RawData, is_unicode
+from fedtt.data.label_meaning import look_of
 from fedtt.data.labels import ClassIds, GivenClasses, number_alike, number_labels
 from fedtt.data.tables import Table, read_table
 from fedtt.errors import DataError
@@ -53,15 +54,8 @@ def load_text_file(
     path = Path(path)
     columns = _Columns(text=text_column, pair=pair_column, label=label_column)
     table = read_table(path, (*columns.required, client_column))
-    wanted = columns.required
-    if client_column in table.names or client_column != CLIENT_COLUMN:
-        wanted.append(client_column)
-    check_table(table, wanted, path)
-    clients = (
-        strings_of(table, client_column, what="client id", is_id=True)
-        if client_column in wanted
-        else [path.stem] * len(table.places)
-    )
+    check_table(table, columns.required, path)
+    clients = owners_of(table, client_column, path)
     ids = number_labels(
         table.columns[label_column], places=table.places, given=classes, file=str(path)
     )
@@ -69,7 +63,7 @@ def load_text_file(
         name=path.stem,
         label_names=ids.label_names,
         texts_by_client=by_client(_examples(table, columns, ids.labels), clients),
-        notes=_notes(table, wanted, ids, label_column=label_column),
+        notes=_notes(table, [*columns.required, client_column], ids, label_column=label_column),
         shared_test=None if test_path is None else _load_test(Path(test_path), columns, ids),
         label_cells=ids.cells,
     )
@@ -78,9 +72,7 @@ def load_text_file(
 def _notes(
     table: Table, wanted: Sequence[str], ids: ClassIds, *, label_column: str
 ) -> tuple[str, ...]:
-    unused = sorted(set(table.names) - set(wanted))
-    shown = ", ".join(name if is_unicode(name) else ascii(name) for name in unused)
-    notes = [f"Columns not used: {shown}."] if unused else []
+    notes = list(unused_notes(table, wanted))
     classes, examples = len(set(ids.labels)), len(ids.labels)
     if classes > MANY_CLASSES and 2 * classes > examples:
         notes.append(
@@ -114,6 +106,44 @@ def by_client(examples: LabeledTexts, clients: Sequence[str]) -> dict[str, Label
     for row, client_id in enumerate(clients):
         rows_of.setdefault(client_id, []).append(row)
     return {client_id: examples.select(rows) for client_id, rows in rows_of.items()}
+
+
+def owners_of(table: Table, client_column: str, path: Path) -> list[str]:
+    """Who holds each row: what that column says, or the file's stem where it has none of its own.
+
+    Raises :class:`DataError` for an id that is none, another ``client_column`` than the usual one
+    that is not there, and a column that only a reader takes for the usual one: all its clients
+    would be one.
+    """
+    if client_column not in table.names and client_column == CLIENT_COLUMN:
+        alike = [name for name in table.names if look_of(name) == CLIENT_COLUMN]
+        if not alike:
+            return [path.stem] * len(table.places)
+        raise DataError(
+            f"the name of a column is {CLIENT_COLUMN!r} but for case, spaces or invisible marks",
+            where=str(path),
+            got=repr(alike[0]),
+            expected=f"{CLIENT_COLUMN!r}, where it says who holds the row",
+            fix=f"rename the column, or set data.client_column = {alike[0]!r}; where it says "
+            "something else, give it another name",
+        )
+    check_table(table, [client_column], path)
+    return strings_of(table, client_column, what="client id", is_id=True)
+
+
+def unused_notes(table: Table, wanted: Sequence[str]) -> tuple[str, ...]:
+    """A line on the columns that are not used, and on one of them that may name the clients."""
+    unused = sorted(set(table.names) - set(wanted))
+    if not unused:
+        return ()
+    shown = ", ".join(name if is_unicode(name) else ascii(name) for name in unused)
+    notes = [f"Columns not used: {shown}."]
+    owners = [name for name in unused if look_of(name).startswith(CLIENT_COLUMN)]
+    if owners and CLIENT_COLUMN in wanted and CLIENT_COLUMN not in table.names:
+        notes.append(
+            f"No column says who holds a row; if {owners[0]!r} does, set data.client_column."
+        )
+    return tuple(notes)
 
 
 def check_table(table: Table, wanted: Sequence[str], path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from fedtt.csv_lines import write_csv_lines
 from fedtt.data.files import check_table, strings_of
 from fedtt.data.tables import (
     SAVE_AS_UTF8,
@@ -20,6 +21,7 @@ from fedtt.data.tables import (
     guess_encoding,
 )
 from fedtt.errors import DataError
+from fedtt.strict_json import unique_keys
 
 ROWS_AT_ONCE = 2048
 Columns = dict[str, list[Any]]
@@ -95,7 +97,6 @@ def _copy_csv(path: Path, target: IO[bytes], asking: _Asking) -> None:
     text = io.TextIOWrapper(target, encoding="utf-8", newline="")
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
-        writer = csv.writer(text, lineterminator="\n")
         rows = _csv_rows(reader, path)
         _, header = next(rows, ("", []))
         if len({*header}) < len(header):
@@ -104,7 +105,7 @@ def _copy_csv(path: Path, target: IO[bytes], asking: _Asking) -> None:
             raise broken_file(path, 1, f"column {twice!r} twice", expected)
         check_separator(header, asking.wanted, path)
         asking.check_names(header)
-        writer.writerow([*header, *asking.new])
+        write_csv_lines(text, [[*header, *asking.new]])
         for places, chunk in _chunks(_as_wide(rows, header, path)):
             columns = {
                 name: [row[header.index(name)] for row in chunk]
@@ -113,7 +114,7 @@ def _copy_csv(path: Path, target: IO[bytes], asking: _Asking) -> None:
             }
             new = asking(Table(names=header, columns=columns, places=places))
             added = zip(*new.values(), strict=True)
-            writer.writerows([*row, *more] for row, more in zip(chunk, added, strict=True))
+            write_csv_lines(text, ([*row, *more] for row, more in zip(chunk, added, strict=True)))
     text.detach()  # whoever opened it closes it
 
 
@@ -178,7 +179,7 @@ def _objects(lines: Iterable[str], path: Path) -> Iterator[tuple[str, dict[str, 
             continue
         expected = "one JSON object on each line"
         try:
-            value = json.loads(line.removeprefix("\ufeff"))
+            value = json.loads(line.removeprefix("\ufeff"), object_pairs_hook=unique_keys)
         except (ValueError, RecursionError) as error:
             raise broken_file(path, number, str(error), expected) from error
         if not isinstance(value, dict):

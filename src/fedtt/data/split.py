@@ -67,12 +67,16 @@ def split_clients(
         texts = held[client_id]
         where = f"{raw.name}, client {client_id!r}"
         if len(texts) == 0:
+            tested = len(raw.texts_by_client[client_id])
             raise DataError(
                 "a client has no examples",
                 where=where,
-                got="0 examples",
+                got=f"0 examples, without the {tested:,} whose texts the test set has too"
+                if tested
+                else "0 examples",
                 expected="at least two classes and a few examples of each",
-                fix="give the client examples, or take it out of the data",
+                fix="give the client examples, or take it out of the data; where data.examples "
+                "draws some of all, draw more",
             )
         sides = _assign_client(client_id, client_keys, shared, fractions, seed=seed)
         client = _divide(client_id, texts, [sides[key] for key in client_keys])
@@ -83,7 +87,13 @@ def split_clients(
         clients,
         name=raw.name,
         label_names=raw.label_names,
-        notes=(*raw.notes, *left_out, *_notes(held, keys, shared), *one_class),
+        notes=(
+            *raw.notes,
+            *left_out,
+            *_notes(held, keys, shared),
+            *_contradictions(held, keys),
+            *one_class,
+        ),
         shared_test=raw.shared_test,
     )
 
@@ -288,6 +298,20 @@ def _check_classes(clients: Sequence[ClientData], raw: RawData, *, whole: bool) 
         "with it is perfect."
     )
     return [note] if single else []
+
+
+def _contradictions(
+    held: Mapping[str, LabeledTexts], keys: Mapping[str, tuple[str, ...]]
+) -> list[str]:
+    """A note on texts that stand with several classes; groups have theirs within."""
+    labels: dict[str, set[int]] = {}
+    for client_id, texts in held.items():
+        if texts.groups is None:
+            for key, label in zip(keys[client_id], texts.labels, strict=True):
+                labels.setdefault(key, set()).add(label)
+    several = sum(len(classes) > 1 for classes in labels.values())
+    note = f"{several:,} of {len(labels):,} texts stand with more than one class."
+    return [note] if several else []
 
 
 def _notes(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedtt.errors import DataError
+from fedtt.strict_json import unique_keys
 
 WRITE_AGAIN = "correct this line, or write the file again with a CSV, JSON or parquet library"
 SAVE_AS_UTF8 = 'save the file as UTF-8 (in a spreadsheet: "CSV UTF-8")'
@@ -115,7 +116,8 @@ def _read_json_lines(path: Path, wanted: Collection[str]) -> Table:
         if not line.strip():
             continue
         try:
-            value = json.loads(line.removeprefix("\ufeff"))  # files put end to end may have several
+            # Files put end to end may have several byte-order marks.
+            value = json.loads(line.removeprefix("\ufeff"), object_pairs_hook=unique_keys)
         except (ValueError, RecursionError) as error:
             raise broken_file(path, number, str(error), "one JSON object on each line") from error
         if not isinstance(value, dict):

@@ -6,7 +6,14 @@ from pathlib import Path
 
 from fedtt.data.chat_rows import chat_examples
 from fedtt.data.examples import ONE_CLASS, LabeledTexts, RawData
-from fedtt.data.files import CLIENT_COLUMN, by_client, check_table, strings_of
+from fedtt.data.files import (
+    CLIENT_COLUMN,
+    by_client,
+    check_table,
+    owners_of,
+    strings_of,
+    unused_notes,
+)
 from fedtt.data.prompt_rows import PromptColumns, prompt_examples
 from fedtt.data.tables import Table, read_table
 from fedtt.errors import DataError
@@ -115,17 +122,11 @@ def _load(
 ) -> RawData:
     table = read_table(path, (*required, client_column))
     held = examples(table, path)
-    if client_column in table.names or client_column != CLIENT_COLUMN:
-        check_table(table, [client_column], path)
-        clients = strings_of(table, client_column, what="client id", is_id=True)
-    else:
-        clients = [path.stem] * len(held)
-    unused = sorted(set(table.names) - {*required, client_column})
     return RawData(
         name=path.stem,
         label_names=ONE_CLASS,
-        texts_by_client=by_client(held, clients),
-        notes=(f"Columns not used: {', '.join(map(ascii, unused))}.",) if unused else (),
+        texts_by_client=by_client(held, owners_of(table, client_column, path)),
+        notes=unused_notes(table, [*required, client_column]),
         shared_test=None
         if test_path is None
         else examples(read_table(test_path, required), test_path),

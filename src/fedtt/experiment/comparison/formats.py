@@ -1,10 +1,10 @@
 """Results as files: CSV with one row a cell, Markdown, LaTeX with booktabs."""
 
-import csv
 import io
 from collections.abc import Iterable
 from typing import Any
 
+from fedtt.csv_lines import write_csv_lines
 from fedtt.experiment.comparison.cell_results import CellResult, best, first_reaching, last_within
 from fedtt.experiment.comparison.cell_statistics import Group, Results
 from fedtt.experiment.comparison.text_tables import TextTable, caption, header, text_tables
@@ -31,9 +31,8 @@ def to_csv(results: Results) -> str:
         for group in results.groups
         for cell in group.cells
     ]
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    names = list(rows[0])
+    write_csv_lines(buffer, [names, *([row[name] for name in names] for row in rows)])
     return buffer.getvalue()
 
 
