@@ -59,7 +59,7 @@ def read_cells(places: str) -> Cells:
     """The finished cells of those files; of a method that is in several, the first file's."""
     cells: Cells = {}
     paths, _, setting = places.partition("@")
-    for path in paths.split("+"):
+    for path in filter(None, paths.split("+")):
         found: Cells = {}
         for line in finished_lines(Path(path)):
             if not setting or line["setting"] == setting:

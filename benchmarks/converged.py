@@ -3,7 +3,7 @@
     python benchmarks/converged.py [TASK=SHORT[+SHORT...][@SETTING]=LONG[@SETTING] ...]
 
 SHORT and LONG are the ``results.csv`` of ``fedtt compare``, or one of them whose settings are the
-rounds; left out, those in docs/results. A method has converged where its validation accuracy after
+rounds; left out, those in docs/results. SHORT may be empty: nothing is compared then. A method has converged where its validation accuracy after
 the long run is at most 0.005 above that after the short one, in the mean over the seeds that both
 have. In both the learning rate falls to zero at the end, so neither stands still for want of rounds
 at a low one.
@@ -29,6 +29,7 @@ from fedtt.experiment.comparison.cell_statistics import Spread, spread
 STILL_IMPROVING = 0.005
 SHORT_SST2 = tuple(f"bytes-sst2{more}" for more in ("", "-published", "-hundredth", "-downlink"))
 CLIENTS = "converged-sst2-clients"
+SKEW = "converged-sst2-skew"
 
 
 class Task(NamedTuple):
@@ -56,6 +57,14 @@ TASKS |= {
         (CLIENTS,), CLIENTS, (f"dirichlet {alpha}, 30 rounds", f"dirichlet {alpha}, 90 rounds")
     )
     for alpha in ("1", "0.1")
+}
+TASKS |= {
+    setting: Task((), SKEW, ("", setting))
+    for setting in (
+        "4 silos, dirichlet 1",
+        "4 silos, dirichlet 0.1",
+        "20 silos, dirichlet 0.1, dropouts",
+    )
 }
 VALIDATION, TEST = "final_validation_accuracy", "test_accuracy"
 
