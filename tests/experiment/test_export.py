@@ -1,6 +1,7 @@
 """A run's model as others load it: the same answers, and nothing of the run that is not theirs."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import fedtt
-from fedtt.config import RunConfig
+from fedtt.config import RunConfig, SecureAggregationConfig
 from fedtt.errors import ConfigError, ModelError, RunError
 from fedtt.experiment import open_run
 from fedtt.experiment.exports import EXPORTS, export_run
@@ -145,6 +146,33 @@ def test_the_card_says_what_it_is_and_nothing_of_anybody(lora: fedtt.Run, tmp_pa
         assert said in card
     assert not any(secret in card for secret in ("north", "south", "film", str(lora.path)))
     assert "base_model" not in card  # a directory of this machine
+
+
+@pytest.mark.parametrize(
+    ("known", "said", "unsaid"),
+    [
+        ("here", ("a simulation", "it hid no update from whoever ran"), ("sites", "learned")),
+        ("at sites", ("3 sites", "that kept their data", "learned their sums"), (" examples",)),
+        ("nowhere", ("is not known",), ("simulat", "kept", "learned", "clients:")),
+    ],
+)
+def test_the_card_claims_of_a_simulation_no_more_than_it_is(
+    lora: fedtt.Run, tmp_path: Path, known: str, said: tuple[str, ...], unsaid: tuple[str, ...]
+) -> None:
+    shutil.copytree(lora.path, tmp_path / "run")
+    path = tmp_path / "run" / "data.json"
+    data = json.loads(path.read_text())
+    counted = {} if known == "nowhere" else data["clients"]
+    if known == "at sites":
+        counted = {name: dict.fromkeys(sizes, 0) for name, sizes in counted.items()}
+    path.write_text(json.dumps({**data, "clients": counted}))
+    config = lora.config
+    privacy = config.privacy.model_copy(update={"secure_aggregation": SecureAggregationConfig()})
+    sites = config.sites.model_copy(update={"names": ("north", "south")})  # fedtt train plays them
+    config = config.model_copy(update={"privacy": privacy, "sites": sites})
+    card = model_card(open_run(tmp_path / "run"), config, EXPORTS["peft"], checked=())
+    assert all(text in card for text in said), card
+    assert not any(text in card for text in unsaid), card
 
 
 def test_the_card_of_a_private_run_has_its_epsilon_and_counts_nobody(
