@@ -1,6 +1,7 @@
 """A run's model as others load it: the same answers, and nothing of the run that is not theirs."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import fedtt
@@ -202,6 +204,53 @@ def test_what_cannot_be_merged_says_why_and_leaves_nothing(
     codes = replace(opened, config=opened.config.model_copy(update={"model": model}))
     with pytest.raises(RunError, match="base weights are codes"):
         merge(codes)
+
+
+FULL = "No space left on device (os error 28)"
+
+
+@pytest.mark.parametrize(
+    ("writer", "raised"),
+    [
+        # As safetensors and tokenizers raise it: neither is an OSError.
+        ("fedtt.experiment.exports.export_peft.write_adapter", SafetensorError(FULL)),
+        ("transformers.PreTrainedTokenizerBase.save_pretrained", Exception(FULL)),
+    ],
+)
+def test_a_full_disk_is_named_and_leaves_nothing(
+    lora: fedtt.Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    writer: str,
+    raised: Exception,
+) -> None:
+    def write(*_args: object, **_options: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(writer, write)
+    expected = r"cannot write the export\n  where: .*out\n  got: No space left"
+    with pytest.raises(RunError, match=expected):
+        export_run(lora.path, tmp_path / "out", name="peft")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_files_are_whose_the_umask_says(
+    make_config: MakeConfig, lora: fedtt.Run, tmp_path: Path
+) -> None:
+    def modes(folder: Path) -> set[int]:
+        return {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
+
+    before = os.umask(0o027)
+    try:
+        for name in ("peft", "merged"):
+            export_run(lora.path, tmp_path / name, name=name)
+            assert modes(tmp_path / name) == {0o640}, name
+        run = fedtt.train(make_config(**QUICK), run=tmp_path / "run", progress=False)
+    finally:
+        os.umask(before)
+    assert modes(run.path / "adapter") == {0o640}
+    assert (run.path / ".lock").stat().st_mode & 0o777 == 0o640
 
 
 def test_another_answer_is_noticed() -> None:
