@@ -66,7 +66,7 @@ def _anchor_value(value: Any, key: str, folder: Path) -> Any:
             "no file or directory can lie there",
             where=key,
             got=f"{value!r}: {error}",
-            expected="a path, relative to the configuration's file",
+            expected="the path of a file or directory",
             fix="correct the path",
         ) from error
 
