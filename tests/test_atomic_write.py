@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import fedtt
-from fedtt.atomic_write import replace_file
+from fedtt.atomic_write import append_to_file, replace_file
 
 SOURCE = Path(fedtt.__file__).parent
 
@@ -36,6 +36,30 @@ def test_a_reader_never_sees_half_of_it(tmp_path: Path) -> None:
             assert path.read_bytes() in contents
         assert [one.result() for one in done] == [None] * 4
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="directories that can be opened")
+def test_what_is_written_first_outlasts_a_power_cut_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a disk that keeps nothing but what it was told to."""
+    synced: list[tuple[bytes, set[str]]] = []
+
+    def sync(descriptor: int) -> None:
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        names = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
+        synced.append((b"" if folder else (tmp_path / "records").read_bytes(), names))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    append_to_file(tmp_path / "records", b"one\n")
+    assert synced == [(b"one\n", {"records"}), (b"", {"records"})]
+    append_to_file(tmp_path / "records", b"two\n")
+    replace_file(tmp_path / "state", b"after two")
+    assert synced[2:] == [
+        (b"one\ntwo\n", {"records"}),
+        (b"one\ntwo\n", {"records"}),
+        (b"", {"records", "state"}),
+    ]
 
 
 def test_what_cannot_be_replaced_stays(tmp_path: Path) -> None:

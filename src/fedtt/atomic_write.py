@@ -1,9 +1,9 @@
-"""Files are replaced whole or not at all."""
+"""Files are replaced whole or not at all, and what is written outlasts a power cut."""
 
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -40,3 +40,39 @@ def replaced_file(path: Path, *, mode: int = EVERYBODY) -> Iterator[IO[bytes]]:
     except BaseException:  # an interrupt, too
         beside.unlink(missing_ok=True)
         raise
+    _keep_names(path.parent)
+
+
+def append_to_file(path: Path, content: bytes) -> None:
+    """Add ``content`` to the file at ``path``, which may be new; what is written later is never on
+    disk without it. Raises :class:`OSError`.
+    """
+    is_new = not path.exists()
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    if is_new:
+        _keep_names(path.parent)
+
+
+def open_to_all(folder: Path) -> None:
+    """Give the files of ``folder``, which this process made, the mode that its umask leaves them:
+    safetensors makes its files for their owner alone. Raises :class:`OSError`.
+    """
+    mode = folder.stat().st_mode & EVERYBODY  # the umask can be read nowhere without changing it
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            file.chmod(mode)
+
+
+def _keep_names(folder: Path) -> None:
+    """Have the names in ``folder`` outlast a power cut, where the system and the disk can."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no directory
+        return
+    with suppress(OSError):  # of a disk of the network; the file itself is whole either way
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

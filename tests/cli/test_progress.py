@@ -1,12 +1,13 @@
 """What is shown of a run as it goes."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from fedtt.cli.progress import LiveLine, PlainLines, describe_round
+from fedtt.cli.progress import LiveLine, PlainLines, describe_round, describe_start
 from fedtt.experiment.events import BaselineRoundDone, RoundDone, RunPrepared, TrainingDone
 
 
@@ -52,6 +53,11 @@ def prepared(*, rounds: int, alone: bool) -> RunPrepared:
         sent_bytes=0,
         notes=(),
     )
+
+
+def test_of_a_run_whose_rounds_are_done_none_is_announced() -> None:
+    done = replace(prepared(rounds=5, alone=False), next_round=5)
+    assert describe_start(done).startswith("no round was left to do; 2 clients")
 
 
 def baseline(client_id: str, number: int, round_index: int, *, rounds: int) -> BaselineRoundDone:

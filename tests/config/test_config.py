@@ -128,6 +128,19 @@ def test_a_model_in_the_file_is_beside_the_file_or_on_the_hub(
         name_of("there")
 
 
+@pytest.mark.parametrize("path", [r"no\u0000tes.csv", "loop/notes.csv"])
+@pytest.mark.parametrize("key", ["data.path", "model.name"])
+def test_what_can_be_no_path_is_refused_with_its_key(tmp_path: Path, key: str, path: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    files = {"data.path": 'source = "sentiment-silos"', "model.name": 'name = "minilm"'}
+    text = MINIMAL.replace(files[key], f'{key.split(".")[1]} = "{path}"')
+    with pytest.raises(ConfigError, match=rf"can lie there\n  where: {key}\n  got: '.*csv': "):
+        load(text, tmp_path)
+    grid = f'\n[[compare.settings]]\nname = "one"\nset = {{ "{key}" = "{path}" }}\n'
+    with pytest.raises(ConfigError, match=rf"can lie there\n  where: {key}"):
+        load(MINIMAL + grid, tmp_path)
+
+
 def test_the_aliases_are_those_of_the_models() -> None:
     assert set(MODEL_ALIASES) == set(ALIASES)
 

@@ -18,6 +18,7 @@ from fedtt.engine.data import absent_data
 from fedtt.engine.fingerprint import digest_texts
 from fedtt.engine.inprocess import local_clients
 from fedtt.errors import ConfigError, ModelError
+from fedtt.experiment.description import describe, is_data_at_sites
 from fedtt.federated.cohort import Cohorts
 from fedtt.federated.round import run_round
 from fedtt.federated.types import RoundReport, ServerState
@@ -236,4 +237,6 @@ def test_a_site_is_one_client_of_the_cohorts_population(make_config: MakeConfig)
     with pytest.raises(ConfigError, match="at least 3"):
         build_federation(config, own)
     one_of_three = config.model_copy(update={"server": ServerConfig()})
-    assert build_federation(one_of_three, own).population == ("north",)
+    federation = build_federation(one_of_three, own)
+    assert federation.population == ("north",)
+    assert is_data_at_sites(describe(federation, one_of_three)), "serve counts no text"

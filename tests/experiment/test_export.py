@@ -1,6 +1,8 @@
 """A run's model as others load it: the same answers, and nothing of the run that is not theirs."""
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import fedtt
-from fedtt.config import RunConfig
+from fedtt.config import RunConfig, SecureAggregationConfig
 from fedtt.errors import ConfigError, ModelError, RunError
 from fedtt.experiment import open_run
 from fedtt.experiment.exports import EXPORTS, export_run
@@ -147,6 +150,33 @@ def test_the_card_says_what_it_is_and_nothing_of_anybody(lora: fedtt.Run, tmp_pa
     assert "base_model" not in card  # a directory of this machine
 
 
+@pytest.mark.parametrize(
+    ("known", "said", "unsaid"),
+    [
+        ("here", ("a simulation", "it hid no update from whoever ran"), ("sites", "learned")),
+        ("at sites", ("3 sites", "that kept their data", "learned their sums"), (" examples",)),
+        ("nowhere", ("is not known",), ("simulat", "kept", "learned", "clients:")),
+    ],
+)
+def test_the_card_claims_of_a_simulation_no_more_than_it_is(
+    lora: fedtt.Run, tmp_path: Path, known: str, said: tuple[str, ...], unsaid: tuple[str, ...]
+) -> None:
+    shutil.copytree(lora.path, tmp_path / "run")
+    path = tmp_path / "run" / "data.json"
+    data = json.loads(path.read_text())
+    counted = {} if known == "nowhere" else data["clients"]
+    if known == "at sites":
+        counted = {name: dict.fromkeys(sizes, 0) for name, sizes in counted.items()}
+    path.write_text(json.dumps({**data, "clients": counted}))
+    config = lora.config
+    privacy = config.privacy.model_copy(update={"secure_aggregation": SecureAggregationConfig()})
+    sites = config.sites.model_copy(update={"names": ("north", "south")})  # fedtt train plays them
+    config = config.model_copy(update={"privacy": privacy, "sites": sites})
+    card = model_card(open_run(tmp_path / "run"), config, EXPORTS["peft"], checked=())
+    assert all(text in card for text in said), card
+    assert not any(text in card for text in unsaid), card
+
+
 def test_the_card_of_a_private_run_has_its_epsilon_and_counts_nobody(
     train: Callable[..., fedtt.Run], tmp_path: Path
 ) -> None:
@@ -174,6 +204,53 @@ def test_what_cannot_be_merged_says_why_and_leaves_nothing(
     codes = replace(opened, config=opened.config.model_copy(update={"model": model}))
     with pytest.raises(RunError, match="base weights are codes"):
         merge(codes)
+
+
+FULL = "No space left on device (os error 28)"
+
+
+@pytest.mark.parametrize(
+    ("writer", "raised"),
+    [
+        # As safetensors and tokenizers raise it: neither is an OSError.
+        ("fedtt.experiment.exports.export_peft.write_adapter", SafetensorError(FULL)),
+        ("transformers.PreTrainedTokenizerBase.save_pretrained", Exception(FULL)),
+    ],
+)
+def test_a_full_disk_is_named_and_leaves_nothing(
+    lora: fedtt.Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    writer: str,
+    raised: Exception,
+) -> None:
+    def write(*_args: object, **_options: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(writer, write)
+    expected = r"cannot write the export\n  where: .*out\n  got: No space left"
+    with pytest.raises(RunError, match=expected):
+        export_run(lora.path, tmp_path / "out", name="peft")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_files_are_whose_the_umask_says(
+    make_config: MakeConfig, lora: fedtt.Run, tmp_path: Path
+) -> None:
+    def modes(folder: Path) -> set[int]:
+        return {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
+
+    before = os.umask(0o027)
+    try:
+        for name in ("peft", "merged"):
+            export_run(lora.path, tmp_path / name, name=name)
+            assert modes(tmp_path / name) == {0o640}, name
+        run = fedtt.train(make_config(**QUICK), run=tmp_path / "run", progress=False)
+    finally:
+        os.umask(before)
+    assert modes(run.path / "adapter") == {0o640}
+    assert (run.path / ".lock").stat().st_mode & 0o777 == 0o640
 
 
 def test_another_answer_is_noticed() -> None:

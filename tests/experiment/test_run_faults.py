@@ -32,6 +32,9 @@ from fedtt.experiment import (
     predict_texts,
     run_experiment,
 )
+from fedtt.experiment.exports import export_run
+from fedtt.experiment.run_rows import rows_at
+from fedtt.report.run_view import view_run
 from fedtt.run_place import check_new_run
 
 MakeConfig = Callable[..., RunConfig]
@@ -207,6 +210,46 @@ def test_a_damaged_run_predicts_nothing(path: Path, case: str) -> None:
     DAMAGE[case](path)
     with pytest.raises(RunError):
         predict_texts(path, ["the film was great"])
+
+
+@pytest.mark.parametrize("case", ["no rounds", "a round too few"])
+def test_a_run_with_a_record_too_few_is_refused_by_whatever_opens_it(path: Path, case: str) -> None:
+    DAMAGE[case](path)
+    for use in (
+        lambda: evaluate_run(path, split="test"),
+        lambda: predict_texts(path, ["the film was great"]),
+        lambda: export_run(path, path.parent / "out", name="peft"),
+        lambda: view_run(path),
+        lambda: open_run(path),
+    ):
+        with pytest.raises(RunError, match=r"rounds\.jsonl\n.*got: records of [01] rounds, and a"):
+            use()
+    (row,) = rows_at(path.parent)
+    assert row["state"] == "unreadable"
+    assert "a state after 2" in row["problem"]
+
+
+def test_what_is_damaged_is_said_once(path: Path) -> None:
+    edit_rounds(path, lambda lines: [lines[0], "{\n"])
+    with pytest.raises(RunError, match="got: line 2: ") as caught:
+        open_run(path).rounds()
+    said = str(caught.value)
+    assert [said.count(part) for part in ("missing or damaged", "where: ", "fix: ")] == [1, 1, 1]
+
+
+def test_a_record_that_lacks_its_line_end_alone_counts(make_config: MakeConfig, path: Path) -> None:
+    file = path / "rounds.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])  # as some editors save it
+    assert len(open_run(path).rounds()) == 2
+    open_run(path).add_validation(1, json.loads(whole.splitlines()[1])["validation"])
+    assert file.read_bytes() == whole
+    file.write_bytes(whole[:-1])
+    go_on(make_config(**FAST), path)
+    assert file.read_bytes() == whole
+    file.write_bytes(whole[:-2])  # as a crash does
+    with pytest.raises(RunError, match="records of 1 rounds, and a state after 2"):
+        open_run(path)
 
 
 # -- data and base weights that changed since

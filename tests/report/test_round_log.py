@@ -61,6 +61,22 @@ def test_a_file_that_grows_is_read_once(cuts: list[int], count: int) -> None:
     assert found == records
 
 
+def test_a_line_whose_end_comes_later_is_read_once(tmp_path: Path) -> None:
+    lines = [json.dumps(record(index, clients=["a"])).encode() for index in range(3)]
+    tail = RoundTail(tmp_path)
+    for piece, count in (
+        (lines[0], 1),
+        (b"\n" + lines[1][:-1], 0),
+        (b"}", 1),
+        (b"\n", 0),
+        (lines[2] + b"\n", 1),
+    ):
+        with (tmp_path / "rounds.jsonl").open("ab") as file:
+            file.write(piece)
+        assert len(list(tail.read())) == count
+    tail.close()
+
+
 def test_a_file_that_is_another_is_known(tmp_path: Path) -> None:
     path = tmp_path / "rounds.jsonl"
     line = json.dumps(record(0, clients=["a"])) + "\n"

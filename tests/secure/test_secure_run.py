@@ -43,6 +43,8 @@ def test_a_run_ends_where_the_plain_one_does_resumes_to_the_bit_and_says_nothing
         torch.testing.assert_close(states["plain"][name], tensor, atol=5e-4, rtol=1e-3)
     (prepared,) = [event for event in events if isinstance(event, RunPrepared)]
     assert "sum of at least 4 of a round's 5 clients" in prepared.privacy[0]
+    assert "simulated" in prepared.privacy[0]
+    assert "learns" not in prepared.privacy[0]
     lines = (tmp_path / "whole" / "rounds.jsonl").read_text().splitlines()
     plain = (tmp_path / "plain" / "rounds.jsonl").read_text().splitlines()
     for line, other in zip(map(json.loads, lines), map(json.loads, plain), strict=True):

@@ -211,11 +211,18 @@ def describe_news(event: SiteNews | TrackerLost) -> str:
 def describe_start(event: RunPrepared) -> str:
     """Who takes part, and what each round exchanges."""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in event.exchanged_parameters.items())
-    start = f"resumed at round {event.next_round + 1}; " if event.next_round else ""
     return (
-        f"{start}{len(event.clients)} clients, {event.cohort_size} a round, {event.rounds} rounds; "
-        f"exchanged parameters: {kinds}"
+        f"{_where_it_goes_on(event)}{len(event.clients)} clients, {event.cohort_size} a round, "
+        f"{event.rounds} rounds; exchanged parameters: {kinds}"
     )
+
+
+def _where_it_goes_on(event: RunPrepared) -> str:
+    if not event.next_round:
+        return ""
+    if event.next_round >= event.rounds:
+        return "no round was left to do; "
+    return f"resumed at round {event.next_round + 1}; "
 
 
 def describe_round(event: RoundDone) -> str:

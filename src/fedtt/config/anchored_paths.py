@@ -15,14 +15,15 @@ def anchor_paths(table: Table, *, folder: Path) -> Table:
 
     Those that the axes of ``[compare]`` set, too.
 
-    Raises :class:`ConfigError` for a model's name that only the working directory has.
+    Raises :class:`ConfigError` for what can be no path, and for a model's name that only the
+    working directory has.
     """
     anchored = table
-    for key, anchor in ANCHORS.items():
+    for key in ANCHORS:
         section, _, name = key.partition(".")
         text = text_at(table, section, name)
         if text:
-            anchored = set_key(anchored, key, anchor(text, folder), where=key)
+            anchored = set_key(anchored, key, _anchor_value(text, key, folder), where=key)
     compare = table.get("compare")
     if isinstance(compare, Mapping):
         axes = {axis: _anchor_axis(compare[axis], folder) for axis in AXES if axis in compare}
@@ -47,14 +48,27 @@ def _anchored_keys(variant: Mapping[str, Any], folder: Path) -> Iterator[tuple[s
         if isinstance(variant.get(key), Mapping):
             values = flatten(variant[key])
             for path in ANCHORS.keys() & values.keys():
-                values[path] = _anchor_value(values[path], ANCHORS[path], folder)
+                values[path] = _anchor_value(values[path], path, folder)
             yield key, values
 
 
-def _anchor_value(value: Any, anchor: Callable[[str, Path], str], folder: Path) -> Any:
+def _anchor_value(value: Any, key: str, folder: Path) -> Any:
     if isinstance(value, list):
-        return [_anchor_value(one, anchor, folder) for one in value]
-    return anchor(value, folder) if isinstance(value, str) and value else value
+        return [_anchor_value(one, key, folder) for one in value]
+    if not isinstance(value, str) or not value:
+        return value
+    try:
+        return ANCHORS[key](value, folder)
+    except ConfigError:  # a ValueError, which has said already what it is
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a zero in the name
+        raise ConfigError(
+            "no file or directory can lie there",
+            where=key,
+            got=f"{value!r}: {error}",
+            expected="the path of a file or directory",
+            fix="correct the path",
+        ) from error
 
 
 def text_at(table: Mapping[str, Any], section: str, key: str) -> str:

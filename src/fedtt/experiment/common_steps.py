@@ -12,7 +12,7 @@ from fedtt.engine.build_method import build_secure_sum
 from fedtt.engine.processes import Processes
 from fedtt.engine.write_adapter import write_adapter
 from fedtt.errors import DivergenceError, SitesError
-from fedtt.experiment.description import check_unchanged, describe
+from fedtt.experiment.description import check_unchanged, describe, is_data_at_sites
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.events import Notify, RoundDone, RunDone, RunPrepared, SiteNews
 from fedtt.experiment.fan_out import fan_out
@@ -128,7 +128,7 @@ def take_up(run: Run, *, alone: bool) -> tuple[ServerState, list[Record]]:
             privacy=(
                 *(() if run.plan is None else run.plan.notes),
                 *(() if run.examples is None else run.examples.notes),
-                *_notes_of_sum(run),
+                *_notes_of_sum(run, at_sites=bool(is_data_at_sites(description))),
             ),
         )
     )
@@ -176,15 +176,20 @@ def one_round(
     )
 
 
-def _notes_of_sum(run: Run) -> Iterator[str]:
+def _notes_of_sum(run: Run, *, at_sites: bool) -> Iterator[str]:
     """What is to be said of a secure sum before the first round."""
     if run.secure is not None:
         clients = run.config.cohort.size or len(run.federation.population)
-        yield (
-            f"secure aggregation: the server learns the sum of at least "
-            f"{run.secure.threshold_of(clients)} of a round's {clients} clients, and no update of "
-            "one. docs/privacy.md says what it holds for."
+        learns = (
+            f"the sum of at least {run.secure.threshold_of(clients)} of a round's {clients} clients"
         )
+        said = (
+            f"secure aggregation: the server learns {learns}, and no update of one."
+            if at_sites
+            else f"secure aggregation, simulated: it adds up {learns}, and hides no update from "
+            "whoever runs this, as it would between sites."
+        )
+        yield f"{said} docs/privacy.md says what it holds for."
 
 
 def cohorts_of(run: Run, state: ServerState) -> Cohorts:

@@ -62,6 +62,14 @@ def _label_counts(federation: Federation) -> dict[str, list[int]]:
     }
 
 
+def is_data_at_sites(description: Description) -> bool | None:
+    """Whether the data lay at sites, of which the server counts none: else who ran the run held it,
+    whatever engine played the clients. None where the description does not tell.
+    """
+    clients = description.get("clients")
+    return not any(sizes.get("train") for sizes in clients.values()) if clients else None
+
+
 def check_unchanged(saved: Description, now: Description, *, where: str) -> None:
     """Raise :class:`RunError` with the differences if data or base weights changed since.
 

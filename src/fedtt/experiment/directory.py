@@ -29,6 +29,7 @@ from typing import Any
 from pydantic import BaseModel
 from safetensors import SafetensorError
 
+from fedtt.atomic_write import append_to_file, open_to_all
 from fedtt.checksums import write_checksums
 from fedtt.config import RunConfig, config_differences, dump_config, load_config
 from fedtt.config.overrides import flatten
@@ -47,7 +48,7 @@ from fedtt.engine.client_state import FOLDER as CLIENTS
 from fedtt.errors import ConfigError, RunError
 from fedtt.experiment.lock import locked
 from fedtt.experiment.measure import Metrics
-from fedtt.experiment.round_tail import read_rounds
+from fedtt.experiment.round_tail import count_records, is_whole, read_rounds
 from fedtt.experiment.run_files import (
     BaselinesContent,
     DataContent,
@@ -70,6 +71,7 @@ from fedtt.run_place import (
     TRACK,
     check_new_run,
     check_run,
+    state_header,
     uncreatable,
 )
 from fedtt.strict_json import parse_json
@@ -175,12 +177,11 @@ class RunDirectory:
         return names
 
     def append_round(self, record: Record) -> None:
-        """Add one line to ``rounds.jsonl``. Raises :class:`RunError`."""
+        """Add one line to ``rounds.jsonl``, for good. Raises :class:`RunError`."""
         line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
         path = self.path / ROUNDS
         try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(line)
+            append_to_file(path, line.encode())
         except OSError as error:
             raise RunError("cannot write a file of the run", where=str(path), got=error) from error
 
@@ -198,9 +199,7 @@ class RunDirectory:
         """
         lines = self._round_lines()[:next_round]
         kept = list(itertools.islice(read_rounds(self.path), next_round))
-        if len(kept) != next_round:
-            got = f"records of {len(kept)} rounds, and a state after {next_round}"
-            raise self._damaged(ROUNDS, got)
+        _check_enough_records(self.path, len(kept), next_round=next_round)
         write_atomically(self.path / ROUNDS, "".join(f"{line}\n" for line in lines).encode())
         return kept
 
@@ -240,6 +239,7 @@ class RunDirectory:
             for leftover in (beside, old):
                 shutil.rmtree(leftover, ignore_errors=True)
             save(beside)
+            open_to_all(beside)
             write_checksums(beside)
             if self.adapter_path.exists():
                 self.adapter_path.rename(old)
@@ -259,10 +259,10 @@ class RunDirectory:
         if not path.exists():
             return []
         try:
-            *complete, _ = path.read_text(encoding="utf-8").split("\n")
+            *complete, last = path.read_text(encoding="utf-8").split("\n")
         except (OSError, ValueError) as error:
             raise self._damaged(path.name, error) from error
-        return complete
+        return [*complete, last] if is_whole(last.encode()) else complete
 
     def _read(self, name: str, kind: type[BaseModel]) -> dict[str, Any]:
         try:
@@ -325,10 +325,25 @@ def _fill(path: Path, config: RunConfig, *, overwrite: bool) -> RunDirectory:
 
 
 def open_run(path: Path) -> RunDirectory:
-    """An existing run directory. Raises :class:`RunError` if there is none at ``path``."""
+    """An existing run directory.
+
+    Raises :class:`RunError` if there is none at ``path``, or one whose configuration or records are
+    not those of its state.
+    """
     check_run(path)
     _check_config_kept(path)
+    # The state before the records: of a run that goes on, they are ahead of it, and never behind.
+    saved = state_header(path / STATE).get("next_round")
+    if isinstance(saved, int):
+        _check_enough_records(path, count_records(path), next_round=saved)
     return RunDirectory(path=path)
+
+
+def _check_enough_records(path: Path, count: int, *, next_round: int) -> None:
+    """Raise :class:`RunError` where there are fewer than rounds that the state includes."""
+    if count < next_round:
+        got = f"records of {count} rounds, and a state after {next_round}"
+        raise damaged_file(path / ROUNDS, got)
 
 
 def _check_config_kept(path: Path) -> None:

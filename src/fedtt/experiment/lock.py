@@ -37,7 +37,7 @@ def locked_if_free(path: Path, *, wait: float = 0) -> Iterator[bool]:
     The lock is the operating system's, on a file that may stay behind. Where the system or the
     file system knows no such locks, the block runs unlocked.
     """
-    lock = FileLock(path / LOCK, timeout=wait, poll_interval=0.01, mode=0o666)
+    lock = FileLock(path / LOCK, timeout=wait, poll_interval=0.01)
     try:
         lock.acquire()
     except Timeout:

@@ -3,7 +3,10 @@
 import shutil
 from pathlib import Path
 
-from fedtt.atomic_write import name_beside
+from safetensors import SafetensorError
+from transformers import PreTrainedTokenizerBase
+
+from fedtt.atomic_write import name_beside, open_to_all
 from fedtt.checksums import CHECKSUMS, write_checksums
 from fedtt.errors import RunError
 from fedtt.experiment.directory import open_run
@@ -41,18 +44,29 @@ def export_run(path: Path, out: Path, *, name: str) -> list[str]:
     try:
         beside.mkdir(parents=True)
         checked = export.write(opened, directory, beside)
-        opened.tokenizer.save_pretrained(beside)
+        _save_tokenizer(opened.tokenizer, beside)
         card = model_card(directory, opened.config, export, checked=checked)
         (beside / "README.md").write_text(card, encoding="utf-8")
+        open_to_all(beside)
         write_checksums(beside)
         _move(beside, out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         if isinstance(error, RunError):
             raise
         raise RunError("cannot write the export", where=str(out), got=error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return checked
+
+
+def _save_tokenizer(tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
+    """Raises :class:`OSError` for a full disk, of which tokenizers makes a bare ``Exception``."""
+    try:
+        tokenizer.save_pretrained(out)
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise OSError(str(error)) from error
 
 
 def _move(beside: Path, out: Path) -> None:

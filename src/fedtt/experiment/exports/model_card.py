@@ -10,6 +10,7 @@ from typing import Any
 from fedtt._version import __version__
 from fedtt.config import RunConfig
 from fedtt.engine.build_task import model_class_of
+from fedtt.experiment.description import is_data_at_sites
 from fedtt.experiment.directory import RunDirectory
 from fedtt.experiment.exports.export_format import ExportFormat
 from fedtt.experiment.run_rows import MEASURED, spent
@@ -22,6 +23,17 @@ AUTO = {
     "causal": "AutoModelForCausalLM",
 }
 DRAWN = "drawn at random and stays so"  # of a layer that plain loading draws otherwise
+# By :func:`is_data_at_sites`, which may not know.
+PLAYED = {
+    True: ", by a server and sites that kept their data",
+    False: ": a simulation, by one who held the data of every client",
+    None: "",
+}
+SUMMED = {
+    True: "secure aggregation: sites sent masked updates, and the server learned their sums",
+    False: "secure aggregation was simulated: it hid no update from whoever ran this",
+    None: "secure aggregation was asked for; whether between sites is not known",
+}
 TITLES = {"test": "after training", "before": "before", "alone": "each client alone"}
 
 
@@ -34,13 +46,13 @@ def model_card(
         _header(config, export),
         f"# {_base(config)}, tuned by {config.method.name}",
         "Tuned federatedly with [fedtt](https://arxiv.org/abs/2410.13097) "
-        f"{__version__}: the data stayed with its clients.",
+        f"{__version__}{PLAYED[is_data_at_sites(data)]}.",
         "## Training",
         _list(_training(directory, config)),
         "## Data",
         _list(_data(config, data)),
         "## Privacy",
-        _list(_privacy(directory, config)),
+        _list(_privacy(directory, config, at_sites=is_data_at_sites(data))),
         "## Results",
         _results(directory.summary()),
         "## Loading it",
@@ -76,13 +88,10 @@ def _training(directory: RunDirectory, config: RunConfig) -> Iterator[str]:
 
 def _data(config: RunConfig, data: Mapping[str, Any]) -> Iterator[str]:
     yield f"source: {config.data.source or 'files of the clients'}; task: {config.task.kind}"
-    names = config.sites.names
-    clients = data.get("clients", {})
-    if names is not None:
-        yield f"clients: {len(names)} sites"
-    elif clients:
-        yield f"clients: {_count(clients)}"
-    if clients and not config.privacy.is_noisy:
+    clients, at_sites = data.get("clients", {}), is_data_at_sites(data)
+    if clients:
+        yield f"clients: {_count(clients)}{' sites' if at_sites else ''}"
+    if clients and not at_sites and not config.privacy.is_noisy:
         for split in ("train", "validation", "test"):
             total = sum(sizes.get(split, 0) for sizes in clients.values())
             yield f"{split}: {total:,} examples"
@@ -91,10 +100,12 @@ def _data(config: RunConfig, data: Mapping[str, Any]) -> Iterator[str]:
 def _count(clients: Mapping[str, Any]) -> str:
     """Of very many clients data.json holds one row, whose name is their number."""
     only = next(iter(clients))
-    return only if len(clients) == 1 and only.endswith(" clients") else str(len(clients))
+    if len(clients) == 1 and only.endswith(" clients"):
+        return only.removesuffix(" clients")
+    return str(len(clients))
 
 
-def _privacy(directory: RunDirectory, config: RunConfig) -> Iterator[str]:
+def _privacy(directory: RunDirectory, config: RunConfig, *, at_sites: bool | None) -> Iterator[str]:
     records, summary = directory.rounds(), directory.summary() or {}
     epsilons = spent(records[-1] if records else {})
     for kind, key, of in (
@@ -108,7 +119,7 @@ def _privacy(directory: RunDirectory, config: RunConfig) -> Iterator[str]:
                 f"at delta {about['delta']:g}"
             )
     if config.privacy.secure_aggregation is not None:
-        yield "secure aggregation: the server learned sums of updates only"
+        yield SUMMED[at_sites]
     if not epsilons:
         yield "no differential privacy: nothing was added to hide a client or an example"
 
