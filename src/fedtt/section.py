@@ -81,7 +81,7 @@ def _changed_types(given: Any, read: Any) -> Iterator[str]:
                 yield "true and false are no numbers"
             elif isinstance(given, str | bytes):
                 yield "text is no number: write it without quotes"
-            elif isinstance(read, int):
+            elif isinstance(read, int) and not isinstance(given, int):
                 yield f"this has to be a whole number: write {read}"
         elif isinstance(read, date) and isinstance(given, int | float):
             yield "a number is no date: write one such as 2026-01-31"
