@@ -5,11 +5,11 @@ they are first used. ``PeftModel.from_pretrained`` knows TT adapters once it is 
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from fedtt import _peft_hook
 from fedtt._version import __version__
 
+TYPE_CHECKING = False  # as in typing, which takes too long to import: see _peft_hook
 if TYPE_CHECKING:
     from fedtt.api import (
         ComparisonResult,

@@ -2,25 +2,30 @@
 
 ``import fedtt`` must stay light, and ``PeftModel.from_pretrained`` must find the TT adapter after
 it. So the registration waits, as a finder on ``sys.meta_path``, for whoever imports PEFT.
+
+Every command imports this file before it can answer a Ctrl-C: what it imports itself has to be next
+to nothing.
 """
 
 import sys
-from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 _PEFT = "peft"
 _TUNER = "fedtt.peft"
 
 
-class _PeftFinder(MetaPathFinder):
+class _PeftFinder:
     """Finds PEFT as the other finders do, and registers the tuner once PEFT has been imported."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+        self, fullname: str, path: "Sequence[str] | None", target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         """The spec of PEFT with a loader that registers; ``None`` for every other module."""
         if fullname != _PEFT:
             return None
@@ -31,14 +36,20 @@ class _PeftFinder(MetaPathFinder):
             self._register_after(spec)
         return spec
 
-    def _register_after(self, spec: ModuleSpec) -> None:
+    def _register_after(self, spec: "ModuleSpec") -> None:
         """Replace the loader's ``exec_module`` (on this one instance) until it has run once."""
         loader = spec.loader
         assert loader is not None
         execute = loader.exec_module
 
-        def execute_and_register(module: ModuleType) -> None:
-            execute(module)
+        def execute_and_register(module: "ModuleType") -> None:
+            import logging
+
+            from fedtt.quiet_logger import quiet_logger
+
+            # It imports bitsandbytes, which warns of a kernel that it could download.
+            with quiet_logger("bitsandbytes.backends.cpu.ops", level=logging.ERROR):
+                execute(module)
             del loader.exec_module
             if self in sys.meta_path:
                 sys.meta_path.remove(self)

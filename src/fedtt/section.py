@@ -5,13 +5,13 @@ size is asked of the machine. The bounds are far above what anybody has used.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, get_args
+from datetime import date
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
 )
@@ -39,33 +39,49 @@ Positive = Annotated[float, Field(gt=0, le=1e12)]
 Rate = Annotated[float, Field(gt=0, le=3e38)]  # as far as float32 goes
 
 
+class CommandLineText(str):
+    """Text of a command line, where a shell takes quotes away: it may be meant as a number."""
+
+    __slots__ = ()
+
+
 class Section(BaseModel):
-    """Base of every section: frozen; no unknown key, NaN, infinity, or boolean for a number."""
+    """Base of every section: frozen; no unknown key, NaN or infinity, and no value of another type
+    than the key's, but for a whole number where any number may be.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
 
     @field_validator("*", mode="wrap")
     @classmethod
-    def _true_is_no_number(
-        cls, value: object, read: ValidatorFunctionWrapHandler, info: ValidationInfo
-    ) -> object:
-        """To Python, and so to pydantic, true is 1 and false is 0."""
+    def _of_its_own_type(cls, value: object, read: ValidatorFunctionWrapHandler) -> object:
+        """Pydantic makes 1 of true and of "1", and true of "yes" and of 1: a file means none."""
         result = read(value)
-        wanted = set(_types_in(cls.model_fields[info.field_name or ""].annotation))
-        if wanted & {int, float} and not wanted & {bool, Any} and _holds_boolean(value):
-            raise ValueError("true and false are no numbers")
+        problem = next(_changed_types(value, result), None)
+        if problem is not None:
+            raise ValueError(problem)
         return result
 
 
-def _types_in(annotation: Any) -> Iterator[Any]:
-    yield annotation
-    for part in get_args(annotation):
-        yield from _types_in(part)
-
-
-def _holds_boolean(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_holds_boolean, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_holds_boolean, value))
-    return isinstance(value, bool)
+def _changed_types(given: Any, read: Any) -> Iterator[str]:
+    """What is to be said of each value that became one of another type as it was read."""
+    if isinstance(given, Mapping):
+        if isinstance(read, Mapping):
+            for key in given.keys() & read.keys():
+                yield from _changed_types(given[key], read[key])
+    elif isinstance(read, tuple | list):
+        several = given if isinstance(given, tuple | list) else (given,)
+        for one, one_read in zip(several, read, strict=False):
+            yield from _changed_types(one, one_read)
+    elif type(given) is not type(read) and not isinstance(given, CommandLineText):
+        if isinstance(read, bool):
+            yield "expected true or false, without quotes"
+        elif isinstance(read, int | float):
+            if isinstance(given, bool):
+                yield "true and false are no numbers"
+            elif isinstance(given, str | bytes):
+                yield "text is no number: write it without quotes"
+            elif isinstance(read, int) and not isinstance(given, int):
+                yield f"this has to be a whole number: write {read}"
+        elif isinstance(read, date) and isinstance(given, int | float):
+            yield "a number is no date: write one such as 2026-01-31"

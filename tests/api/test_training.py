@@ -195,6 +195,30 @@ def test_the_model_answers_as_predict_does(finished: fedtt.Run) -> None:
         finished.predict(["good", float("nan")])  # type: ignore[list-item]
 
 
+def test_a_table_is_answered_by_its_column_of_texts(
+    finished: fedtt.Run, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    texts = ["the film was good", "a dull plot"]
+    table = pd.DataFrame({"other": ["x", "y"], "text": texts})
+    expected = finished.predict(texts)
+    for given in (table, Dataset.from_pandas(table), table["text"], table["text"].to_numpy()):
+        pd.testing.assert_frame_equal(finished.predict(given), expected)
+    assert finished.predict(table.iloc[:0]).columns.tolist() == expected.columns.tolist()
+    with pytest.raises(DataError, match=r"no column 'text'(.|\n)*data.text_column(.|\n)*'other'"):
+        finished.predict(table[["other"]])
+    with pytest.raises(DataError, match=r"no text\n(.|\n)*column 'text', row 2"):
+        finished.predict(table.assign(text=["good", None]))
+
+
+@pytest.mark.parametrize("given", [{"text": ["good"]}, 5, None, b"good"])
+def test_what_holds_no_texts_is_refused_by_its_name(finished: fedtt.Run, given: object) -> None:
+    kind = type(given).__name__
+    with pytest.raises(DataError, match=rf"no texts\n(.|\n)*got: +{kind}(.|\n)*column 'text'"):
+        finished.predict(given)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=rf"no path of a file\n(.|\n)*got: +{kind}"):
+        finished.predict_file(given, "out.csv")  # type: ignore[arg-type]
+
+
 def test_a_split_there_is_none_of_is_refused(finished: fedtt.Run) -> None:
     with pytest.raises(RunError, match="no such split"):
         finished.evaluate("dev")

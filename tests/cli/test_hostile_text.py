@@ -11,8 +11,10 @@ from rich.console import Console
 
 from fedtt.cli import console as console_module
 from fedtt.cli import main
+from fedtt.cli.compare_command import _rich_table
 from fedtt.cli.progress import watch
 from fedtt.config import RunConfig, dump_config
+from fedtt.experiment.comparison.text_tables import TextTable
 from fedtt.experiment.events import RunPrepared, StepDone
 
 MakeConfig = Callable[..., RunConfig]
@@ -145,6 +147,40 @@ def test_lines_are_written_in_what_stdout_can_hold(monkeypatch: pytest.MonkeyPat
     console_module.print_line(console_module.console(), "ü \udce9")
     sys.stdout.flush()
     assert raw.getvalue() == b"\\xfc \\udce9\n"
+
+
+@pytest.mark.parametrize(("encoding", "bar"), [("utf-8", "█"), ("cp437", "█"), ("ascii", "#")])
+def test_a_bar_is_drawn_in_what_stdout_can_hold(
+    fedtt: Callable[..., str],
+    config_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    encoding: str,
+    bar: str,
+) -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        fedtt("data", "preview", config_file)
+    stream.flush()
+    shown = raw.getvalue().decode(encoding)
+    assert f" {bar * 20} " in shown
+    assert "\\u2588" not in shown
+
+
+def test_the_tables_of_a_comparison_are_written_in_what_stdout_can_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    console_module.accept_any_character()
+    text = TextTable(title="test", header=("", "Δ to lora"), rows=(("ü", "0.8 ± 0.1"),))
+    console_module.console().print(_rich_table(text))
+    sys.stdout.flush()
+    shown = raw.getvalue().decode("ascii")
+    assert "delta to lora" in shown
+    assert "0.8 +- 0.1" in shown
+    assert "\\xfc" in shown  # a name stays what it is
 
 
 def test_many_labels_share_one_column(

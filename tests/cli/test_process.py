@@ -268,6 +268,18 @@ def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
 
 
+def test_nothing_that_takes_time_is_imported_before_a_ctrl_c_can_be_answered() -> None:
+    """The command's script imports ``fedtt.cli`` alone, and then calls what catches it."""
+    code = (
+        "import sys; before = set(sys.modules); import fedtt.cli; print(*{*sys.modules} - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
+    others = [name for name in done.stdout.split() if name.split(".")[0] != "fedtt"]
+    assert {name.split(".")[0] for name in others} <= {"importlib", "warnings"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "module"),
     [

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
 
 import fedtt
 from fedtt.atomic_write import replaced_file
@@ -166,6 +167,60 @@ def test_a_file_gets_its_answers_beside_every_row(
     assert {path.name for path in tmp_path.iterdir()} == {source.name, out.name}
 
 
+@pytest.fixture(scope="module")
+def rated(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> fedtt.Run:
+    """A run of a regression on stars."""
+    place = tmp_path_factory.mktemp("rated")
+    words = {"great": 4.5, "good": 4.0, "dull": 1.5, "awful": 1.0}
+    rows = [
+        {"text": f"{filler} {word}", "label": stars}
+        for filler in ("a film", "the plot", "quite", "the cast was", "really so")
+        for word, stars in words.items()
+    ]
+    (place / "stars.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes = {
+        "rounds": 1,
+        "data": {"path": str(place / "stars.jsonl"), "validation": 0.2, "test": 0.2},
+        "task": {"kind": "regression"},
+        "client": {"steps": 20, "batch_size": 4, "learning_rate": 0.03},
+        "evaluation": {"alone": False, "before": False},
+    }
+    return fedtt.train(make_config(**changes), run=place / "run", progress=False)
+
+
+def test_a_regression_answers_with_its_number(
+    command: Command, rated: fedtt.Run, tmp_path: Path
+) -> None:
+    texts = [row["text"] for row in ROWS]
+    model, tokenizer = rated.model()
+    with torch.no_grad():
+        cut = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=16)
+        numbers = model.eval()(**cut).logits.squeeze(-1).tolist()
+    table = rated.predict(texts)
+    assert table.columns.tolist() == ["text", "value", "cut_to"]
+    assert table["value"].tolist() == pytest.approx(numbers, rel=1e-4)
+    assert table["cut_to"].tolist()[2] == 16
+    assert 0.5 < table["value"].mean() < 5  # on the scale of the labels, as nothing rescales them
+    assert rated.predict([]).columns.tolist() == ["text", "value", "cut_to"]
+    assert command("predict", rated.path, texts[1]).split() == [
+        f"{numbers[1]:.4f}",
+        "a",
+        "dull",
+        "plot",
+    ]
+    (shown,) = json.loads(command("predict", rated.path, texts[1], "--json"))
+    assert shown == {"text": texts[1], "value": pytest.approx(numbers[1]), "cut_to_tokens": None}
+    source = tmp_path / "in.jsonl"
+    write(source, ROWS)
+    told = command("predict", rated.path, "--file", source, "--out", "o.jsonl")
+    assert told.startswith("3 rows; ")
+    written = read(tmp_path / "o.jsonl")
+    assert list(written[0]) == [*ROWS[0], "predicted_value"]
+    assert [row["predicted_value"] for row in written] == pytest.approx(numbers, rel=1e-4)
+    done = rated.predict_file(source, tmp_path / "p.jsonl")
+    assert (done.rows, done.labels, done.cut) == (3, {}, 1)
+
+
 BAD_FILES = {
     "no text column": ("id,txt\n1,good\n", "no column 'text'"),
     "an empty text": ('text\ngood\n" "\n', "in.csv:3"),
@@ -192,7 +247,7 @@ def test_options_of_predict_that_make_no_question(
 ) -> None:
     (tmp_path / "in.csv").write_text("text\ngood\n")
     for arguments, message in (
-        ((), "nothing to classify"),
+        ((), "nothing to answer"),
         (("good", "--file", "in.csv", "--out", "o.csv"), "texts and a file at once"),
         (("--file", "in.csv"), "--file goes with --out"),
         (("good", "--out", "o.csv"), "go with --file"),

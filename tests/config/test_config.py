@@ -281,7 +281,7 @@ def test_a_boolean_is_no_number(key: str, value: object) -> None:
 
 
 def test_what_is_no_boolean_keeps_its_reading() -> None:
-    table = set_key(tomllib.loads(MINIMAL), "seed", 1.0, where="seed")
+    table = set_key(tomllib.loads(MINIMAL), "seed", 1, where="seed")
     table = set_key(table, "evaluation.alone", value=False, where="alone")
     config = parse_config(table, where="here")
     assert (config.seed, config.evaluation.alone) == (1, False)
@@ -310,6 +310,49 @@ def test_a_section_with_no_usual_key_says_its_keys(section: str) -> None:
         ConfigError, match=rf"{section}: got \[3\]; this is a section; known in it:"
     ):
         parse_config(set_key(tomllib.loads(MINIMAL), section, [3], where=section), where="here")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("rounds", "2", "text is no number: write it without quotes"),
+        ("rounds", 2.0, "this has to be a whole number: write 2"),
+        ("client.learning_rate", "1e-3", "text is no number"),
+        ("client.steps", 4.0, "a whole number: write 4"),
+        ("method.in_modes", ["4", 8], "text is no number"),
+        ("method.subspace.size", "90", "text is no number"),
+        ("server.update_norm", "0.5", "text is no number"),
+        ("evaluation.alone", "true", "expected true or false, without quotes"),
+        ("evaluation.alone", 1, "expected true or false, without quotes"),
+        ("task.date", 86_400, "a number is no date"),
+        ("data.path", 5, "input should be a path, in quotes"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(key: str, value: object, message: str) -> None:
+    table = set_key(tomllib.loads(MINIMAL), key, value, where=key)
+    with pytest.raises(ConfigError, match=rf"{key}(\.\w+)*: got .*; .*{re.escape(message)}"):
+        parse_config(table, where="here")
+
+
+def test_a_whole_number_is_a_number_and_the_command_line_needs_no_quotes(tmp_path: Path) -> None:
+    whole = load(MINIMAL + "[client]\nlearning_rate = 1\n", tmp_path)
+    assert whole.client.learning_rate == 1.0
+    said = ("rounds=02", "client.learning_rate=.5", "evaluation.alone=False", "seed='7'")
+    config = load(MINIMAL, tmp_path, *said, "method.subspace.size=90", "data.client_column=me")
+    assert config.seed == 7
+    assert (config.rounds, config.client.learning_rate, config.evaluation.alone) == (2, 0.5, False)
+    assert type(config.data.client_column) is str
+    assert load(dump_config(config), tmp_path) == config
+
+
+def test_a_section_in_a_section_says_its_keys_and_suggests_them() -> None:
+    for key, value, message in (
+        ("method.subspace", 7000, "known in it: size, redraw, balance"),
+        ("method.subspace", {"sise": 7}, "did you mean 'method.subspace.size'"),
+        ("privacy.client", 3, "known in it: [a-z]"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            parse_config(set_key(tomllib.loads(MINIMAL), key, value, where=key), where="here")
 
 
 def test_a_list_is_called_a_list() -> None:

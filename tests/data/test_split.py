@@ -265,8 +265,9 @@ def test_bad_clients_are_named_with_their_counts() -> None:
         DataError,
         match=r"client has an empty split: validation, test\n  where: data, client 'bad'\n"
         r"  got: 2 examples: 2 train, 0 validation, 0 test",
-    ):
+    ) as caught:
         split_clients(raw_data({"good": good, "bad": tiny}), seed=0)
+    assert "to 0" not in str(caught.value)  # which no configuration may say
     with pytest.raises(DataError, match=r"the data has no client\n  where: data"):
         split_clients(raw_data({}), seed=0)
 

@@ -135,7 +135,7 @@ def test_a_run_writes_as_it_goes_and_the_same_for_the_same_seed(
 
 def test_a_classifier_does_not_write(make_config: Callable[..., RunConfig], tmp_path: Path) -> None:
     run(make_config(rounds=1), tmp_path / "run")
-    with pytest.raises(RunError, match="classifies texts, it does not write them"):
+    with pytest.raises(RunError, match="says what texts are, it does not write them"):
         generate_text(tmp_path / "run", "a", sampling=Sampling(), say=lambda _: None)
 
 

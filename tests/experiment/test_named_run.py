@@ -4,13 +4,16 @@ import json
 import random
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
 from tests.experiment.runs import run
 from tests.tiny import sentence
 
+import fedtt
 from fedtt.config import RunConfig, parse_config
 from fedtt.engine.build import build_federation
-from fedtt.errors import ConfigError, DataError
+from fedtt.errors import ConfigError, DataError, RunError
 from fedtt.metrics import MEAN
 
 
@@ -144,6 +147,20 @@ def test_a_regression_on_a_file_of_ones_own(tiny_bert: Path, folder: Path, tmp_p
     summary = run(make(tiny_bert, folder, "", **own), tmp_path / "run")
     assert summary["score"]["name"] == "pearson"
     assert summary["test"]["loss"][MEAN] < summary["before"]["loss"][MEAN] / 2
+    with pytest.raises(RunError, match=r"answers pairs of texts"):
+        fedtt.open_run(tmp_path / "run").predict("good")
+    pairs = [("a good film", "a great film"), ("a good film", "a poor film")]
+    table = pd.DataFrame(pairs, columns=["sentence1", "sentence2"])
+    asked = fedtt.open_run(tmp_path / "run")
+    model, tokenizer = asked.model()
+    with torch.no_grad():
+        numbers = [
+            model.eval()(**tokenizer(*pair, return_tensors="pt")).logits.item() for pair in pairs
+        ]
+    assert asked.predict(table)["value"].tolist() == pytest.approx(numbers, rel=1e-4)
+    assert numbers[0] != numbers[1]
+    with pytest.raises(DataError, match=r"no column 'sentence2'(.|\n)*data.pair_column"):
+        asked.predict(table[["sentence1"]])
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"text": "good", "label": 1.5}\n{"text": "bad", "label": "much"}\n')
     with pytest.raises(DataError, match=r"a label is no number\n  where: .*bad.jsonl:2"):

@@ -58,6 +58,17 @@ def test_a_factor_that_finds_nothing_is_noted(make_config: MakeConfig) -> None:
     assert any("zero_start_factor changes nothing" in note for note in federation.notes)
 
 
+@pytest.mark.parametrize(("fewer", "noted"), [(0, True), (1, False)])
+def test_a_subspace_of_as_many_numbers_as_there_are_parameters_is_noted(
+    make_config: MakeConfig, fewer: int, *, noted: bool
+) -> None:
+    plain = {"name": "lora", "rank": 1}
+    there_are = sum(built(make_config, plain).exchanged_parameters.values())
+    federation = built(make_config, {**plain, "subspace": {"size": there_are - fewer}})
+    told = f"method.subspace changes nothing in the first round: its {there_are:,} numbers"
+    assert any(told in note for note in federation.notes) == noted
+
+
 def test_a_rate_of_a_head_that_is_not_there_is_refused(
     make_config: MakeConfig, tiny_llama: Path
 ) -> None:

@@ -1,4 +1,5 @@
 import re
+import warnings
 
 import pytest
 import torch
@@ -39,6 +40,14 @@ LABELS = torch.tensor([0, 1, 1, 0])
 
 def tails(names):
     return {name.rpartition(".")[2] for name in names}
+
+
+def test_wrapping_a_model_says_nothing_that_nobody_can_do_anything_about(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = adapt(tiny_classifier("bert"), vera_config("SEQ_CLS", r=4))
+        model.save_pretrained(tmp_path)
+        load_adapted(tiny_classifier("bert"), tmp_path)
 
 
 # Head and BitFit

@@ -132,6 +132,16 @@ def test_importing_fedtt_is_light():
     assert done.stdout.split("\n")[:2] == [fedtt.__version__, "[]"], done.stderr
 
 
+def test_peft_is_imported_without_what_bitsandbytes_would_rather_have():
+    code = (
+        "import logging, fedtt, peft;"
+        "print(logging.getLogger('bitsandbytes.backends.cpu.ops').level == logging.NOTSET)"
+    )
+    done = run_python(code)
+    assert done.stdout.strip() == "True", done.stderr
+    assert "kernels" not in done.stderr
+
+
 LOAD = """
 import sys, torch
 from peft import PeftModel

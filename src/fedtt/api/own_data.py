@@ -53,7 +53,7 @@ def pack_examples(examples: Examples, *, columns: set[str] | None, beside: Path)
 
     Raises :class:`DataError` for what is no table, has no rows, or cannot be a file.
     """
-    frame = _frame(examples)
+    frame = frame_of(examples)
     if frame.empty:
         raise DataError("the data has no rows", where="data=", expected="one row an example")
     if columns is not None:
@@ -111,7 +111,8 @@ def with_path(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return {**table, "data": {**section, "path": str(path)}}
 
 
-def _frame(examples: Examples) -> pd.DataFrame:
+def frame_of(examples: Examples) -> pd.DataFrame:
+    """The examples as a table, classes by their names. Raises :class:`DataError`."""
     if isinstance(examples, pd.DataFrame):
         return examples
     if not isinstance(examples, Dataset):

@@ -1,7 +1,7 @@
 """A run directory as tables, a model and answers."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fedtt.api.asked import asked_texts, file_path
+from fedtt.api.own_data import Examples
 from fedtt.config import RunConfig
 from fedtt.data import SPLITS
-from fedtt.errors import DataError, FedttError, RunError
-from fedtt.experiment import evaluate_run, predict_texts
+from fedtt.errors import FedttError, RunError
+from fedtt.experiment import answer_columns, evaluate_run, predict_texts
 from fedtt.experiment import open_run as open_directory
 from fedtt.experiment.exports import export_run
 from fedtt.experiment.opened_run import open_model
@@ -106,27 +108,20 @@ class Run:
         opened = open_model(self.path)
         return opened.model, opened.tokenizer
 
-    def predict(self, texts: str | Iterable[str]) -> pd.DataFrame:
+    def predict(self, texts: str | Iterable[str] | Examples) -> pd.DataFrame:
         """One row a text: ``text``, its ``label``, ``p_CLASS`` for each class's probability,
-        and ``cut_to``, the tokens that were read of a text that was longer.
+        and ``cut_to``, the tokens that were read of a text that was longer. Of a regression
+        ``value`` stands in place of the label and the probabilities.
 
-        Raises :class:`DataError` for what is no text.
+        Of a DataFrame or a Dataset the columns are read that the run was trained on, those of a
+        pair too. Raises :class:`DataError` for what is no text.
         """
-        asked: Sequence[str] = [texts] if isinstance(texts, str) else list(texts)
-        for number, text in enumerate(asked, start=1):
-            if not isinstance(text, str):
-                raise DataError("no text", where=f"text {number}", got=repr(text)[:60])
-        classes = open_directory(self.path).label_names()
+        asked, pairs = asked_texts(texts, self.config.data)
         rows = [
-            {
-                "text": answer.text,
-                "label": answer.label,
-                **{f"p_{name}": answer.probabilities[name] for name in classes},
-                "cut_to": answer.cut_to,
-            }
-            for answer in predict_texts(self.path, asked)
+            {"text": answer.text, **answer.columns, "cut_to": answer.cut_to}
+            for answer in predict_texts(self.path, asked, pairs)
         ]
-        columns = ["text", "label", *(f"p_{name}" for name in classes), "cut_to"]
+        columns = ["text", *answer_columns(self.path), "cut_to"]
         return pd.DataFrame(rows, columns=columns).astype({"cut_to": "Int64"})
 
     def predict_file(
@@ -139,12 +134,12 @@ class Run:
     ) -> PredictedFile:
         """Write ``file`` to ``out`` with an answer beside every row, as ``fedtt predict --file``.
 
-        The columns ``predicted_label`` and ``p_CLASS`` are new; the text is in ``text_column``, by
-        default the run's own. Both files are of one kind (``.csv``, ``.jsonl``, ``.json``,
-        ``.parquet``) and may be larger than memory. Raises :class:`DataError`, with the line, and
-        :class:`RunError`.
+        The columns ``predicted_label`` and ``p_CLASS`` are new, of a regression
+        ``predicted_value``. The text is in ``text_column``, by default the run's own. Both files
+        are of one kind (``.csv``, ``.jsonl``, ``.json``, ``.parquet``) and may be larger than
+        memory. Raises :class:`DataError`, with the line, and :class:`RunError`.
         """
-        places = Path(file), Path(out)
+        places = file_path(file, "file"), file_path(out, "out")
         return predict_file(self.path, *places, text_column=text_column, overwrite=overwrite)
 
     def export(

@@ -1,6 +1,5 @@
 """The command line: parse, call, print. Nothing here imports torch before a verb needs it."""
 
-import logging
 import sys
 import warnings
 
@@ -16,8 +15,6 @@ def main() -> None:
     """Run the command line; own errors become one-screen messages and exit codes."""
     # PEFT 0.21 reads a name that transformers 5 deprecates; a user can do nothing about it.
     warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
-    # bitsandbytes, where it is installed, tells every command of a kernel that it could download.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         # Not at the top: a Ctrl-C while the parser is loading must not be a traceback either.
         from fedtt.cli.app import app

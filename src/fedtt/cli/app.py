@@ -333,11 +333,11 @@ def evaluate(
 def predict(
     run: RunPath,
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to classify.")
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to answer.")
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Classify every row: .csv, .jsonl, .json, .parquet."),
+        typer.Option(metavar="FILE", help="Answer every row: .csv, .jsonl, .json, .parquet."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -350,7 +350,7 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the --out file.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Classify texts with a run's model; put -- before a text that starts with a dash."""
+    """Ask a run's model for texts' classes or numbers; put -- before a text with a dash."""
     from fedtt.cli.saved_run_commands import FileQuestion, predict_command, predict_file_command
 
     asked = FileQuestion(file=file, out=out, text_column=text_column, overwrite=overwrite)

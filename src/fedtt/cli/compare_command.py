@@ -19,6 +19,7 @@ from fedtt.cli.console import (
     format_seconds,
     print_json,
     print_line,
+    writable,
 )
 from fedtt.cli.interrupt import interrupt_flag
 from fedtt.cli.report_command import leave_report
@@ -142,7 +143,7 @@ def _print_outcome(out: Console, outcome: "Outcome") -> None:
     for text in text_tables(outcome.results):
         out.print()
         out.print(_rich_table(text))
-    print_line(out, caption(outcome.results), style="dim")
+    print_line(out, writable(caption(outcome.results)), style="dim")
     for method, choice in outcome.choices.items():
         if choice.candidates and (choice.point is not None or choice.all_collapsed):
             print_line(out, f"chosen on validation data: {method}: {choice.describe()}")
@@ -156,15 +157,15 @@ def _rich_table(text: "TextTable") -> Table:
     """On a narrow terminal cells break between words, never inside a number."""
     table = Table(title=text.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for index, column in enumerate(text.header):
-        words = [word for row in text.rows for word in row[index].split()]
+        words = [word for row in text.rows for word in writable(row[index]).split()]
         table.add_column(
-            column,
+            writable(column),
             justify="right" if index else "left",
             min_width=max(map(len, words)),
             overflow="fold",
         )
     for row in text.rows:
-        table.add_row(*row)
+        table.add_row(*map(writable, row))
     return table
 
 

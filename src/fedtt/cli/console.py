@@ -18,10 +18,21 @@ from rich.text import Text
 # All (C0, DEL, C1) but line break and tab, and what reorders or breaks a line as it is shown.
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
+SIGNS_IN_ASCII = str.maketrans({"█": "#", "±": "+-", "Δ": "delta"})
+
 
 def escape_controls(text: str) -> str:
     """The text with every control character as Python writes it."""
     return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def writable(text: str) -> str:
+    """Text of our own, with ASCII in place of the signs that stdout's encoding may lack."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return text.translate(SIGNS_IN_ASCII)
+    return text
 
 
 class PlainConsole(Console):

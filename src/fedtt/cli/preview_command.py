@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from fedtt.cli.console import console, print_json
+from fedtt.cli.console import console, print_json, writable
 from fedtt.cli.terminal_tables import print_notes
 from fedtt.config import load_config
 
@@ -123,4 +123,4 @@ def _histogram(spread: "Distribution", *, column: str, whole: bool) -> Table:
 
 
 def _bar(value: float, most: float) -> str:
-    return "█" * round(BAR_WIDTH * value / most) if most else ""
+    return writable("█") * round(BAR_WIDTH * value / most) if most else ""

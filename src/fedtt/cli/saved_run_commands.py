@@ -43,7 +43,7 @@ def evaluate_command(run: Path, *, split: str, as_json: bool) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class FileQuestion:
-    """A file of texts to classify, and where the answers go."""
+    """A file of texts to answer, and where the answers go."""
 
     file: Path | None
     out: Path | None
@@ -56,7 +56,7 @@ class FileQuestion:
             raise ConfigError("--out, --text-column and --overwrite go with --file")
         if (self.file is None) == (not texts):
             raise ConfigError(
-                "nothing to classify" if not texts else "texts and a file at once",
+                "nothing to answer" if not texts else "texts and a file at once",
                 expected="TEXT..., or --file FILE --out FILE",
             )
         if self.file is not None and self.out is None:
@@ -83,11 +83,11 @@ def predict_file_command(run: Path, asked: FileQuestion, *, as_json: bool) -> No
         print_json({"out": str(done.path), **counts})
         return
     shares = ", ".join(f"{name} {count:,}" for name, count in done.labels.items())
-    print_line(console(), f"{done.rows:,} rows: {shares}; {done.path}")
+    print_line(console(), f"{done.rows:,} rows{shares and ': '}{shares}; {done.path}")
 
 
 def predict_command(run: Path, texts: list[str], *, as_json: bool) -> None:
-    """Print the class of every text and its probability."""
+    """Print the class of every text and its probability, or of a regression its number."""
     check_run(run)
     check_texts(texts)
     from fedtt.experiment import predict_texts
@@ -95,17 +95,7 @@ def predict_command(run: Path, texts: list[str], *, as_json: bool) -> None:
     note_state(run)
     predictions = predict_texts(run, texts)
     if as_json:
-        print_json(
-            [
-                {
-                    "text": p.text,
-                    "label": p.label,
-                    "probabilities": p.probabilities,
-                    "cut_to_tokens": p.cut_to,
-                }
-                for p in predictions
-            ]
-        )
+        print_json([{"text": p.text, **p.nested, "cut_to_tokens": p.cut_to} for p in predictions])
     for index, prediction in enumerate(predictions, start=1):
         if prediction.cut_to is not None:
             limit = f"model.max_length = {prediction.cut_to} tokens"
@@ -116,5 +106,4 @@ def predict_command(run: Path, texts: list[str], *, as_json: bool) -> None:
         return
     out = console()
     for prediction in predictions:
-        probability = prediction.probabilities[prediction.label]
-        print_line(out, f"{prediction.label}  {probability:.3f}  {prediction.text}")
+        print_line(out, f"{prediction.shown}  {prediction.text}")

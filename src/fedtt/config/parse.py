@@ -19,6 +19,7 @@ from fedtt.config.problems import describe_problem
 from fedtt.config.schema import RunConfig
 from fedtt.errors import ConfigError
 from fedtt.preset_files import find_config
+from fedtt.section import CommandLineText
 
 FOLLOWERS = "track."  # who follows a run is no part of it
 # What a configuration may leave open, and a run's own has settled: key -> its value there.
@@ -197,6 +198,8 @@ def _apply_override(table: Table, override: str) -> Table:
 
 def _toml_value(text: str) -> Any:
     try:
-        return _parse_toml(f"value = {text}")["value"]
+        value = _parse_toml(f"value = {text}")["value"]
     except ValueError:
-        return text  # a bare word is a string, as on every command line
+        value = text  # a bare word is a string, as on every command line
+    # What is not ASCII is no number, and pydantic copies no half of a character.
+    return CommandLineText(value) if isinstance(value, str) and value.isascii() else value

@@ -46,6 +46,8 @@ def _got(item: Mapping[str, Any]) -> str:
 
 
 def _reason(item: Mapping[str, Any]) -> str:
+    if item["type"] == "path_type":  # pydantic's own words name a class of Python
+        return "input should be a path, in quotes"
     message = str(item["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
     return message[:1].lower() + message[1:]
 
@@ -60,7 +62,8 @@ def _suggest_key(
         meant = next((key for key in MEANT if key in keys), "")
     if meant in keys:
         return f"this is a section; did you mean {'.'.join([*location, meant])!r}?"
-    return f"this is a section; known in it: {', '.join(keys)}"
+    known = f"; known in it: {', '.join(keys)}" if keys else ", a table of keys"
+    return f"this is a section{known}"
 
 
 def _suggest(location: list[str], everywhere: Mapping[str, list[str]]) -> str:
@@ -76,13 +79,20 @@ def _suggest(location: list[str], everywhere: Mapping[str, list[str]]) -> str:
 
 
 def _known_keys() -> dict[str, list[str]]:
-    keys = {"": list(RunConfig.model_fields)}
-    for name, field in RunConfig.model_fields.items():
+    keys = _keys_of(RunConfig)
+    # Not those of packages that the configuration does not name: a hint runs no code of theirs.
+    for entry in METHODS.at_hand():
+        for section, known in _keys_of(entry.section, "method").items():
+            keys[section] = list(dict.fromkeys([*keys.get(section, ()), *known]))
+    return keys
+
+
+def _keys_of(section: type[BaseModel], where: str = "") -> dict[str, list[str]]:
+    """Of the section, and of every section in it: its dotted name -> its keys."""
+    keys = {where: list(section.model_fields)}
+    for name, field in section.model_fields.items():
         # A section, or a section that may be left out: Section | None.
         for part in (field.annotation, *get_args(field.annotation)):
             if isinstance(part, type) and issubclass(part, BaseModel):
-                keys[name] = list(part.model_fields)
-    # Not those of packages that the configuration does not name: a hint runs no code of theirs.
-    sections = [entry.section for entry in METHODS.at_hand()]
-    keys["method"] = list(dict.fromkeys(key for m in sections for key in m.model_fields))
+                keys |= _keys_of(part, f"{where}.{name}" if where else name)
     return keys

@@ -22,6 +22,6 @@ def check_texts(texts: Sequence[str]) -> None:
                 "a text is empty",
                 where=f"text {index + 1}",
                 got=repr(text[:60]),
-                expected="words to classify",
+                expected="words",
                 fix="take the text out",
             )

@@ -267,8 +267,7 @@ def _check_client(client: ClientData, fractions: _Fractions, raw: RawData, *, wh
             where=where,
             got=f"{len(client)} examples: {counts}",
             expected="at least one example in every split",
-            fix=f"give the client more distinct texts, join it with another, {leave_out}or set the "
-            "fraction of the split to 0",
+            fix=f"give the client more distinct texts, {leave_out}or join it with another",
         )
 
 

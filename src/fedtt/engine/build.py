@@ -156,6 +156,18 @@ def _rate_notes(config: ClientConfig, factors: Mapping[str, float]) -> list[str]
     ]
 
 
+def _subspace_notes(method: Method, start: ServerState) -> list[str]:
+    trained = p.structure_of(p.select(start.params, method.trained(start)))
+    there_are = sum(spec.num_elements for spec in trained.values())
+    if method.subspace is None or method.subspace.length(trained) < there_are:
+        return []
+    return [
+        f"method.subspace changes nothing in the first round: its {method.subspace.size:,} numbers "
+        f"are as many as the {there_are:,} parameters that train there, or more. Take fewer, or "
+        "leave it out."
+    ]
+
+
 def resolve_auto(config: RunConfig) -> RunConfig:
     """The config with what it leaves to the machine and the day, to be saved and sent.
 
@@ -243,6 +255,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
     if method.subspace is not None:
         moved = replace(method.subspace, factors=moved_by(training))
         method = replace(method, subspace=moved)
+    start = ServerState(next_round=0, params=initial, start=digest_of_start(initial))
     return Federation(
         model=model,
         tokenizer=tokenizer,
@@ -254,7 +267,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
         loss=client_loss(
             task, num_classes=len(data.label_names), logit_adjustment=config.client.logit_adjustment
         ),
-        initial=ServerState(next_round=0, params=initial, start=digest_of_start(initial)),
+        initial=start,
         kinds=kinds,
         lora_reference=_lora_reference(model_config, model_class),
         label_cells=data.label_cells,
@@ -266,6 +279,7 @@ def build_federation(config: RunConfig, data: FederatedData | None = None) -> Fe
             *revision_notes(config.model.name, config.model.revision),
             *model_notes,
             *_rate_notes(config.client, factors),
+            *_subspace_notes(method, start),
         ),
     )
 

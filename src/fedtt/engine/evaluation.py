@@ -7,11 +7,14 @@ from typing import NoReturn
 import numpy as np
 import torch
 from peft import PeftModel
+from torch import Tensor
 from torch.nn.functional import softmax
 
 from fedtt.data import TokenizedTexts, collate, concatenate, evaluation_batches
 from fedtt.engine.turn import EVERYTHING, Turn
 from fedtt.errors import DivergenceError
+from fedtt.federated.local.client import Batch
+from fedtt.federated.local.needed_logits import needed_logits
 from fedtt.tasks import Outcomes, Task, join_outcomes
 from fedtt.tasks.task import class_scores
 
@@ -125,7 +128,6 @@ def class_probabilities(
     task: Task,
     data: TokenizedTexts,
     *,
-    num_classes: int,
     pad_token_id: int,
     batch_size: int,
     where: str,
@@ -134,18 +136,71 @@ def class_probabilities(
 
     Raises :class:`DivergenceError` like :func:`judge`.
     """
-    if task.class_logits is None:
+    class_logits = task.class_logits
+    if class_logits is None:
         raise AssertionError("asked of a task without classes")
+
+    def scores(batch: Batch) -> Tensor:
+        return class_scores(class_logits, task.positions, model, batch)
+
+    found = _of_every_example(
+        scores, model, data, pad_token_id=pad_token_id, batch_size=batch_size, where=where
+    )
+    probabilities: np.ndarray = softmax(torch.from_numpy(found), dim=-1).numpy()
+    return probabilities
+
+
+def predicted_numbers(
+    model: PeftModel,
+    task: Task,
+    data: TokenizedTexts,
+    *,
+    pad_token_id: int,
+    batch_size: int,
+    where: str,
+) -> np.ndarray:
+    """The numbers ``(examples,)``, in the data's order, of a task that says a number.
+
+    Raises :class:`DivergenceError` like :func:`judge`.
+    """
+    numbers = task.numbers
+    if numbers is None:
+        raise AssertionError("asked of a task that says no number")
+
+    def said(batch: Batch) -> Tensor:
+        logits, _ = needed_logits(model, batch, positions=task.positions)
+        return numbers(logits).cpu()
+
+    return _of_every_example(
+        said, model, data, pad_token_id=pad_token_id, batch_size=batch_size, where=where
+    )
+
+
+def _of_every_example(
+    answer: Callable[[Batch], Tensor],
+    model: PeftModel,
+    data: TokenizedTexts,
+    *,
+    pad_token_id: int,
+    batch_size: int,
+    where: str,
+) -> np.ndarray:
+    """What ``answer`` says of each batch, ``(b, ...)`` on the CPU, in the data's order.
+
+    Raises :class:`DivergenceError` for what is not finite.
+    """
     model.eval()
-    probabilities = np.zeros((len(data), num_classes), dtype=np.float32)
+    rows, found = [np.zeros(0, dtype=np.int64)], []
     for indices in evaluation_batches(data.lengths, batch_size):
         batch = collate(data, indices, pad_token_id=pad_token_id)
         with torch.inference_mode():
-            scores = class_scores(task.class_logits, task.positions, model, batch)
-        if not _finite_rows(scores.numpy()).all():
+            values = answer(batch).numpy()
+        if not _finite_rows(values).all():
             _raise_divergence(where)
-        probabilities[indices] = softmax(scores, dim=-1).numpy()
-    return probabilities
+        rows.append(indices)
+        found.append(values)
+    order = np.argsort(np.concatenate(rows))
+    return np.concatenate(found)[order] if found else np.zeros(0, dtype=np.float32)
 
 
 def _together(

@@ -2,7 +2,7 @@
 
 from fedtt.engine.build_example_plan import plan_examples
 from fedtt.experiment.begun_run import BegunRun, begin_new, take_up_run
-from fedtt.experiment.classify import Prediction, predict_texts
+from fedtt.experiment.classify import PredictedNumber, Prediction, answer_columns, predict_texts
 from fedtt.experiment.directory import (
     RunDirectory,
     check_same_config,
@@ -39,6 +39,7 @@ __all__ = [
     "Evaluated",
     "Event",
     "Notify",
+    "PredictedNumber",
     "Prediction",
     "RoundDone",
     "RunDirectory",
@@ -50,6 +51,7 @@ __all__ = [
     "TrackerLost",
     "TrainingDone",
     "Waiting",
+    "answer_columns",
     "begin_new",
     "call_helpers",
     "check_same_config",

@@ -48,7 +48,7 @@ def generate_text(path: Path, prompt: str, *, sampling: Sampling, say: Say) -> s
     config = open_run(path).config()
     if model_class_of(config.task) != "causal":
         raise RunError(
-            "the run's model classifies texts, it does not write them",
+            "the run's model says what texts are, it does not write them",
             where=f"{path}, task.kind = {config.task.kind!r}",
             fix="fedtt predict RUN TEXT",
         )

@@ -1,4 +1,4 @@
-"""Every text of a file classified, into a file of the same kind with the answers beside it."""
+"""An answer for every text of a file, into a file of the same kind with the answers beside."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,16 +8,17 @@ from pathlib import Path
 from fedtt.atomic_write import replaced_file
 from fedtt.data.labeled_file import Columns, copy_with, kind_of
 from fedtt.errors import DataError, RunError
-from fedtt.experiment.classify import open_classifier
+from fedtt.experiment.classify import answer_columns, open_predictor
 from fedtt.experiment.directory import open_run
 
-LABEL = "predicted_label"
-PROBABILITY = "p_{}"
+PREDICTED = "predicted_{}"  # of an answer's first column: its label, or its value
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictedFile:
-    """What was written: rows, how many of each label, and how many texts were cut."""
+    """What was written: rows, how many of each label (of numbers: none), and how many texts were
+    cut.
+    """
 
     path: Path
     rows: int
@@ -56,7 +57,8 @@ def check_place(file: Path, out: Path, *, overwrite: bool) -> None:
 def predict_file(
     run: Path, file: Path, out: Path, *, text_column: str | None = None, overwrite: bool = False
 ) -> PredictedFile:
-    """Write ``file`` to ``out`` with ``predicted_label`` and ``p_CLASS`` of every class.
+    """Write ``file`` to ``out`` with ``predicted_label`` and ``p_CLASS`` of every class, or of a
+    regression with ``predicted_value``.
 
     The text is in ``text_column``, by default the one that the run was trained on, and so is the
     second text of a pair. A million rows take no more memory than a few thousand; ``out`` is there
@@ -64,35 +66,34 @@ def predict_file(
     """
     check_place(file, out, overwrite=overwrite)
     data = open_run(run).config().data
-    classifier = open_classifier(run)
-    names = {name: PROBABILITY.format(name) for name in classifier.label_names}
+    predictor = open_predictor(run)
+    first, *others = answer_columns(run)
+    new = {PREDICTED.format(first): first} | {name: name for name in others}
     counts: Counter[str] = Counter()
-    cut = 0
+    rows = cut = 0
 
     def answer(columns: Sequence[list[str]]) -> Columns:
-        nonlocal cut
-        found = classifier.answer(*columns)
-        counts.update(one.label for one in found)
+        nonlocal rows, cut
+        found = predictor.answer(*columns)
+        rows += len(found)
         cut += sum(one.cut_to is not None for one in found)
-        return {
-            LABEL: [one.label for one in found],
-            **{
-                column: [one.probabilities[name] for one in found] for name, column in names.items()
-            },
-        }
+        said = [one.columns for one in found]
+        if predictor.label_names:
+            counts.update(one["label"] for one in said)
+        return {written: [one[name] for one in said] for written, name in new.items()}
 
     wanted = [text_column or data.text_column, *([data.pair_column] if data.pair_column else [])]
     try:
         with replaced_file(out) as target:
-            copy_with(file, target, wanted=wanted, new=[LABEL, *names.values()], answer=answer)
+            copy_with(file, target, wanted=wanted, new=[*new], answer=answer)
     except OSError as error:
         if isinstance(error, RunError):
             raise
         raise RunError("cannot write the file", where=str(out), got=error) from error
     return PredictedFile(
         path=out,
-        rows=counts.total(),
-        labels={name: counts[name] for name in classifier.label_names},
+        rows=rows,
+        labels={name: counts[name] for name in predictor.label_names},
         cut=cut,
-        max_length=classifier.opened.config.model.max_length,
+        max_length=predictor.opened.config.model.max_length,
     )

@@ -1,6 +1,7 @@
 """``get_peft_model`` and ``PeftModel.from_pretrained`` with the checks that PEFT lacks."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -60,11 +61,21 @@ def adapt(base: nn.Module, config: PeftConfig) -> PeftModel:
     check_sizes(config)
     check_patterns(config, base)
     _prepare(base, config)
-    with _refusals_explained(base, config), want_of_memory_explained():
+    with _refusals_explained(base, config), want_of_memory_explained(), wrapped_quietly():
         model: PeftModel = get_peft_model(base, config)
     _check_trains_what_was_asked(model, config)
     check_trains_in_place(model)
     return model
+
+
+@contextmanager
+def wrapped_quietly() -> Iterator[None]:
+    """While PEFT wraps a model, without the warning that it reads a name which transformers 5
+    deprecates: nobody who calls can do anything about it.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
+        yield
 
 
 @contextmanager
@@ -106,7 +117,7 @@ def load_adapted(base: nn.Module, directory: str | os.PathLike[str]) -> PeftMode
     check_sizes(config)
     check_patterns(config, base)
     _prepare(base, config)
-    with _without_device_map(base), want_of_memory_explained():
+    with _without_device_map(base), want_of_memory_explained(), wrapped_quietly():
         model: PeftModel = PeftModel.from_pretrained(base, directory)
     return model
 

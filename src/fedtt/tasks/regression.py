@@ -35,6 +35,7 @@ def regression(*, tokenizer: Tokenizer, pad_token_id: int) -> Task:
         loss=_loss,
         judge=partial(_judge, pad_token_id),
         metrics=_metrics,
+        numbers=_numbers,
     )
 
 
@@ -46,9 +47,14 @@ def _tokenize(tokenizer: Tokenizer, texts: LabeledTexts, *, max_length: int) -> 
     return replace(tokenized, labels=np.array(texts.targets, dtype=np.float32))
 
 
+def _numbers(logits: Tensor) -> Tensor:
+    """The one output of each text, ``(b,)``, in float32, on the scale of the ``targets``."""
+    return logits.float().squeeze(-1)
+
+
 def _loss(logits: Tensor, batch: Batch, *, shift: Tensor | None = None) -> Tensor:  # noqa: ARG001 (as Loss is: no classes to shift)
     """Mean squared error, in float32."""
-    numbers = logits.float().squeeze(-1)
+    numbers = _numbers(logits)
     return mse_loss(numbers, batch[TARGETS].to(numbers.device))
 
 
@@ -57,7 +63,7 @@ def _judge(
 ) -> Outcomes:
     batch = collate(data, indices, pad_token_id=pad_token_id)
     logits, _ = needed_logits(model, batch)
-    numbers = logits.detach().float().squeeze(-1).cpu()
+    numbers = _numbers(logits.detach()).cpu()
     true = batch[TARGETS]
     return {
         "scores": numbers.numpy(),

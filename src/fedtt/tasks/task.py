@@ -35,7 +35,8 @@ class Task:
     ``model_class`` is a key of ``models.TASK_CLASSES``. ``tokenize(texts, max_length=...)`` counts
     what it cuts. ``judge(model, data, indices)`` looks at these examples without training;
     ``metrics`` sums up any number of them, ``score`` first. ``class_logits(logits, batch)`` gives
-    ``(b, classes)``; None where the task has no classes. Judging writes at most ``max_new_tokens``
+    ``(b, classes)``; None where the task has no classes. ``numbers(logits)`` gives ``(b,)``, what a
+    regression says; None where the task says no number. Judging writes at most ``max_new_tokens``
     tokens after a prompt. ``positions`` says at which tokens of a causal model ``loss`` and
     ``class_logits`` need logits (see :class:`LogitLoss`); None: they get those at all of them.
     """
@@ -47,6 +48,7 @@ class Task:
     judge: Callable[[nn.Module, TokenizedTexts, np.ndarray], Outcomes]
     metrics: Callable[[Outcomes], dict[str, float]]
     class_logits: ClassLogits | None = None
+    numbers: Callable[[Tensor], Tensor] | None = None
     max_new_tokens: int = 0
     positions: Positions | None = None
 
