@@ -1,7 +1,6 @@
 """The command line: parse, call, print. Nothing here imports torch before a verb needs it."""
 
 import sys
-import warnings
 
 from fedtt.errors import FedttError, InterruptedRunError
 
@@ -13,8 +12,6 @@ EXIT_INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; own errors become one-screen messages and exit codes."""
-    # PEFT 0.21 reads a name that transformers 5 deprecates; a user can do nothing about it.
-    warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
     try:
         # Not at the top: a Ctrl-C while the parser is loading must not be a traceback either.
         from fedtt.cli.app import app

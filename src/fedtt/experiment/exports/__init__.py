@@ -13,6 +13,8 @@ from fedtt.experiment.directory import open_run
 from fedtt.experiment.exports.export_format import ExportFormat
 from fedtt.experiment.exports.model_card import model_card
 from fedtt.experiment.opened_run import open_model
+from fedtt.models.model_files import quiet_transformers
+from fedtt.peft.adapt import wrapped_quietly
 from fedtt.registry import Registry
 from fedtt.run_place import check_creatable
 
@@ -43,7 +45,8 @@ def export_run(path: Path, out: Path, *, name: str) -> list[str]:
     beside = name_beside(out)
     try:
         beside.mkdir(parents=True)
-        checked = export.write(opened, directory, beside)
+        with quiet_transformers(), wrapped_quietly():
+            checked = export.write(opened, directory, beside)
         _save_tokenizer(opened.tokenizer, beside)
         card = model_card(directory, opened.config, export, checked=checked)
         (beside / "README.md").write_text(card, encoding="utf-8")
