@@ -5,8 +5,8 @@
 SHORT and LONG are the ``results.csv`` of ``fedtt compare``, or one of them whose settings are the
 rounds; left out, those in docs/results. SHORT may be empty: nothing is compared then. A method has
 converged where its validation accuracy after the long run is at most 0.005 above that after the
-short one, in the mean over the seeds that both have. In both the learning rate falls to zero at the end, so neither stands still for want of rounds
-at a low one.
+short one, in the mean over the seeds that both have. In both the learning rate falls to zero at the
+end, so neither stands still for want of rounds at a low one.
 """
 
 import argparse
