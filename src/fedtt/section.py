@@ -65,6 +65,8 @@ class Section(BaseModel):
 
 def _changed_types(given: Any, read: Any) -> Iterator[str]:
     """What is to be said of each value that became one of another type as it was read."""
+    if getattr(given, "ndim", None) == 0:  # NumPy's numbers are numbers
+        given = given.item()
     if isinstance(given, Mapping):
         if isinstance(read, Mapping):
             for key in given.keys() & read.keys():

@@ -3,6 +3,7 @@ import tomllib
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.config.strategies import SECTIONS, tables
@@ -310,6 +311,21 @@ def test_a_section_with_no_usual_key_says_its_keys(section: str) -> None:
         ConfigError, match=rf"{section}: got \[3\]; this is a section; known in it:"
     ):
         parse_config(set_key(tomllib.loads(MINIMAL), section, [3], where=section), where="here")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("rounds", np.int64(2)),
+        ("client.learning_rate", np.float32(0.5)),
+        ("evaluation.alone", np.True_),
+    ],
+)
+def test_a_number_of_numpy_is_a_number(key: str, value: np.generic) -> None:
+    table = set_key(tomllib.loads(MINIMAL), key, value, where=key)
+    assert parse_config(table, where="here") == parse_config(
+        set_key(table, key, value.item(), where=key), where="here"
+    )
 
 
 @pytest.mark.parametrize(
