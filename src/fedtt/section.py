@@ -65,8 +65,6 @@ class Section(BaseModel):
 
 def _changed_types(given: Any, read: Any) -> Iterator[str]:
     """What is to be said of each value that became one of another type as it was read."""
-    if getattr(given, "ndim", None) == 0:  # NumPy's numbers are numbers
-        given = given.item()
     if isinstance(given, Mapping):
         if isinstance(read, Mapping):
             for key in given.keys() & read.keys():
@@ -75,15 +73,29 @@ def _changed_types(given: Any, read: Any) -> Iterator[str]:
         several = given if isinstance(given, tuple | list) else (given,)
         for one, one_read in zip(several, read, strict=False):
             yield from _changed_types(one, one_read)
-    elif type(given) is not type(read) and not isinstance(given, CommandLineText):
-        if isinstance(read, bool):
-            yield "expected true or false, without quotes"
-        elif isinstance(read, int | float):
-            if isinstance(given, bool):
-                yield "true and false are no numbers"
-            elif isinstance(given, str | bytes):
-                yield "text is no number: write it without quotes"
-            elif isinstance(read, int) and not isinstance(given, int):
-                yield f"this has to be a whole number: write {read}"
-        elif isinstance(read, date) and isinstance(given, int | float):
-            yield "a number is no date: write one such as 2026-01-31"
+    else:
+        # NumPy's numbers are numbers.
+        problem = _changed(given.item() if getattr(given, "ndim", None) == 0 else given, read)
+        if problem is not None:
+            yield problem
+
+
+def _changed(given: object, read: object) -> str | None:
+    if type(given) is type(read) or isinstance(given, CommandLineText):
+        return None
+    if isinstance(read, bool):
+        return "expected true or false, without quotes"
+    if isinstance(read, date):
+        is_number = isinstance(given, int | float)
+        return "a number is no date: write one such as 2026-01-31" if is_number else None
+    return _no_number(given, read) if isinstance(read, int | float) else None
+
+
+def _no_number(given: object, read: float) -> str | None:
+    if isinstance(given, bool):
+        return "true and false are no numbers"
+    if isinstance(given, str | bytes):
+        return "text is no number: write it without quotes"
+    if isinstance(read, int) and not isinstance(given, int):
+        return f"this has to be a whole number: write {read}"
+    return None
