@@ -117,6 +117,7 @@ def test_rows_in_memory_train_like_their_file(
     [
         (pd.DataFrame({"text": []}), "no rows"),
         (pd.DataFrame({"text": ["a"], "label": [0], "Client": ["x"]}), "client_column"),
+        (pd.DataFrame({"text": ["a", None], "label": [0, 1]}), "data=, row 2, column 'text'"),
         ([{"text": "a", "label": "b"}], "no table"),
         (DatasetDict(), "no table"),
     ],

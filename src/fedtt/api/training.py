@@ -20,7 +20,7 @@ from fedtt.config.anchored_paths import anchor_paths
 from fedtt.config.overrides import Table
 from fedtt.config.parse import apply_overrides, read_table
 from fedtt.engine.build import build_federation
-from fedtt.errors import ConfigError
+from fedtt.errors import ConfigError, DataError
 from fedtt.experiment import BegunRun, Event, Notify, begin_new, run_experiment, take_up_run
 from fedtt.experiment import open_run as open_directory
 from fedtt.model_place import check_model_place
@@ -75,9 +75,15 @@ def train(
     with _stoppable() as check, ExitStack() as undo:
         if kept is not None and kept.write():
             undo.callback(kept.remove)
-        begun = begin_new(
-            given, build_federation, place=place, overwrite=overwrite, before_writing=check
-        )
+        try:
+            begun = begin_new(
+                given, build_federation, place=place, overwrite=overwrite, before_writing=check
+            )
+        except DataError as error:
+            if kept is None:
+                raise
+            # The caller knows no such file, and it is taken away again.
+            raise DataError(str(error).replace(str(kept.path), "data=")) from error
         undo.pop_all()  # what is kept now belongs to a run
         return _finish(begun, on_event, progress=progress, check=check)
 
