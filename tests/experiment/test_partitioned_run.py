@@ -151,7 +151,7 @@ def test_a_run_on_pairs_reads_both_texts(
     assert set(train.token_types.tolist()) == {0, 1}
     first_only = make_config(rounds=1, data={**data, "pair_column": None}, model=model)
     assert run(first_only, tmp_path / "first")["test"] != both["test"]
-    with pytest.raises(RunError, match=r"answers pairs of texts(.|\n)*pair_column = 'other'"):
+    with pytest.raises(RunError, match=r"answers pairs of texts(.|\n)*'text' and 'other'"):
         predict_texts(tmp_path / "both", ["a text"])
 
 

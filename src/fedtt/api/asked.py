@@ -1,6 +1,6 @@
 """What a Python call asks a model about: texts, or a table with a column of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -8,18 +8,17 @@ import pandas as pd
 from datasets import Dataset
 
 from fedtt.api.own_data import Examples, frame_of
-from fedtt.config import DataConfig
 from fedtt.errors import DataError
 
 Texts: TypeAlias = tuple[list[str], list[str] | None]
 
 
-def asked_texts(given: str | Iterable[str] | Examples, data: DataConfig) -> Texts:
-    """The texts, and of a table with pairs the second ones. Raises :class:`DataError`."""
+def asked_texts(given: str | Iterable[str] | Examples, columns: Sequence[str]) -> Texts:
+    """The texts, and of a table with two ``columns`` the second ones. Raises :class:`DataError`."""
     if isinstance(given, str):
         return [given], None
     if isinstance(given, pd.DataFrame | Dataset):
-        return _of_table(frame_of(given), data)
+        return _of_table(frame_of(given), columns)
     # Of these Python makes a list, too: of keys, of bytes.
     if isinstance(given, Mapping | bytes) or not isinstance(given, Iterable):
         raise DataError(
@@ -27,25 +26,23 @@ def asked_texts(given: str | Iterable[str] | Examples, data: DataConfig) -> Text
             where="texts",
             got=f"{type(given).__name__}: {repr(given)[:60]}",
             expected="a str, a list of them, or a pandas.DataFrame with "
-            f"the column {data.text_column!r}",
+            f"the column {' and '.join(map(repr, columns))}",
         )
     return _checked(given, "text {}"), None
 
 
-def _of_table(frame: pd.DataFrame, data: DataConfig) -> Texts:
+def _of_table(frame: pd.DataFrame, columns: Sequence[str]) -> Texts:
     found = []
-    for key, name in (("text_column", data.text_column), ("pair_column", data.pair_column)):
-        if name is None:
-            continue
+    for name in columns:
         number = list(frame.columns).count(name)
         if number != 1:
             raise DataError(
                 f"the table has {'no' if number == 0 else 'more than one'} column {name!r}",
-                where=f"data.{key} of the run",
+                where="the table to predict",
                 got=", ".join(map(repr, frame.columns)) or "no column",
                 expected=f"a column {name!r} with the texts",
                 fix="rename the column, or give the texts themselves: run.predict(table[COLUMN])"
-                if data.pair_column is None
+                if len(columns) == 1
                 else "rename the column",
             )
         found.append(_checked(frame[name], f"column {name!r}, row {{}}"))

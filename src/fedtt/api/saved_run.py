@@ -16,6 +16,7 @@ from fedtt.data import SPLITS
 from fedtt.errors import FedttError, RunError
 from fedtt.experiment import answer_columns, evaluate_run, predict_texts
 from fedtt.experiment import open_run as open_directory
+from fedtt.experiment.asked_columns import asked_columns
 from fedtt.experiment.exports import export_run
 from fedtt.experiment.opened_run import open_model
 from fedtt.experiment.predicted_file import PredictedFile, predict_file
@@ -116,7 +117,7 @@ class Run:
         Of a DataFrame or a Dataset the columns are read that the run was trained on, those of a
         pair too. Raises :class:`DataError` for what is no text.
         """
-        asked, pairs = asked_texts(texts, self.config.data)
+        asked, pairs = asked_texts(texts, asked_columns(self.config.data))
         rows = [
             {"text": answer.text, **answer.columns, "cut_to": answer.cut_to}
             for answer in predict_texts(self.path, asked, pairs)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from fedtt.data import LabeledTexts, TokenizedTexts, check_texts
 from fedtt.engine.evaluation import class_probabilities, predicted_numbers
 from fedtt.errors import RunError
+from fedtt.experiment.asked_columns import asked_columns
 from fedtt.experiment.directory import open_run
 from fedtt.experiment.opened_run import OpenedRun, open_model
 from fedtt.task_kinds import TASK_KINDS
@@ -158,13 +159,13 @@ def predict_texts(
     """
     directory = open_run(path)
     directory.label_names()
-    second = directory.config().data.pair_column
-    if second is not None and pairs is None:
+    columns = asked_columns(directory.config().data)
+    if len(columns) > 1 and pairs is None:
         raise RunError(
             "the run answers pairs of texts, and single texts were given",
-            where=f"{path}, data.pair_column = {second!r}",
-            fix="fedtt predict RUN --file FILE --out FILE, with both columns; "
-            "from Python, run.predict(table) with both",
+            where=str(path),
+            expected=f"a table with the columns {' and '.join(map(repr, columns))}",
+            fix="fedtt predict RUN --file FILE --out FILE; from Python, run.predict(table)",
         )
     for given in (texts, pairs or ()):
         check_texts(given)

@@ -8,6 +8,7 @@ from pathlib import Path
 from fedtt.atomic_write import replaced_file
 from fedtt.data.labeled_file import Columns, copy_with, kind_of
 from fedtt.errors import DataError, RunError
+from fedtt.experiment.asked_columns import asked_columns
 from fedtt.experiment.classify import answer_columns, open_predictor
 from fedtt.experiment.directory import open_run
 
@@ -65,7 +66,6 @@ def predict_file(
     when it is whole. Raises :class:`DataError`, with the line, and :class:`RunError`.
     """
     check_place(file, out, overwrite=overwrite)
-    data = open_run(run).config().data
     predictor = open_predictor(run)
     first, *others = answer_columns(run)
     new = {PREDICTED.format(first): first} | {name: name for name in others}
@@ -82,10 +82,10 @@ def predict_file(
             counts.update(one["label"] for one in said)
         return {written: [one[name] for one in said] for written, name in new.items()}
 
-    wanted = [text_column or data.text_column, *([data.pair_column] if data.pair_column else [])]
+    own, *second = asked_columns(open_run(run).config().data)
     try:
         with replaced_file(out) as target:
-            copy_with(file, target, wanted=wanted, new=[*new], answer=answer)
+            copy_with(file, target, wanted=[text_column or own, *second], new=[*new], answer=answer)
     except OSError as error:
         if isinstance(error, RunError):
             raise
