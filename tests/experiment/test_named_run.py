@@ -159,7 +159,7 @@ def test_a_regression_on_a_file_of_ones_own(tiny_bert: Path, folder: Path, tmp_p
         ]
     assert asked.predict(table)["value"].tolist() == pytest.approx(numbers, rel=1e-4)
     assert numbers[0] != numbers[1]
-    with pytest.raises(DataError, match=r"no column 'sentence2'(.|\n)*data.pair_column"):
+    with pytest.raises(DataError, match=r"no column 'sentence2'"):
         asked.predict(table[["sentence1"]])
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"text": "good", "label": 1.5}\n{"text": "bad", "label": "much"}\n')
