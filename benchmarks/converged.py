@@ -66,6 +66,7 @@ TASKS |= {
         "20 silos, dirichlet 0.1, dropouts",
     )
 }
+TASKS["QNLI"] = Task((), "converged-qnli")
 VALIDATION, TEST = "final_validation_accuracy", "test_accuracy"
 
 
