@@ -12,8 +12,7 @@ from datasets import ClassLabel, Dataset
 
 from fedtt.atomic_write import replace_file
 from fedtt.config import RunConfig
-from fedtt.data.files import CLIENT_COLUMN
-from fedtt.data.label_meaning import look_of
+from fedtt.data.files import CLIENT_COLUMN, taken_for_client
 from fedtt.errors import ConfigError, DataError, RunError
 
 Examples: TypeAlias = pd.DataFrame | Dataset
@@ -57,7 +56,9 @@ def pack_examples(examples: Examples, *, columns: set[str] | None, beside: Path)
     if frame.empty:
         raise DataError("the data has no rows", where="data=", expected="one row an example")
     if columns is not None:
-        wanted = columns | _taken_for(CLIENT_COLUMN, frame) if CLIENT_COLUMN in columns else columns
+        # Whoever reads the file refuses a column that is only taken for the clients' own.
+        alike = taken_for_client(frame.columns) if CLIENT_COLUMN in columns else []
+        wanted = columns.union(alike)
         frame = frame.loc[:, [name for name in frame.columns if name in wanted]]
     twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
     if twice:
@@ -88,11 +89,6 @@ def columns_of(config: RunConfig) -> set[str] | None:
     if partition is not None:
         named.add(partition.column)
     return {name for name in named if name is not None}
-
-
-def _taken_for(name: str, frame: pd.DataFrame) -> set[str]:
-    """Columns that a reader takes for ``name``: whoever reads the file refuses them."""
-    return {other for other in frame.columns if look_of(str(other)) == name}
 
 
 def with_path(table: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -117,12 +117,14 @@ class Run:
         Of a DataFrame or a Dataset the columns are read that the run was trained on, those of a
         pair too. Raises :class:`DataError` for what is no text.
         """
-        asked, pairs = asked_texts(texts, asked_columns(self.config.data))
+        config = self.config
+        asked, pairs = asked_texts(texts, asked_columns(config.data))
+        label_names = open_directory(self.path).label_names()
         rows = [
             {"text": answer.text, **answer.columns, "cut_to": answer.cut_to}
             for answer in predict_texts(self.path, asked, pairs)
         ]
-        columns = ["text", *answer_columns(self.path), "cut_to"]
+        columns = ["text", *answer_columns(config.task.kind, label_names), "cut_to"]
         return pd.DataFrame(rows, columns=columns).astype({"cut_to": "Int64"})
 
     def predict_file(

@@ -2,7 +2,7 @@
 
 import difflib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def owners_of(table: Table, client_column: str, path: Path) -> list[str]:
     would be one.
     """
     if client_column not in table.names and client_column == CLIENT_COLUMN:
-        alike = [name for name in table.names if look_of(name) == CLIENT_COLUMN]
+        alike = taken_for_client(table.names)
         if not alike:
             return [path.stem] * len(table.places)
         raise DataError(
@@ -129,6 +129,11 @@ def owners_of(table: Table, client_column: str, path: Path) -> list[str]:
         )
     check_table(table, [client_column], path)
     return strings_of(table, client_column, what="client id", is_id=True)
+
+
+def taken_for_client(names: Iterable[object]) -> list[str]:
+    """Those of the columns that a reader takes for ``client``, it among them."""
+    return [name for name in map(str, names) if look_of(name) == CLIENT_COLUMN]
 
 
 def unused_notes(table: Table, wanted: Sequence[str]) -> tuple[str, ...]:

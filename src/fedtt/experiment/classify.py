@@ -123,11 +123,9 @@ class Predictor:
         }
 
 
-def answer_columns(path: Path) -> list[str]:
+def answer_columns(task_kind: str, label_names: Sequence[str]) -> list[str]:
     """The keys of every answer's ``columns``, classes in the order of the model's outputs."""
-    directory = open_run(path)
-    label_names = directory.label_names()
-    if TASK_KINDS[directory.config().task.kind].output is not None:
+    if TASK_KINDS[task_kind].output is not None:
         return ["value"]
     return ["label", *map(PROBABILITY.format, label_names)]
 

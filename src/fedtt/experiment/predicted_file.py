@@ -10,7 +10,6 @@ from fedtt.data.labeled_file import Columns, copy_with, kind_of
 from fedtt.errors import DataError, RunError
 from fedtt.experiment.asked_columns import asked_columns
 from fedtt.experiment.classify import answer_columns, open_predictor
-from fedtt.experiment.directory import open_run
 
 PREDICTED = "predicted_{}"  # of an answer's first column: its label, or its value
 
@@ -67,7 +66,8 @@ def predict_file(
     """
     check_place(file, out, overwrite=overwrite)
     predictor = open_predictor(run)
-    first, *others = answer_columns(run)
+    config = predictor.opened.config
+    first, *others = answer_columns(config.task.kind, predictor.label_names)
     new = {PREDICTED.format(first): first} | {name: name for name in others}
     counts: Counter[str] = Counter()
     rows = cut = 0
@@ -82,7 +82,7 @@ def predict_file(
             counts.update(one["label"] for one in said)
         return {written: [one[name] for one in said] for written, name in new.items()}
 
-    own, *second = asked_columns(open_run(run).config().data)
+    own, *second = asked_columns(config.data)
     try:
         with replaced_file(out) as target:
             copy_with(file, target, wanted=[text_column or own, *second], new=[*new], answer=answer)
@@ -95,5 +95,5 @@ def predict_file(
         rows=rows,
         labels={name: counts[name] for name in predictor.label_names},
         cut=cut,
-        max_length=predictor.opened.config.model.max_length,
+        max_length=config.model.max_length,
     )
