@@ -11,7 +11,6 @@ from fedtt.engine.build_method import build_method
 from fedtt.engine.method_and_dtype import choose_dtype
 from fedtt.engine.token_budget import auto_max_tokens
 from fedtt.models import ModelOptions, fast_dtype
-from fedtt.models.number_type import TURNS, share_of_float32_time
 
 MakeConfig = Callable[..., RunConfig]
 CPU = torch.device("cpu")
@@ -34,21 +33,6 @@ def test_a_processor_gets_the_type_that_it_is_fast_in(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
     monkeypatch.setattr("fedtt.models.number_type.share_of_float32_time", lambda: share)
     assert fast_dtype(CPU) == dtype
-
-
-def test_the_time_of_a_product_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    products: list[tuple[torch.Tensor, ...]] = []
-    seconds = iter(range(1000))
-    share_of_float32_time.cache_clear()
-    with monkeypatch.context() as patch:
-        patch.setattr("fedtt.models.number_type.time.perf_counter", lambda: next(seconds))
-        patch.setattr(
-            "fedtt.models.number_type.functional.linear", lambda *pair: products.append(pair)
-        )
-        assert share_of_float32_time() == share_of_float32_time() == 1.0
-    share_of_float32_time.cache_clear()
-    assert {x.dtype for pair in products for x in pair} == {torch.float32, torch.bfloat16}
-    assert len(products) == 2 * TURNS
 
 
 @pytest.mark.parametrize(("capability", "dtype"), [((8, 0), "bfloat16"), ((7, 5), "float32")])

@@ -222,10 +222,18 @@ def test_dropout_draws_the_masks_of_clients_one_by_one(
     assert cohorts == [3, 3]
 
 
-@pytest.mark.parametrize("method", each(["fedtt", "lora", "metatt"]))
+@pytest.mark.parametrize("share", [1.0, 20.0], ids=["fast", "slow"])
+@pytest.mark.parametrize("method", each(["fedtt", "lora", "metatt", "adapter", "bitfit"]))
 def test_a_base_model_in_bfloat16_is_batched_too(
-    method: str, configured: Configured, tiny_bert: Path, cohorts: list[int]
+    method: str,
+    share: float,
+    configured: Configured,
+    tiny_bert: Path,
+    cohorts: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Where the processor multiplies such numbers, and where it does not."""
+    monkeypatch.setattr("fedtt.wide_products.share_of_float32_time", lambda _: share)
     model = {"name": str(tiny_bert), "max_length": 16, "device": "cpu", "dropout": 0.0}
     config = configured(method=METHODS[method], client={**CLIENT, **CLIENTS["sgd"]})
     narrow = config.model_validate({**config.model_dump(), "model": {**model, "dtype": "bfloat16"}})

@@ -18,6 +18,19 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(params=[1.0, 20.0], ids=["with instructions", "without"])
+def share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Time of a product in 16 bits, as a share of its time in float32."""
+    found: float = request.param
+    monkeypatch.setattr("fedtt.wide_products.share_of_float32_time", lambda _: found)
+    return found
+
+
+@pytest.fixture
+def with_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedtt.wide_products.share_of_float32_time", lambda _: 1.0)
+
+
 def heads(
     *, groups: int = 1, length: int = 9, dtype: torch.dtype = torch.bfloat16
 ) -> tuple[nn.Module, list[Tensor]]:
@@ -44,6 +57,7 @@ MASKS = {
 }
 
 
+@pytest.mark.usefixtures("share")
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("mask", sorted(MASKS))
 def test_outputs_and_gradients_are_those_of_float32(mask: str, groups: int) -> None:
@@ -62,6 +76,7 @@ def test_outputs_and_gradients_are_those_of_float32(mask: str, groups: int) -> N
         assert (a.float() - b).norm() < 0.02 * b.norm()
 
 
+@pytest.mark.usefixtures("share")
 def test_the_scale_is_that_of_the_heads_width_where_none_is_given() -> None:
     module, narrow = heads()
     ours, _ = attention.attend(module, *narrow, None, is_causal=False)
@@ -71,6 +86,7 @@ def test_the_scale_is_that_of_the_heads_width_where_none_is_given() -> None:
     assert not torch.equal(ours, other)
 
 
+@pytest.mark.usefixtures("share")
 def test_dropout_drops_weights_at_its_rate() -> None:
     module, (query, key, value) = heads()
     ones = torch.ones_like(value)
@@ -83,6 +99,7 @@ def test_dropout_drops_weights_at_its_rate() -> None:
     assert kept.float().std() > 0.1
 
 
+@pytest.mark.usefixtures("with_instructions")
 @pytest.mark.parametrize("case", ["long", "float32", "no gradient", "position bias"])
 def test_everything_else_is_left_to_transformers(
     monkeypatch: pytest.MonkeyPatch, case: str
@@ -93,6 +110,23 @@ def test_everything_else_is_left_to_transformers(
     bias = {"position_bias": torch.zeros(1, 4, 9, 9)} if case == "position bias" else {}
     with torch.set_grad_enabled(case != "no gradient"):
         assert attention.attend(module, *drawn, None, **bias) == ("theirs", None)
+
+
+def test_without_instructions_the_fused_kernel_gets_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[torch.dtype] = []
+
+    def fused(_: nn.Module, *given: Tensor, attention_mask: Tensor, **__: object) -> tuple:
+        seen.extend(x.dtype for x in (*given, attention_mask))
+        return given[0].transpose(1, 2), None
+
+    monkeypatch.setattr("fedtt.wide_products.share_of_float32_time", lambda _: 20.0)
+    monkeypatch.setattr(attention, "sdpa_attention_forward", fused)
+    module, drawn = heads()
+    output, _ = attention.attend(module, *drawn, torch.zeros(3, 1, 9, 9, dtype=torch.bfloat16))
+    assert output.dtype == torch.bfloat16
+    assert seen == [torch.float32] * 4
 
 
 def load(directory: Path, dtype: str, **options: str) -> nn.Module:
@@ -110,6 +144,7 @@ def load(directory: Path, dtype: str, **options: str) -> nn.Module:
     ).model
 
 
+@pytest.mark.usefixtures("share")
 @pytest.mark.parametrize("model_type", ["bert", "llama", "gpt2", "qwen3", "mpnet", "deberta"])
 def test_models_in_bfloat16_attend_with_it_where_they_can(tmp_path: Path, model_type: str) -> None:
     tiny_classifier(model_type).save_pretrained(tmp_path)

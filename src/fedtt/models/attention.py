@@ -5,8 +5,12 @@ takes half of the whole training step in bfloat16, ten times what it takes in fl
 (``benchmarks/attention.py``). Written out as two products and a softmax, attention of short texts
 is faster than either; for long ones the fused kernel wins again, and needs no memory for the
 scores. Everything but the training of short texts is transformers' own ``sdpa``.
+
+Where the CPU has no instructions for 16 bits, attention is ``sdpa`` in float32, as linear layers
+are (:mod:`fedtt.wide_products`).
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +19,8 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from fedtt.wide_products import multiplies_slowly
 
 NAME = "fedtt_sdpa"  # of transformers' attn_implementation
 SHORT = 192  # tokens: longer than this the fused kernel is the faster one
@@ -37,19 +43,25 @@ def attend(
     Keys and values may have fewer heads than queries have. ``attention_mask`` is True where a
     query sees a key, or is added to the scores.
     """
-    plain = not any(kwargs.get(name) for name in ("softcap", "cache", "output_attentions"))
-    if not (plain and kwargs.get("position_bias") is None and _is_slow(query, key)):
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
-            module,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=dropout,
-            scaling=scaling,
-            is_causal=is_causal,
-            **kwargs,
-        )
+    fused = partial(
+        sdpa_attention_forward,
+        module,
+        dropout=dropout,
+        scaling=scaling,
+        is_causal=is_causal,
+        **kwargs,
+    )
+    ours = not any(
+        kwargs.get(name) is not None and kwargs[name] is not False
+        for name in ("softcap", "cache", "output_attentions", "position_bias")
+    )
+    if ours and query.device.type == "cpu" and multiplies_slowly(query.dtype):
+        if attention_mask is not None and attention_mask.is_floating_point():
+            attention_mask = attention_mask.float()
+        output, _ = fused(query.float(), key.float(), value.float(), attention_mask=attention_mask)
+        return output.to(query.dtype), None
+    if not (ours and _is_slow(query, key)):
+        return fused(query, key, value, attention_mask=attention_mask)  # type: ignore[no-any-return]
     groups = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling

@@ -30,6 +30,7 @@ from fedtt.models.options import (
     resolve_device,
 )
 from fedtt.seeds import random_stream
+from fedtt.wide_products import multiplies_slowly, widen_products
 
 # transformers loads an adapter that lies beside a model into it; none is found in this folder.
 NO_ADAPTER = "fedtt-reads-no-adapter-beside-a-model"
@@ -179,6 +180,8 @@ def _finish(model: PreTrainedModel, base: BaseModelSpec, *, pad_token_id: int) -
         check_placed(model, device_map=options.device_map)
         return model
     model = model.to(resolve_device(base.device))
+    if model.device.type == "cpu" and multiplies_slowly(model.dtype):
+        widen_products(model)
     if options.attention is None:
         with quiet_transformers():
             choose_attention(model)

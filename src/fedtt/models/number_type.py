@@ -1,15 +1,12 @@
 """Which type a device multiplies fastest in, of those that a base model can have."""
 
-import time
-from functools import cache
-
 import torch
-from torch.nn import functional
+
+from fedtt.wide_products import share_of_float32_time
 
 # A step is not products alone: they must take at most this share of their time in float32.
 # Those of Zen 5 take 0.23; Zen 4, whose units are half as wide, should not be decided by chance.
 MOST_TIME = 0.4
-TURNS = 7
 
 
 def fast_dtype(device: torch.device) -> str:
@@ -17,7 +14,8 @@ def fast_dtype(device: torch.device) -> str:
 
     A CPU does with AMX. AVX512-BF16 alone says little: AMD's Zen 5 multiplies four times as fast by
     it, and an Intel Xeon's step takes longer (docs/performance.md); so it is measured, once in a
-    process, which takes some 30 ms. Without either bfloat16 is several times as slow.
+    process, which takes some 30 ms. Without either bfloat16 is a little slower, by
+    :mod:`fedtt.wide_products`; without those, some twenty times.
     """
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
@@ -29,20 +27,3 @@ def fast_dtype(device: torch.device) -> str:
     else:
         fast = False
     return "bfloat16" if fast else "float32"
-
-
-@cache
-def share_of_float32_time() -> float:
-    """Time of a product in bfloat16, as a share of its time in float32; 256 rows, 768 wide."""
-    pairs = {
-        dtype: [torch.zeros(rows, 768, dtype=dtype, device="cpu") for rows in (256, 768)]
-        for dtype in (torch.float32, torch.bfloat16)
-    }
-    best = dict.fromkeys(pairs, float("inf"))
-    with torch.autocast("cpu", enabled=False):
-        for _ in range(TURNS):  # in turns, and the fastest counts: other work weighs on both alike
-            for dtype, (rows, weight) in pairs.items():
-                began = time.perf_counter()
-                functional.linear(rows, weight)
-                best[dtype] = min(best[dtype], time.perf_counter() - began)
-    return best[torch.bfloat16] / best[torch.float32]

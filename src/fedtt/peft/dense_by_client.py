@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from fedtt.errors import ShapeError
 from fedtt.peft.tt_linear import add_bias
+from fedtt.wide_products import linear
 
 
 def dense_linear(
@@ -25,9 +26,9 @@ def dense_linear(
         rows = _rows_by_client(x, weight.shape[0])
         product = bmm(rows, weight.mT).reshape(*x.shape[:-1], weight.shape[1])
     elif bias is None or bias.ndim == 1:
-        return functional.linear(x, weight, bias)
+        return linear(x, weight, bias)
     else:
-        product = functional.linear(x, weight)
+        product = linear(x, weight)
     return product if bias is None else add_bias(product, bias)
 
 

@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedtt.peft.dense_by_client import dense_layer_norm, dense_linear
 from fedtt.peft.modules_of_type import modules_of_type
+from fedtt.wide_products import WideLinear
 
 
 def _linear(module: nn.Linear, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
@@ -31,6 +32,7 @@ def _layer_norm(module: nn.LayerNorm, input: Tensor) -> Tensor:  # noqa: A002 (t
 # The forward that a module of torch's own gets while its parameters are stacked.
 FORWARDS: Mapping[type[nn.Module], Callable[..., Tensor]] = {
     nn.Linear: _linear,
+    WideLinear: _linear,
     nn.LayerNorm: _layer_norm,
 }
 # What PEFT computes otherwise with the same layers, DoRA and its kin, it notes here.
