@@ -13,7 +13,14 @@ from transformers.pytorch_utils import Conv1D
 
 from fedtt import wide_products
 from fedtt.models import BaseModelSpec, load_classifier
-from fedtt.wide_products import TURNS, WideConv1D, WideLinear, linear, share_of_float32_time
+from fedtt.wide_products import (
+    TURNS,
+    WideConv1D,
+    WideLinear,
+    linear,
+    share_of_float32_time,
+    widen_products,
+)
 from tests.peft.tiny_architectures import PEFT_WARNING, tiny_classifier, tokens
 from tests.tiny import save_tiny_tokenizer
 
@@ -115,6 +122,17 @@ def test_everything_else_is_left_to_torch(monkeypatch: pytest.MonkeyPatch, case:
             linear(x.half(), weight, bias)
     else:
         assert torch.equal(linear(x, weight, bias), functional.linear(x, weight, bias))
+
+
+@pytest.mark.usefixtures("without_instructions")
+def test_a_graph_of_a_widened_layer_in_float32_takes_any_number_of_rows() -> None:
+    """As an export to ONNX needs it: no question about the rows is in it."""
+    widened = nn.Sequential(nn.Linear(4, 3))
+    widen_products(widened)
+    rows = torch.export.Dim("rows", min=1, max=10**6)
+    with torch.no_grad():
+        graph = torch.export.export(widened, (torch.ones(5, 4),), dynamic_shapes=({0: rows},))
+    assert graph.module()(torch.ones(1, 4)).shape == (1, 3)
 
 
 def test_the_time_of_a_product_is_measured_once(

@@ -62,10 +62,11 @@ def linear(
     bias: Float[Tensor, "N"] | None = None,
 ) -> Float[Tensor, "*rows N"]:
     """``torch.nn.functional.linear``, in float32 where the CPU multiplies ``x``'s type slowly."""
-    trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    many = trains or x.shape[:-1].numel() >= FEW
     alike = x.device.type == "cpu" and x.dtype == weight.dtype
-    if not (many and alike and multiplies_slowly(x.dtype)):
+    if not (alike and multiplies_slowly(x.dtype)):
+        return functional.linear(x, weight, bias)
+    trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    if not trains and x.shape[:-1].numel() < FEW:
         return functional.linear(x, weight, bias)
     if weight.requires_grad:
         product = functional.linear(x.float(), weight.float())
