@@ -8,15 +8,13 @@ short texts. Turns alternate; times are medians. One thread.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-from report import describe_machine, print_table, write_json
+from report import describe_machine, median_times, print_table, write_json
 from torch import nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -49,18 +47,6 @@ def steps(length: int, dtype: torch.dtype) -> dict[str, Callable[[], None]]:
     return {"fused": lambda: step(sdpa_attention_forward), "plain": plain}
 
 
-def median_times(actions: dict[str, Callable[[], None]], *, turns: int) -> dict[str, float]:
-    """Seconds of each; the first two turns warm up."""
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(turns + 2):
-        for name, action in actions.items():
-            began = time.perf_counter()
-            action()
-            if turn >= 2:
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(taken) for name, taken in times.items()}
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
@@ -78,7 +64,9 @@ def main() -> None:
     for length in LENGTHS:
         row: list[object] = [length]
         for dtype in ("float32", "bfloat16"):
-            taken = median_times(steps(length, getattr(torch, dtype)), turns=arguments.turns)
+            taken = median_times(
+                steps(length, getattr(torch, dtype)), turns=arguments.turns, warm_up=2
+            )
             ratios[f"{dtype}, {length}"] = taken["fused"] / taken["plain"]
             figures[f"{dtype}, {length}"] = {name: 1e3 * s for name, s in taken.items()}
             row += [f"{1e3 * taken['fused']:.1f}", f"{1e3 * taken['plain']:.1f}"]

@@ -14,15 +14,14 @@ named.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from report import describe_machine, print_table, write_json
+from report import describe_machine, median_times, print_table, write_json
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -187,14 +186,8 @@ def main() -> None:
         layers, missing = build(width)
         x = torch.randn(8, arguments.tokens // 8, width, requires_grad=True)
         gradient = torch.randn_like(x)
-        times: dict[str, list[float]] = {name: [] for name in layers}
-        for turn in range(arguments.turns + 2):
-            for name, layer in layers.items():
-                began = time.perf_counter()
-                step(layer, x, gradient)
-                if turn >= 2:  # the first ones warm up
-                    times[name].append(time.perf_counter() - began)
-        seconds = {name: statistics.median(taken) for name, taken in times.items()}
+        steps = {name: partial(step, layer, x, gradient) for name, layer in layers.items()}
+        seconds = median_times(steps, turns=arguments.turns, warm_up=2)
         frozen = seconds.pop("frozen q, v")
         seconds["PEFT LoRA r=8"] -= frozen
         for name, taken in seconds.items():

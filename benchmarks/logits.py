@@ -8,13 +8,11 @@ forward, backward and optimizer of LoRA r=8; turns alternate, times are medians.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from report import describe_machine, print_table, write_json
+from report import describe_machine, median_times, print_table, write_json
 from step import METHODS, config_of, training_step
 from torch import Tensor, nn
 
@@ -79,14 +77,8 @@ def main() -> None:
             "all": step_of(model, batch, None),
             "needed": step_of(model, batch, before_targets),
         }
-        times: dict[str, list[float]] = {key: [] for key in steps}
-        for turn in range(arguments.turns + 1):
-            for key, step in steps.items():
-                began = time.perf_counter()
-                step()
-                if turn:  # the first one warms up
-                    times[key].append(time.perf_counter() - began)
-        of_all, of_needed = (statistics.median(times[key]) for key in steps)
+        taken = median_times(steps, turns=arguments.turns)
+        of_all, of_needed = taken["all"], taken["needed"]
         ratios[name] = of_needed / of_all
         megabytes = arguments.rows * length * model.config.vocab_size * 4 / 1e6
         rows.append(

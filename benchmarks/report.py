@@ -1,9 +1,11 @@
-"""What the benchmarks share: the line about the machine, the table, the JSON file."""
+"""What the benchmarks share: the line about the machine, times, the table, the JSON file."""
 
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -29,6 +31,20 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def median_times(
+    actions: Mapping[str, Callable[[], object]], *, turns: int, warm_up: int = 1
+) -> dict[str, float]:
+    """Seconds of each, all in turns: the median of ``turns`` after the first ones."""
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for turn in range(turns + warm_up):
+        for name, action in actions.items():
+            began = time.perf_counter()
+            action()
+            if turn >= warm_up:
+                times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

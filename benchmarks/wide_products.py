@@ -9,15 +9,13 @@ processor. Turns alternate; times are medians, and ratios are to float32. One th
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import torch
-from report import describe_machine, print_table, write_json
+from report import describe_machine, median_times, print_table, write_json
 from step import config_of, frozen_model, frozen_step
 
 from fedtt import wide_products
@@ -67,18 +65,6 @@ def in_way(way: str, make: Maker) -> Callable[[], None]:
             step()
 
     return run
-
-
-def median_times(actions: dict[str, Callable[[], None]], *, turns: int) -> dict[str, float]:
-    """Seconds of each; the first turn warms up."""
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(turns + 1):
-        for name, action in actions.items():
-            began = time.perf_counter()
-            action()
-            if turn:
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 def main() -> None:
