@@ -41,7 +41,10 @@ def steps(length: int, dtype: torch.dtype) -> dict[str, Callable[[], None]]:
         torch.autograd.grad(output, (query, key, value), towards)
 
     def plain() -> None:
-        with mock.patch.object(attention, "_is_slow", return_value=True):
+        with (
+            mock.patch.object(attention, "_is_slow", return_value=True),
+            mock.patch.object(attention, "multiplies_slowly", return_value=False),
+        ):
             step(attention.attend)
 
     return {"fused": lambda: step(sdpa_attention_forward), "plain": plain}

@@ -31,7 +31,7 @@ def test_a_processor_gets_the_type_that_it_is_fast_in(
     monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], share: float, dtype: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
-    monkeypatch.setattr("fedtt.models.number_type.share_of_float32_time", lambda: share)
+    monkeypatch.setattr("fedtt.models.number_type.share_of_float32_time", lambda _: share)
     assert fast_dtype(CPU) == dtype
 
 

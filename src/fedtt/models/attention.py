@@ -20,7 +20,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from fedtt.wide_products import multiplies_slowly
+from fedtt.wide_products import NARROW, multiplies_slowly
 
 NAME = "fedtt_sdpa"  # of transformers' attn_implementation
 SHORT = 192  # tokens: longer than this the fused kernel is the faster one
@@ -51,10 +51,8 @@ def attend(
         is_causal=is_causal,
         **kwargs,
     )
-    ours = not any(
-        kwargs.get(name) is not None and kwargs[name] is not False
-        for name in ("softcap", "cache", "output_attentions", "position_bias")
-    )
+    plain = not any(kwargs.get(name) for name in ("softcap", "cache", "output_attentions"))
+    ours = plain and kwargs.get("position_bias") is None
     if ours and query.device.type == "cpu" and multiplies_slowly(query.dtype):
         if attention_mask is not None and attention_mask.is_floating_point():
             attention_mask = attention_mask.float()
@@ -83,7 +81,7 @@ def choose_attention(model: PreTrainedModel) -> None:
 
     A model that lies in 16 bits on the CPU, that is, and whose architecture lets one choose.
     """
-    narrow = model.dtype in {torch.bfloat16, torch.float16} and model.device.type == "cpu"
+    narrow = model.dtype in NARROW and model.device.type == "cpu"
     if narrow and model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(NAME)
 
@@ -91,7 +89,7 @@ def choose_attention(model: PreTrainedModel) -> None:
 def _is_slow(query: Tensor, key: Tensor) -> bool:
     """Whether the fused kernel's backward is to come, and takes longer than the plain products."""
     trains = torch.is_grad_enabled() and query.requires_grad
-    narrow = query.device.type == "cpu" and query.dtype in {torch.bfloat16, torch.float16}
+    narrow = query.device.type == "cpu" and query.dtype in NARROW
     return trains and narrow and max(query.shape[2], key.shape[2]) <= SHORT
 
 

@@ -22,7 +22,7 @@ def fast_dtype(device: torch.device) -> str:
     elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         able = torch.cpu.get_capabilities()
         fast = bool(able.get("amx_bf16")) or (
-            bool(able.get("avx512_bf16")) and share_of_float32_time() <= MOST_TIME
+            bool(able.get("avx512_bf16")) and share_of_float32_time(torch.bfloat16) <= MOST_TIME
         )
     else:
         fast = False
