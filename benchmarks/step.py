@@ -6,13 +6,14 @@
 The limit is the base model's own forward and the backward through its activations, down to the
 embeddings, with no weight trained: what any adapter in the first block costs at least. A method's
 step is forward, backward and optimizer (AdamW, fused, with clipping) of the same batch. Turns
-alternate; times are medians. The same random tokens for all, every row of the whole length. One
-thread. ``--compile`` adds each method's step with the model compiled by ``torch.compile``, and
-the seconds of its first step: what has to be won back first. Pages are those that the system hands
-out in a step: with ``--give-back`` what it freed is given back, as glibc does where
-:mod:`fedtt.engine.freed_memory` has not told it otherwise. Calls are torch's operators in a step,
-but for those that only look at memory another way: on a GPU most are a kernel. *Layer by layer* is
-FedTT where every layer contracts its own cores.
+alternate; times are medians, and so are ratios, each of two times of one turn: a machine that slows
+down for some turns does not change them. The same random tokens for all, every row of the whole
+length. One thread. ``--compile`` adds each method's step with the model compiled by
+``torch.compile``, and the seconds of its first step: what has to be won back first. Pages are those
+that the system hands out in a step: with ``--give-back`` what it freed is given back, as glibc does
+where :mod:`fedtt.engine.freed_memory` has not told it otherwise. Calls are torch's operators in a
+step, but for those that only look at memory another way: on a GPU most are a kernel. *Layer by
+layer* is FedTT where every layer contracts its own cores.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from operator import truediv
 from pathlib import Path
 from typing import Any
 
@@ -205,10 +207,10 @@ def main() -> None:
                 if turn >= 2:  # the first ones warm up
                     times[method].append(time.perf_counter() - began)
                     pages[method].append(page_faults() - faults)
-        limit = statistics.median(times["frozen"])
         for method, taken in times.items():
             seconds = statistics.median(taken)
-            ratios[f"{name}, {method}"] = seconds / limit
+            ratio = statistics.median(map(truediv, taken, times["frozen"]))
+            ratios[f"{name}, {method}"] = ratio
             faults = round(statistics.median(pages[method]))
             # A compiled step is not made of torch's operators, and counting would undo it.
             calls = None if method in first else calls_of(steps[method])
@@ -219,7 +221,7 @@ def main() -> None:
                 "first_s": first.get(method),
             }
             once = f"{first[method]:.1f}" if method in first else ""
-            numbers = (f"{1e3 * seconds:.1f}", f"{seconds / limit:.3f}", calls or "", f"{faults:,}")
+            numbers = (f"{1e3 * seconds:.1f}", f"{ratio:.3f}", calls or "", f"{faults:,}")
             rows.append((name, method, *numbers, once))
     header = ("model", "method", "ms", "times the frozen model", "calls", "pages", "s to compile")
     columns = len(header) if arguments.compile else len(header) - 1
