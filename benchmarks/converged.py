@@ -49,6 +49,7 @@ class Task(NamedTuple):
 
 TASKS = {
     "SST-2": Task(SHORT_SST2, "converged-sst2"),
+    "SST-2, 180 rounds": Task(("converged-sst2",), "converged-sst2-long"),
     "silos": Task(("bytes-silos",), "converged-silos"),
     "MRPC": Task(("converged-mrpc",), "converged-mrpc", ("20 rounds", "60 rounds")),
 }
